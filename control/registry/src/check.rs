@@ -1,0 +1,284 @@
+//! Checks across documents: names used once, references that lead somewhere, one answer for every reading and instant.
+//! It does not know files beyond the places of what is wrong.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Display;
+
+use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
+
+use crate::document::{Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
+use crate::matching::MatchIndex;
+use crate::problem::{At, Findings};
+use crate::read::{Contents, Located};
+use crate::{Kind, SourceFile};
+
+/// platform-usage numbers the meters of an event type in 16 bits.
+const METERS_OF_TYPE_MAX: usize = 65_536;
+
+/// Adds what is wrong between documents to the findings.
+pub(crate) fn check(contents: &Contents, findings: &mut Findings) {
+    let known = Known::new(contents, findings);
+    let mut checker = Checker { known: &known, contents, findings };
+    checker.meters();
+    checker.skus();
+    checker.ambiguous_skus();
+    checker.prices();
+    checker.contracts();
+}
+
+/// Files too many or too large for the limits.
+pub(crate) fn within_limits(files: &[SourceFile], findings: &mut Findings) -> bool {
+    use crate::folder::{FILE_BYTES_MAX, FILES_MAX, FOLDER_BYTES_MAX, SPLIT, too_large};
+    let before = findings.len();
+    for file in files.iter().filter(|file| file.text.len() > FILE_BYTES_MAX) {
+        findings.add_whole(&file.name, too_large(), SPLIT);
+    }
+    if files.len() > FILES_MAX {
+        findings.add_whole("all files", format!("more than {FILES_MAX} files"), "put more documents into each file");
+    }
+    if files.iter().map(|file| file.text.len()).fold(0, usize::saturating_add) > FOLDER_BYTES_MAX {
+        let message = format!("the files together are larger than {} MiB", FOLDER_BYTES_MAX / 1024 / 1024);
+        findings.add_whole("all files", message, "remove what is no registry document");
+    }
+    findings.len() == before
+}
+
+/// The first document of every name.
+struct Known<'c> {
+    documents: BTreeMap<(Kind, &'c str), &'c Located>,
+}
+
+impl<'c> Known<'c> {
+    fn new(contents: &'c Contents, findings: &mut Findings) -> Self {
+        let mut documents: BTreeMap<(Kind, &str), &Located> = BTreeMap::new();
+        for located in &contents.documents {
+            let (kind, id) = (located.document.kind(), located.document.id());
+            match documents.get(&(kind, id)) {
+                None => {
+                    documents.insert((kind, id), located);
+                }
+                Some(first) => {
+                    let field = id_field(kind);
+                    let first = findings.shown(first.at(field));
+                    let message = format!("{kind} {id:?} is there twice, first at {first}");
+                    findings.add(located.at(field), message, "keep one of them, or give this one another name");
+                }
+            }
+        }
+        Self { documents }
+    }
+
+    fn get(&self, kind: Kind, id: &str) -> Option<&'c Document> {
+        self.documents.get(&(kind, id)).map(|located| &located.document)
+    }
+
+    fn ids(&self, kind: Kind) -> impl Iterator<Item = &'c str> {
+        self.documents
+            .range((kind, "")..)
+            .map(|((kind, id), _)| (*kind, *id))
+            .take_while(move |(found, _)| *found == kind)
+            .map(|(_, id)| id)
+    }
+
+    fn meter(&self, sku: &Sku) -> Option<&'c Meter> {
+        match self.get(Kind::Meter, sku.meter.as_str()) {
+            Some(Document::Meter(meter)) => Some(meter),
+            _ => None,
+        }
+    }
+
+    fn unit_of(&self, sku: &SkuId) -> Option<&'c Unit> {
+        let Some(Document::Sku(sku)) = self.get(Kind::Sku, sku.as_str()) else { return None };
+        match self.get(Kind::Unit, self.meter(sku)?.unit.as_str()) {
+            Some(Document::Unit(unit)) => Some(unit),
+            _ => None,
+        }
+    }
+}
+
+fn id_field(kind: Kind) -> &'static str {
+    if kind == Kind::Rounding { "asset" } else { "id" }
+}
+
+struct Checker<'k, 'c, 'f> {
+    known: &'k Known<'c>,
+    contents: &'c Contents,
+    findings: &'f mut Findings,
+}
+
+impl<'c> Checker<'_, 'c, '_> {
+    /// A reference to a document; silent where the target may lie in what could not be read.
+    fn reference(&mut self, kind: Kind, id: &str, at: At, from: impl Display) {
+        if self.known.get(kind, id).is_some() || self.contents.broken || self.contents.declared.contains(&(kind, id.to_owned())) {
+            return;
+        }
+        let hint = self.findings.hint(id, self.known.ids(kind));
+        let remedy = format!("{hint}add a [[{kind}]] with {} = {id:?}, or correct the name", id_field(kind));
+        self.findings.add(at, format!("{from} names {kind} {id:?}, which does not exist"), remedy);
+    }
+
+    fn meters(&mut self) {
+        let mut of_type: HashMap<&str, usize> = HashMap::new();
+        for (located, meter) in documents(self.contents, meter) {
+            self.reference(Kind::Unit, meter.unit.as_str(), located.at("unit"), format_args!("meter {:?}", meter.id.as_str()));
+            let count = of_type.entry(&meter.event_type).or_default();
+            *count += 1;
+            if *count == METERS_OF_TYPE_MAX + 1 {
+                let message = format!("more than {METERS_OF_TYPE_MAX} meters read events of type {:?}", meter.event_type);
+                self.findings.add(located.at("id"), message, "tell usage apart by dimensions instead of meters");
+            }
+        }
+    }
+
+    fn skus(&mut self) {
+        for (located, sku) in documents(self.contents, sku) {
+            let from = format!("sku {:?}", sku.id.as_str());
+            self.reference(Kind::Meter, sku.meter.as_str(), located.at("meter"), &from);
+            let Some(meter) = self.known.meter(sku) else { continue };
+            for (row, name) in sku.matches.keys().enumerate().filter(|(_, name)| !meter.dimensions.contains_key(*name)) {
+                let hint = self.findings.hint(name, meter.dimensions.keys().map(String::as_str));
+                let message = format!("{from} matches dimension {name:?}, which meter {:?} does not have", meter.id.as_str());
+                let remedy = format!("{hint}add the dimension to the meter, or correct the name");
+                self.findings.add(located.at_row("match", row), message, remedy);
+            }
+        }
+    }
+
+    /// Of two SKUs of a meter that one book prices and that can match one reading, one must ask for more dimensions than the other.
+    fn ambiguous_skus(&mut self) {
+        let skus: Vec<(&Located, &Sku)> = documents(self.contents, sku).collect();
+        let items: HashMap<&SkuId, usize> = skus.iter().enumerate().map(|(item, (_, sku))| (&sku.id, item)).collect();
+        let mut reported: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for (_, book) in documents(self.contents, book) {
+            let mut by_meter: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+            for item in book.prices.iter().filter_map(|price| items.get(&price.sku)) {
+                if let Some((_, sku)) = skus.get(*item) {
+                    by_meter.entry(sku.meter.as_str()).or_default().insert(*item);
+                }
+            }
+            for items in by_meter.values() {
+                let of_meter = || items.iter().filter_map(|item| skus.get(*item).map(|(located, sku)| (*located, *sku, *item)));
+                let mut index = MatchIndex::new(of_meter().map(|(_, sku, item)| (&sku.matches, item)));
+                for (located, sku, item) in of_meter() {
+                    let mut first = item;
+                    index.compatible(
+                        &sku.matches,
+                        |size| size == sku.matches.len(),
+                        |found| {
+                            first = found.first().copied().map_or(first, |found| found.min(first));
+                        },
+                    );
+                    let Some((other_located, other)) = skus.get(first).filter(|_| first != item && reported.insert((first, item))) else {
+                        continue;
+                    };
+                    let message = format!(
+                        "sku {:?} and sku {:?} ({}) can both match one reading of meter {:?}, and price book {:?} prices both",
+                        sku.id.as_str(),
+                        other.id.as_str(),
+                        self.findings.shown(other_located.at("id")),
+                        sku.meter.as_str(),
+                        book.id,
+                    );
+                    let remedy = "let one of them match more dimensions, or another value: the one with more dimensions wins";
+                    self.findings.add(located.at("match"), message, remedy);
+                }
+            }
+        }
+    }
+
+    fn prices(&mut self) {
+        let mut ids: HashMap<&PriceId, At> = HashMap::new();
+        for (located, book) in documents(self.contents, book) {
+            self.reference(Kind::Rounding, book.currency.as_str(), located.at("currency"), format_args!("price book {:?}", book.id));
+            let mut instants: HashMap<(&SkuId, Instant), At> = HashMap::new();
+            for (row, price) in book.prices.iter().enumerate() {
+                let at = located.at_row("price", row);
+                let from = format!("price {:?}", price.id.as_str());
+                self.reference(Kind::Sku, price.sku.as_str(), located.at_row("price.sku", row), &from);
+                if let Some(unit) = self.known.unit_of(&price.sku) {
+                    self.fits_unit(price, unit, at);
+                }
+                let again = instants.insert((&price.sku, price.effective_at), at);
+                if let Some(first) = again {
+                    let first = self.findings.shown(first);
+                    let sku = price.sku.as_str();
+                    let message =
+                        format!("sku {sku:?} has two prices from {} on in book {:?}, first at {first}", price.effective_at, book.id);
+                    let remedy = "remove one of them, or give it another effective_at";
+                    self.findings.add(located.at_row("price.effective_at", row), message, remedy);
+                } else if let Some(first) = ids.insert(&price.id, at) {
+                    let message = format!("{from} is there twice, first at {}", self.findings.shown(first));
+                    self.findings.add(located.at_row("price.id", row), message, "give every price an id of its own, or leave the ids out");
+                }
+            }
+        }
+    }
+
+    /// Bounds and sizes must not be finer than the unit can be counted.
+    fn fits_unit(&mut self, price: &PriceRow, unit: &Unit, at: At) {
+        let (first, tiers): (Option<(&str, Quantity)>, &[Tier]) = match &price.model {
+            PriceModel::PerUnit { per, .. } => (Some(("per", *per)), &[]),
+            PriceModel::Package { size, .. } => (Some(("size", *size)), &[]),
+            PriceModel::Graduated { per, tiers } | PriceModel::Volume { per, tiers } => (Some(("per", *per)), tiers),
+            PriceModel::Free { .. } => (None, &[]),
+        };
+        let bounds = tiers.iter().filter_map(|tier| tier.up_to.map(|up_to| ("up_to", up_to)));
+        let step = 10_i128.pow(Quantity::SCALE.saturating_sub(unit.scale));
+        for (field, quantity) in first.into_iter().chain(bounds).filter(|(_, quantity)| quantity.units() % step != 0) {
+            let places = unit.scale;
+            let message = format!(
+                "{field} of price {:?} is {quantity}, but unit {:?} has {places} decimal places",
+                price.id.as_str(),
+                unit.id.as_str()
+            );
+            self.findings.add(at, message, "round it, or raise the scale of the unit");
+        }
+    }
+
+    fn contracts(&mut self) {
+        let mut starts: HashMap<(Option<&OrganizationId>, Instant), (&Contract, At)> = HashMap::new();
+        for (located, contract) in documents(self.contents, contract) {
+            let from = format!("contract {:?}", contract.id.as_str());
+            self.reference(Kind::PriceBook, &contract.price_book, located.at("price_book"), &from);
+            let organizations: Vec<Option<&OrganizationId>> = match &contract.covers {
+                Covers::Default => vec![None],
+                Covers::Organizations(organizations) => organizations.iter().map(Some).collect(),
+            };
+            for organization in organizations {
+                let at = located.at("effective_at");
+                let Some((first, first_at)) = starts.insert((organization, contract.effective_at), (contract, at)) else { continue };
+                let whom = organization.map_or_else(|| "the default".to_owned(), |id| format!("organization {:?}", id.as_str()));
+                let message = format!(
+                    "{from} and contract {:?} ({}) both begin at {} for {whom}",
+                    first.id.as_str(),
+                    self.findings.shown(first_at),
+                    contract.effective_at,
+                );
+                self.findings.add(at, message, "give one of them another effective_at, or remove it");
+            }
+        }
+    }
+}
+
+fn documents<'c, T: 'c>(
+    contents: &'c Contents,
+    pick: impl Fn(&'c Document) -> Option<&'c T>,
+) -> impl Iterator<Item = (&'c Located, &'c T)> {
+    contents.documents.iter().filter_map(move |located| pick(&located.document).map(|document| (located, document)))
+}
+
+fn meter(document: &Document) -> Option<&Meter> {
+    if let Document::Meter(meter) = document { Some(meter) } else { None }
+}
+
+fn sku(document: &Document) -> Option<&Sku> {
+    if let Document::Sku(sku) = document { Some(sku) } else { None }
+}
+
+fn book(document: &Document) -> Option<&PriceBook> {
+    if let Document::PriceBook(book) = document { Some(book) } else { None }
+}
+
+fn contract(document: &Document) -> Option<&Contract> {
+    if let Document::Contract(contract) = document { Some(contract) } else { None }
+}

@@ -1,0 +1,148 @@
+//! From a version to what intake and rating work with: meters and a plan. A pure function; it knows no event and no rate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use platform_rating::plan;
+use platform_usage::Dimensions;
+use shared_types::{AssetId, Digest, OrganizationId, Quantity, SkuId, UnitId};
+
+use crate::document::{Aggregation, Covers, Meter, Negative, PriceBook, PriceModel, PriceRow, Rounding, Sku, Tier, Unit};
+use crate::{Kind, Version};
+
+/// A version, ready for use.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Address of the version.
+    pub address: Digest,
+    /// Meters by id.
+    pub meters: Vec<platform_usage::Meter>,
+    /// Contracts, lines and prices.
+    pub plan: plan::Plan,
+    /// What quantities count.
+    pub units: BTreeMap<UnitId, Unit>,
+    /// What is sold, with the texts for invoices.
+    pub skus: BTreeMap<SkuId, Sku>,
+    /// How invoice lines are rounded.
+    pub roundings: BTreeMap<AssetId, Rounding>,
+}
+
+/// Why a version cannot be used. A version that passed the checks has no such defect.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// A document names one that is not in the version.
+    #[error("{from} names {kind} {id:?}, which the version does not hold")]
+    Missing {
+        /// The document that names it.
+        from: String,
+        /// What is missing.
+        kind: Kind,
+        /// Its name.
+        id: String,
+    },
+}
+
+/// Compiles a version.
+pub fn compile(version: &Version) -> Result<Compiled, CompileError> {
+    let skus: BTreeMap<SkuId, Sku> = version.skus().map(|sku| (sku.id.clone(), sku.clone())).collect();
+    let mut plan = plan::Plan { version: version.address(), ..plan::Plan::default() };
+    let mut books: BTreeMap<&str, usize> = BTreeMap::new();
+    for book in version.price_books() {
+        books.insert(&book.id, plan.books.len());
+        plan.books.push(price_book(book, &skus)?);
+    }
+    for contract in version.contracts() {
+        let missing = || CompileError::Missing {
+            from: format!("contract {:?}", contract.id.as_str()),
+            kind: Kind::PriceBook,
+            id: contract.price_book.clone(),
+        };
+        let book = *books.get(contract.price_book.as_str()).ok_or_else(missing)?;
+        let compiled = plan::Contract { id: contract.id.clone(), effective_at: contract.effective_at, book };
+        match &contract.covers {
+            Covers::Default => plan.default_contracts.push(compiled),
+            Covers::Organizations(organizations) => {
+                for organization in organizations {
+                    contracts_of(&mut plan, organization).push(compiled.clone());
+                }
+            }
+        }
+    }
+    for contracts in plan.contracts.values_mut().chain([&mut plan.default_contracts]) {
+        contracts.sort_by_key(|contract| contract.effective_at);
+    }
+    Ok(Compiled {
+        address: version.address(),
+        meters: version.meters().map(meter).collect(),
+        plan,
+        units: version.units().map(|unit| (unit.id.clone(), unit.clone())).collect(),
+        skus,
+        roundings: version.roundings().map(|rounding| (rounding.asset.clone(), rounding.clone())).collect(),
+    })
+}
+
+fn contracts_of<'p>(plan: &'p mut plan::Plan, organization: &OrganizationId) -> &'p mut Vec<plan::Contract> {
+    plan.contracts.entry(organization.clone()).or_default()
+}
+
+fn meter(meter: &Meter) -> platform_usage::Meter {
+    platform_usage::Meter {
+        id: meter.id.clone(),
+        event_type: meter.event_type.as_str().into(),
+        aggregation: match meter.aggregation {
+            Aggregation::Sum => platform_usage::Aggregation::Sum,
+            Aggregation::Count => platform_usage::Aggregation::Count,
+        },
+        value: meter.value.as_deref().map(Arc::from),
+        unit: meter.unit.clone(),
+        dimensions: meter.dimensions.iter().map(|(name, path)| (name.as_str().into(), path.as_str().into())).collect(),
+        negative: match meter.negative {
+            Negative::Quarantine => platform_usage::Negative::Quarantine,
+            Negative::Accept => platform_usage::Negative::Accept,
+        },
+    }
+}
+
+/// A line for each SKU that the book prices; its rows are sorted by SKU and instant.
+fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>) -> Result<plan::PriceBook, CompileError> {
+    let mut compiled = plan::PriceBook { currency: book.currency.clone(), lines: BTreeMap::new() };
+    for rows in book.prices.chunk_by(|a, b| a.sku == b.sku) {
+        let Some(first) = rows.first() else { continue };
+        let missing =
+            || CompileError::Missing { from: format!("price {:?}", first.id.as_str()), kind: Kind::Sku, id: first.sku.to_string() };
+        let sku = skus.get(&first.sku).ok_or_else(missing)?;
+        compiled.lines.entry(sku.meter.clone()).or_default().push(plan::Line {
+            sku: sku.id.clone(),
+            family: sku.family.as_str().into(),
+            meter: sku.meter.clone(),
+            matches: Dimensions::new(sku.matches.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))),
+            prices: rows.iter().map(price_row).collect(),
+        });
+    }
+    for lines in compiled.lines.values_mut() {
+        // Stable: SKUs of equal size stay in order of their ids.
+        lines.sort_by_key(|line| std::cmp::Reverse(line.matches.iter().count()));
+    }
+    Ok(compiled)
+}
+
+fn price_row(row: &PriceRow) -> plan::PriceRow {
+    let (per, model) = match &row.model {
+        PriceModel::PerUnit { per, unit_price } => (*per, plan::PriceModel::PerUnit { unit_price: *unit_price }),
+        PriceModel::Package { size, package_price } => (one(), plan::PriceModel::Package { size: *size, package_price: *package_price }),
+        PriceModel::Graduated { per, tiers } => (*per, plan::PriceModel::Graduated { tiers: tiers.iter().map(tier).collect() }),
+        PriceModel::Volume { per, tiers } => (*per, plan::PriceModel::Volume { tiers: tiers.iter().map(tier).collect() }),
+        PriceModel::Free { rule } => (one(), plan::PriceModel::Free { rule: rule.as_str().into() }),
+    };
+    plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model }
+}
+
+fn tier(tier: &Tier) -> plan::Tier {
+    plan::Tier { up_to: tier.up_to, unit_price: tier.unit_price, flat_fee: tier.flat_fee }
+}
+
+/// The unit size of prices that have none.
+pub(crate) fn one() -> Quantity {
+    // 10^9 units of 10^-9 have a place in every quantity.
+    Quantity::from_units(10_i128.pow(Quantity::SCALE)).unwrap_or_default()
+}

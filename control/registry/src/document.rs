@@ -1,0 +1,376 @@
+//! The documents of a registry and their canonical JSON: what a version's address covers.
+//! It knows no file, no TOML and no other document: references are checked elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use shared_types::{
+    AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId, canonical_json,
+};
+
+/// What a document is about. The order is the one of the kinds' names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Who pays by which price book from when on.
+    Contract,
+    /// How a quantity is read from events.
+    Meter,
+    /// Prices of SKUs in one currency.
+    PriceBook,
+    /// How amounts of an asset are rounded on invoices.
+    Rounding,
+    /// What is sold.
+    Sku,
+    /// What quantities count.
+    Unit,
+}
+
+impl Kind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 6] = [Self::Contract, Self::Meter, Self::PriceBook, Self::Rounding, Self::Sku, Self::Unit];
+
+    /// The name in documents, for example `price_book`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Contract => "contract",
+            Self::Meter => "meter",
+            Self::PriceBook => "price_book",
+            Self::Rounding => "rounding",
+            Self::Sku => "sku",
+            Self::Unit => "unit",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One document. Its canonical JSON has the member `kind` beside the document's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Document {
+    /// A contract.
+    Contract(Contract),
+    /// A meter.
+    Meter(Meter),
+    /// A price book.
+    PriceBook(PriceBook),
+    /// A rounding.
+    Rounding(Rounding),
+    /// A SKU.
+    Sku(Sku),
+    /// A unit.
+    Unit(Unit),
+}
+
+/// What quantities count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    /// Its name.
+    pub id: UnitId,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Decimal places that tier bounds, package sizes and unit sizes of prices in this unit may have, and that quantities are shown with: 0 to 9.
+    #[serde(with = "text")]
+    pub scale: u32,
+}
+
+/// How the readings of a meter add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Aggregation {
+    /// The value of each event.
+    Sum,
+    /// One for each event.
+    Count,
+}
+
+/// What becomes of a negative value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Negative {
+    /// It is quarantined.
+    Quarantine,
+    /// It is rated.
+    Accept,
+}
+
+/// How a quantity is read from events of a type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meter {
+    /// Its name.
+    pub id: MeterId,
+    /// The CloudEvents type that it reads.
+    pub event_type: String,
+    /// Sum or count.
+    pub aggregation: Aggregation,
+    /// Path of the value inside `data`; none for a count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What the quantity counts.
+    pub unit: UnitId,
+    /// Dimension name and its path inside `data`.
+    pub dimensions: BTreeMap<String, String>,
+    /// What becomes of a negative value.
+    pub negative: Negative,
+}
+
+/// What is sold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sku {
+    /// Its name.
+    pub id: SkuId,
+    /// Revenue family.
+    pub family: String,
+    /// The meter whose readings it prices.
+    pub meter: MeterId,
+    /// Dimension values that a reading must carry.
+    #[serde(rename = "match")]
+    pub matches: BTreeMap<String, String>,
+    /// For people: the text on an invoice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// Prices of SKUs in one currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceBook {
+    /// Its name.
+    pub id: String,
+    /// The currency.
+    pub currency: AssetId,
+    /// Rows, sorted by SKU, then by `effective_at`.
+    pub prices: Vec<PriceRow>,
+}
+
+/// A price for a SKU from an instant on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceRow {
+    /// Its name; unless given, `<book>:<sku>:<effective_at in UTC>`.
+    pub id: PriceId,
+    /// What is priced.
+    pub sku: SkuId,
+    /// In force for usage that starts at or after this instant.
+    pub effective_at: Instant,
+    /// How a quantity becomes money.
+    pub model: PriceModel,
+}
+
+/// How a quantity becomes money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PriceModel {
+    /// Quantity × unit price.
+    PerUnit {
+        /// Units that `unit_price` pays for, above zero.
+        per: Quantity,
+        /// Money for `per` units.
+        unit_price: Price,
+    },
+    /// Whole packages, begun ones counted.
+    Package {
+        /// Units in a package, above zero.
+        size: Quantity,
+        /// Money for a package.
+        package_price: Price,
+    },
+    /// Each tier's part at the tier's price.
+    Graduated {
+        /// Units that the tiers' `unit_price` pays for, above zero.
+        per: Quantity,
+        /// Rising bounds, the last tier open.
+        tiers: Vec<Tier>,
+    },
+    /// Everything at the price of the tier that the quantity reaches.
+    Volume {
+        /// Units that the tiers' `unit_price` pays for, above zero.
+        per: Quantity,
+        /// Rising bounds, the last tier open.
+        tiers: Vec<Tier>,
+    },
+    /// Nothing is owed.
+    Free {
+        /// The rule's name.
+        rule: String,
+    },
+}
+
+/// One tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// Upper bound, inclusive; none for the last tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<Quantity>,
+    /// Money for `per` units.
+    pub unit_price: Price,
+    /// Money that falls due once any usage lies in this tier.
+    pub flat_fee: Price,
+}
+
+/// Whom a contract binds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Covers {
+    /// Organizations without a contract of their own.
+    Default,
+    /// The named ones, at least one.
+    Organizations(BTreeSet<OrganizationId>),
+}
+
+/// How long a service period is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingPeriod {
+    /// A UTC calendar month.
+    Month,
+}
+
+/// Who pays by which price book from when on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// Its name.
+    pub id: ContractId,
+    /// Whom it binds.
+    pub covers: Covers,
+    /// The price book.
+    pub price_book: String,
+    /// For usage that starts at or after this instant, until the next contract.
+    pub effective_at: Instant,
+    /// How long a service period is.
+    pub billing_period: BillingPeriod,
+}
+
+/// Which way a half goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoundingMode {
+    /// 0.5 to 1, -0.5 to -1.
+    HalfAwayFromZero,
+    /// To the even neighbour.
+    HalfEven,
+}
+
+/// How amounts of an asset are rounded on invoices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rounding {
+    /// The currency.
+    pub asset: AssetId,
+    /// Decimal places of an invoice line, 0 to 9.
+    #[serde(with = "text")]
+    pub scale: u32,
+    /// Which way a half goes.
+    pub mode: RoundingMode,
+}
+
+/// Why a text is not the canonical JSON of a document.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// It is no document.
+    #[error("not a registry document")]
+    Json(#[from] serde_json::Error),
+    /// It holds something that has no canonical form.
+    #[error("the document has no canonical form")]
+    Canonical(#[from] CanonicalError),
+    /// It says the same as another text, and only that one is canonical.
+    #[error("the document is not in canonical form")]
+    NotCanonical,
+    /// Two documents have one name.
+    #[error("{kind} {id:?} is there twice")]
+    Repeated {
+        /// What both are.
+        kind: Kind,
+        /// Their name.
+        id: String,
+    },
+}
+
+impl Document {
+    /// What it is about.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Contract(_) => Kind::Contract,
+            Self::Meter(_) => Kind::Meter,
+            Self::PriceBook(_) => Kind::PriceBook,
+            Self::Rounding(_) => Kind::Rounding,
+            Self::Sku(_) => Kind::Sku,
+            Self::Unit(_) => Kind::Unit,
+        }
+    }
+
+    /// Its name among documents of its kind; a rounding is named by its asset.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Contract(contract) => contract.id.as_str(),
+            Self::Meter(meter) => meter.id.as_str(),
+            Self::PriceBook(book) => &book.id,
+            Self::Rounding(rounding) => rounding.asset.as_str(),
+            Self::Sku(sku) => sku.id.as_str(),
+            Self::Unit(unit) => unit.id.as_str(),
+        }
+    }
+
+    /// Its canonical JSON: every default written out, instants in UTC, numbers as plain quoted decimals.
+    pub fn canonical(&self) -> Result<String, DocumentError> {
+        Ok(canonical_json(&serde_json::to_value(self)?)?)
+    }
+
+    /// From canonical JSON; any other spelling is refused.
+    pub fn parse(canonical: &str) -> Result<Self, DocumentError> {
+        let document: Self = serde_json::from_str(canonical)?;
+        if document.canonical()? == canonical { Ok(document) } else { Err(DocumentError::NotCanonical) }
+    }
+
+    /// SHA-256 of the canonical JSON.
+    pub fn digest(&self) -> Result<Digest, DocumentError> {
+        Ok(Digest::of(self.canonical()?.as_bytes()))
+    }
+}
+
+impl PriceModel {
+    /// The name in documents, for example `per_unit`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PerUnit { .. } => "per_unit",
+            Self::Package { .. } => "package",
+            Self::Graduated { .. } => "graduated",
+            Self::Volume { .. } => "volume",
+            Self::Free { .. } => "free",
+        }
+    }
+}
+
+impl RoundingMode {
+    /// The name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HalfAwayFromZero => "half_away_from_zero",
+            Self::HalfEven => "half_even",
+        }
+    }
+}
+
+/// Small numbers as text: canonical JSON has no other numbers.
+mod text {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(number: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(number)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,758 @@
+//! From TOML text to documents with their places. Everything that one document can show to be wrong is found here.
+//! It does not know other documents: references and names used twice are checked elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use platform_usage::read::DIMENSION_BYTES_MAX;
+use shared_types::{IdError, Instant, NumberError, OrganizationId, Price, PriceId, Quantity, SkuId};
+use toml::de::{DeTable, DeValue};
+
+use crate::Kind;
+use crate::compile::one;
+use crate::document::{
+    Aggregation, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, PriceModel, PriceRow, Rounding, RoundingMode, Sku,
+    Tier, Unit,
+};
+use crate::problem::{At, Findings};
+
+/// Most dimensions of a meter.
+const DIMENSIONS_MAX: usize = 16;
+/// Longest text of any field, in bytes.
+const TEXT_BYTES_MAX: usize = DIMENSION_BYTES_MAX;
+
+/// A document and where its parts stand.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) document: Document,
+    at: At,
+    places: Places,
+}
+
+/// Field and its number where it is repeated, else 0.
+type Places = HashMap<(&'static str, usize), At>;
+
+impl Located {
+    /// Where a field stands; the document's head when it was left out.
+    pub(crate) fn at(&self, field: &'static str) -> At {
+        self.at_row(field, 0)
+    }
+
+    /// Where the n-th of a repeated field stands.
+    pub(crate) fn at_row(&self, field: &'static str, row: usize) -> At {
+        self.places.get(&(field, row)).copied().unwrap_or(self.at)
+    }
+}
+
+/// What the files hold.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) documents: Vec<Located>,
+    /// Kind and id of documents that are wrong otherwise: a reference to them is no further problem.
+    pub(crate) declared: BTreeSet<(Kind, String)>,
+    /// Some file or table could not be read at all, so the target of a reference may lie there.
+    pub(crate) broken: bool,
+}
+
+/// Reads every file; what is wrong goes to the findings.
+pub(crate) fn read(findings: &mut Findings) -> Contents {
+    let mut contents = Contents::default();
+    let texts: Vec<Arc<str>> = findings.files.iter().map(|file| Arc::clone(&file.text)).collect();
+    for (file, text) in texts.iter().enumerate() {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            findings.add(
+                At { file, offset: error.span().map_or(0, |span| span.start) },
+                format!("this is not TOML: {}", error.message()),
+                "mend the line; texts and numbers stand in double quotes, the head of a document in [[double brackets]]",
+            );
+        }
+        let found = findings.len();
+        let mut reader = Reader { file, text, findings, contents: &mut contents };
+        let documents = reader.documents(root.get_ref());
+        if errors.is_empty() {
+            contents.documents.extend(documents);
+        } else {
+            // The fields recovered from a broken file may be torn: nothing is said about them.
+            findings.truncate(found);
+            contents.broken = true;
+        }
+    }
+    contents
+}
+
+/// A field that was read: left out, wrong (and said so), or good.
+enum Field<T> {
+    Absent,
+    Wrong,
+    Good(T, At),
+}
+
+/// One TOML table with its place and what to call it.
+struct Table<'t, 'i> {
+    members: &'t DeTable<'i>,
+    at: At,
+    name: String,
+}
+
+struct Reader<'r> {
+    file: usize,
+    text: &'r str,
+    findings: &'r mut Findings,
+    contents: &'r mut Contents,
+}
+
+impl Reader<'_> {
+    fn documents(&mut self, root: &DeTable<'_>) -> Vec<Located> {
+        let mut documents = Vec::new();
+        for (key, value) in root.iter() {
+            let at = self.at(key.span().start);
+            let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == key.get_ref().as_ref()) else {
+                self.unknown_kind(at, key.get_ref());
+                continue;
+            };
+            let tables = match value.get_ref() {
+                DeValue::Array(items) => items.iter().collect(),
+                _ => Vec::new(),
+            };
+            if tables.is_empty() || tables.iter().any(|item| !matches!(item.get_ref(), DeValue::Table(_))) {
+                self.contents.broken = true;
+                self.findings.add(at, format!("{kind} is not a list of documents"), format!("begin each {kind} with a line [[{kind}]]"));
+                continue;
+            }
+            for item in tables {
+                let DeValue::Table(members) = item.get_ref() else { continue };
+                documents.extend(self.document(kind, members, self.at(item.span().start)));
+            }
+        }
+        documents
+    }
+
+    fn unknown_kind(&mut self, at: At, kind: &str) {
+        let hint = self.findings.hint(kind, Kind::ALL.map(Kind::name));
+        let known = Kind::ALL.map(Kind::name).join(", ");
+        let remedy = match kind {
+            "price" | "prices" => "write [[price_book.price]] below the [[price_book]] that it belongs to".to_owned(),
+            _ => format!("{hint}the kinds are {known}"),
+        };
+        self.findings.add(at, format!("unknown kind of document {kind:?}"), remedy);
+    }
+
+    fn document(&mut self, kind: Kind, members: &DeTable<'_>, at: At) -> Option<Located> {
+        let id_field = if kind == Kind::Rounding { "asset" } else { "id" };
+        let id = match members.get(id_field).map(toml::Spanned::get_ref) {
+            Some(DeValue::String(id)) => Some(id.to_string()),
+            _ => None,
+        };
+        let name = id.as_ref().map_or_else(|| kind.to_string(), |id| format!("{kind} {id:?}"));
+        let table = Table { members, at, name };
+        let mut places = Places::new();
+        for (key, value) in members.iter() {
+            let field = FIELDS_WITH_PLACES.iter().find(|field| **field == key.get_ref().as_ref());
+            places.extend(field.map(|field| ((*field, 0), self.at(value.span().start))));
+        }
+        let document = match kind {
+            Kind::Contract => self.contract(&table, &mut places).map(Document::Contract),
+            Kind::Meter => self.meter(&table).map(Document::Meter),
+            Kind::PriceBook => self.price_book(&table, &mut places).map(Document::PriceBook),
+            Kind::Rounding => self.rounding(&table).map(Document::Rounding),
+            Kind::Sku => self.sku(&table, &mut places).map(Document::Sku),
+            Kind::Unit => self.unit(&table).map(Document::Unit),
+        };
+        match (document, id) {
+            (Some(document), _) => return Some(Located { document, at, places }),
+            (None, Some(id)) => {
+                self.contents.declared.insert((kind, id));
+            }
+            (None, None) => self.contents.broken = true,
+        }
+        None
+    }
+
+    fn unit(&mut self, table: &Table<'_, '_>) -> Option<Unit> {
+        self.only(table, &["id", "description", "scale"]);
+        let id = self.id(table, "id");
+        let description = self.description(table);
+        let scale = self.scale(table);
+        let scale = self.or(scale, Quantity::SCALE);
+        Some(Unit { id: id?, description: description?, scale: scale? })
+    }
+
+    fn meter(&mut self, table: &Table<'_, '_>) -> Option<Meter> {
+        self.only(table, &["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative"]);
+        let id = self.id(table, "id");
+        let event_type = self.required_text(table, "event_type", "name the CloudEvents type, for example event_type = \"llm.request\"");
+        let words = [("sum", Aggregation::Sum), ("count", Aggregation::Count)];
+        let aggregation = self.word(table, "aggregation", &words);
+        let aggregation = self.required(table, aggregation, "aggregation", "write aggregation = \"sum\" or \"count\"");
+        let value = self.text_field(table, "value");
+        let value = self.path(table, "value", value);
+        let value = match (aggregation, value) {
+            (Some(Aggregation::Sum), Field::Absent) => {
+                let remedy = "name the path inside data, for example value = \"input_tokens\"";
+                self.required::<String>(table, Field::Absent, "value", remedy).map(Some)
+            }
+            (Some(Aggregation::Count), Field::Good(_, at)) => {
+                self.findings.add(at, format!("value of {} would be ignored: it counts events", table.name), "remove value, or sum it");
+                None
+            }
+            (_, value) => self.optional(value),
+        };
+        let unit = self.id(table, "unit");
+        let dimensions = self.texts(table, "dimensions").map(|texts| self.dimensions(table, texts));
+        let words = [("quarantine", Negative::Quarantine), ("accept", Negative::Accept)];
+        let negative = self.word(table, "negative", &words);
+        let negative = self.or(negative, Negative::Quarantine);
+        Some(Meter {
+            id: id?,
+            event_type: event_type?,
+            aggregation: aggregation?,
+            value: value?,
+            unit: unit?,
+            dimensions: dimensions??,
+            negative: negative?,
+        })
+    }
+
+    fn dimensions(&mut self, table: &Table<'_, '_>, texts: BTreeMap<String, (String, At)>) -> Option<BTreeMap<String, String>> {
+        if texts.len() > DIMENSIONS_MAX {
+            let message = format!("{} has more than {DIMENSIONS_MAX} dimensions", table.name);
+            self.findings.add(table.at, message, "keep the ones that prices need");
+        }
+        let paths: Vec<(String, Field<String>)> =
+            texts.into_iter().map(|(name, (path, at))| (name, self.path(table, "dimensions", Field::Good(path, at)))).collect();
+        paths
+            .into_iter()
+            .map(|(name, path)| match path {
+                Field::Good(path, _) => Some((name, path)),
+                Field::Absent | Field::Wrong => None,
+            })
+            .collect()
+    }
+
+    fn sku(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Sku> {
+        self.only(table, &["id", "family", "meter", "match", "description"]);
+        let id = self.id(table, "id");
+        let family = self.required_text(table, "family", "name the revenue family, for example family = \"token-factory\"");
+        let family = family.and_then(|family| self.plain_name(table, "family", family));
+        let meter = self.id(table, "meter");
+        let matches = self.texts(table, "match").map(|texts| {
+            for (row, (_, at)) in texts.values().enumerate() {
+                places.insert(("match", row), *at);
+            }
+            texts.into_iter().map(|(name, (value, _))| (name, value)).collect()
+        });
+        let description = self.description(table);
+        Some(Sku { id: id?, family: family?, meter: meter?, matches: matches?, description: description? })
+    }
+
+    fn price_book(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<PriceBook> {
+        self.only(table, &["id", "currency", "price"]);
+        let id = self.required_text(table, "id", "give the price book a name, for example id = \"list-usd\"");
+        let id = id.and_then(|id| self.plain_name(table, "id", id));
+        let currency = self.id(table, "currency");
+        let rows = self.tables(table, "price", "[[price_book.price]]");
+        let book = id.clone().unwrap_or_default();
+        let mut prices = Vec::new();
+        for (members, at) in rows.unwrap_or_default() {
+            let sku = match members.get("sku").map(toml::Spanned::get_ref) {
+                Some(DeValue::String(sku)) => format!("the price of sku {sku:?}"),
+                _ => "a price".to_owned(),
+            };
+            // A row that cannot be read is left out: the others are checked against other documents all the same.
+            let Some(price) = self.price(&Table { members, at, name: sku }, &book) else { continue };
+            let row = prices.len();
+            prices.push(price);
+            places.insert(("price", row), at);
+            for (key, value) in members.iter() {
+                let field = ROW_FIELDS_WITH_PLACES.iter().find(|(name, _)| *name == key.get_ref().as_ref());
+                places.extend(field.map(|(_, field)| ((*field, row), self.at(value.span().start))));
+            }
+        }
+        Some(PriceBook { id: id?, currency: currency?, prices })
+    }
+
+    fn price(&mut self, table: &Table<'_, '_>, book: &str) -> Option<PriceRow> {
+        let sku: Option<SkuId> = self.id(table, "sku");
+        let effective_at = self.instant(table, "effective_at");
+        let id = self.price_id(table, book, sku.as_ref(), effective_at);
+        let model = self.text_field(table, "model");
+        let model = match model {
+            Field::Good(model, at) => self.price_model(table, &model, at),
+            Field::Absent => self.required(table, Field::Absent, "model", &format!("write model = one of {}", MODELS.join(", "))),
+            Field::Wrong => None,
+        };
+        Some(PriceRow { id: id?, sku: sku?, effective_at: effective_at?, model: model? })
+    }
+
+    /// The given id, else `<book>:<sku>:<effective_at in UTC>`.
+    fn price_id(&mut self, table: &Table<'_, '_>, book: &str, sku: Option<&SkuId>, effective_at: Option<Instant>) -> Option<PriceId> {
+        if table.members.contains_key("id") {
+            return self.id(table, "id");
+        }
+        let id = PriceId::parse(&format!("{book}:{}:{}", sku?, effective_at?));
+        id.map_err(|error| self.findings.add(table.at, format!("the name made for {}: {error}", table.name), "give it an id")).ok()
+    }
+
+    fn price_model(&mut self, table: &Table<'_, '_>, model: &str, at: At) -> Option<PriceModel> {
+        let fields: &[&str] = match model {
+            "per_unit" => &["per", "unit_price"],
+            "package" => &["size", "package_price"],
+            "graduated" | "volume" => &["per", "tiers"],
+            "free" => &["rule"],
+            _ => {
+                let hint = self.findings.hint(model, MODELS);
+                let remedy = format!("{hint}the models are {}", MODELS.join(", "));
+                self.findings.add(at, format!("unknown price model {model:?}"), remedy);
+                return None;
+            }
+        };
+        self.only(table, &[&["id", "sku", "effective_at", "model"], fields].concat());
+        match model {
+            "per_unit" => {
+                let (per, unit_price) = (self.per(table), self.money(table, "unit_price"));
+                Some(PriceModel::PerUnit { per: per?, unit_price: unit_price? })
+            }
+            "package" => {
+                let size = self.above_zero(table, "size");
+                let size = self.required(table, size, "size", "say how many units a package holds, for example size = \"1000\"");
+                let package_price = self.money(table, "package_price");
+                Some(PriceModel::Package { size: size?, package_price: package_price? })
+            }
+            "graduated" | "volume" => {
+                let (per, tiers) = (self.per(table), self.tiers(table));
+                let (per, tiers) = (per?, tiers?);
+                Some(if model == "volume" { PriceModel::Volume { per, tiers } } else { PriceModel::Graduated { per, tiers } })
+            }
+            _ => {
+                let rule = self.required_text(table, "rule", "name the rule that makes it free, for example rule = \"launch-promotion\"");
+                let rule = rule.and_then(|rule| self.plain_name(table, "rule", rule));
+                Some(PriceModel::Free { rule: rule? })
+            }
+        }
+    }
+
+    fn tiers(&mut self, table: &Table<'_, '_>) -> Option<Vec<Tier>> {
+        let rows = self.tables(table, "tiers", "tiers = [{ up_to = \"1000\", unit_price = \"2\" }, { unit_price = \"1\" }]")?;
+        if rows.is_empty() {
+            return self.required(table, Field::Absent, "tiers", "write at least one tier: tiers = [{ unit_price = \"2\" }]");
+        }
+        let last = rows.len() - 1;
+        let mut bound = Quantity::ZERO;
+        let mut tiers = Some(Vec::new());
+        for (number, (members, at)) in rows.into_iter().enumerate() {
+            let tier = Table { members, at, name: format!("tier {} of {}", number + 1, table.name) };
+            self.only(&tier, &["up_to", "unit_price", "flat_fee"]);
+            let unit_price = self.money(&tier, "unit_price");
+            let flat_fee = self.price_field(&tier, "flat_fee");
+            let flat_fee = self.or(flat_fee, Price::ZERO);
+            let up_to = self.quantity(&tier, "up_to");
+            let up_to = self.bound(&tier, up_to, number == last, &mut bound);
+            let read = unit_price.zip(flat_fee).zip(up_to);
+            tiers = tiers.zip(read).map(|(mut tiers, ((unit_price, flat_fee), up_to))| {
+                tiers.push(Tier { up_to, unit_price, flat_fee });
+                tiers
+            });
+        }
+        tiers
+    }
+
+    /// A tier's bound: above the one before, absent in the last tier only.
+    fn bound(&mut self, tier: &Table<'_, '_>, up_to: Field<Quantity>, last: bool, bound: &mut Quantity) -> Option<Option<Quantity>> {
+        match (up_to, last) {
+            (Field::Wrong, _) => None,
+            (Field::Absent, true) => Some(None),
+            (Field::Absent, false) => {
+                let remedy = "only the last tier is open: give this one its upper bound, for example up_to = \"1000\"";
+                self.required(tier, Field::Absent, "up_to", remedy)
+            }
+            (Field::Good(_, at), true) => {
+                let remedy = "remove up_to, or add a tier without up_to: usage beyond the last bound needs a price";
+                self.findings.add(at, format!("{} is the last one and ends", tier.name), remedy);
+                None
+            }
+            (Field::Good(up_to, at), false) if up_to <= *bound => {
+                let message = format!("up_to of {} is {up_to}, not above {bound}", tier.name);
+                self.findings.add(at, message, "write the tiers by rising bounds");
+                None
+            }
+            (Field::Good(up_to, _), false) => {
+                *bound = up_to;
+                Some(Some(up_to))
+            }
+        }
+    }
+
+    fn contract(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Contract> {
+        self.only(table, &["id", "organization", "organizations", "default", "price_book", "effective_at", "billing_period"]);
+        let id = self.id(table, "id");
+        let covers = self.covers(table, places);
+        let price_book = self.required_text(table, "price_book", "name the price book, for example price_book = \"list-usd\"");
+        let effective_at = self.instant(table, "effective_at");
+        let billing_period = match self.text_field(table, "billing_period") {
+            Field::Good(period, at) if period != "month" => {
+                let message = format!("billing_period {period:?} of {} is not supported", table.name);
+                self.findings.add(at, message, "write billing_period = \"month\"");
+                None
+            }
+            Field::Wrong => None,
+            Field::Absent | Field::Good(..) => Some(BillingPeriod::Month),
+        };
+        Some(Contract { id: id?, covers: covers?, price_book: price_book?, effective_at: effective_at?, billing_period: billing_period? })
+    }
+
+    fn covers(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Covers> {
+        const REMEDY: &str = "write one of organization = \"acme\", organizations = [\"acme\", \"globex\"] or default = true";
+        let given = ["organization", "organizations", "default"].into_iter().filter(|field| table.members.contains_key(*field));
+        let [field] = given.collect::<Vec<_>>()[..] else {
+            self.findings.add(table.at, format!("{} must say whom it binds, in one way", table.name), REMEDY);
+            return None;
+        };
+        let value = table.members.get(field)?;
+        let at = self.at(value.span().start);
+        let items: Vec<(&DeValue<'_>, At)> = match (field, value.get_ref()) {
+            ("default", DeValue::Boolean(true)) => return Some(Covers::Default),
+            ("organization", item @ DeValue::String(_)) => vec![(item, at)],
+            ("organizations", DeValue::Array(items)) if !items.is_empty() => {
+                items.iter().map(|item| (item.get_ref(), self.at(item.span().start))).collect()
+            }
+            _ => {
+                self.findings.add(at, format!("{field} of {} has a value that it cannot have", table.name), REMEDY);
+                return None;
+            }
+        };
+        let mut organizations = BTreeSet::new();
+        let mut good = true;
+        for (item, at) in items {
+            let id = match item {
+                DeValue::String(text) => OrganizationId::parse(text).map_err(|error| error.to_string()),
+                other => Err(format!("an organization is written as {}", type_name(other))),
+            };
+            let message = match id {
+                Ok(id) if organizations.contains(&id) => format!("organization {id} is named twice in {}", table.name),
+                Ok(id) => {
+                    organizations.insert(id);
+                    continue;
+                }
+                Err(message) => message,
+            };
+            good = false;
+            self.findings.add(at, message, "write each organization once, in quotes");
+        }
+        places.insert(("organizations", 0), at);
+        good.then_some(Covers::Organizations(organizations))
+    }
+
+    fn rounding(&mut self, table: &Table<'_, '_>) -> Option<Rounding> {
+        self.only(table, &["asset", "scale", "mode"]);
+        let asset = self.id(table, "asset");
+        let scale = self.scale(table);
+        let scale = self.required(table, scale, "scale", "say how many decimal places an invoice line has, for example scale = 2");
+        let words = [("half_away_from_zero", RoundingMode::HalfAwayFromZero), ("half_even", RoundingMode::HalfEven)];
+        let mode = self.word(table, "mode", &words);
+        let mode = self.or(mode, RoundingMode::HalfAwayFromZero);
+        Some(Rounding { asset: asset?, scale: scale?, mode: mode? })
+    }
+}
+
+/// Fields whose places the checks across documents ask for.
+const FIELDS_WITH_PLACES: [&str; 9] = ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions"];
+const ROW_FIELDS_WITH_PLACES: [(&str, &str); 3] = [("sku", "price.sku"), ("effective_at", "price.effective_at"), ("id", "price.id")];
+const MODELS: [&str; 5] = ["per_unit", "package", "graduated", "volume", "free"];
+
+/// Single fields.
+impl Reader<'_> {
+    fn at(&self, offset: usize) -> At {
+        At { file: self.file, offset }
+    }
+
+    /// Names every field that is not known.
+    fn only(&mut self, table: &Table<'_, '_>, known: &[&str]) {
+        for (key, _) in table.members.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+            let hint = self.findings.hint(key.get_ref(), known.iter().copied());
+            let at = self.at(key.span().start);
+            let remedy = format!("{hint}the fields are {}", known.join(", "));
+            self.findings.add(at, format!("unknown field {:?} in {}", key.get_ref().as_ref(), table.name), remedy);
+        }
+    }
+
+    fn required<T>(&mut self, table: &Table<'_, '_>, field: Field<T>, name: &str, remedy: &str) -> Option<T> {
+        match field {
+            Field::Good(value, _) => Some(value),
+            Field::Wrong => None,
+            Field::Absent => {
+                self.findings.add(table.at, format!("{} has no {name}", table.name), remedy);
+                None
+            }
+        }
+    }
+
+    fn optional<T>(&self, field: Field<T>) -> Option<Option<T>> {
+        match field {
+            Field::Good(value, _) => Some(Some(value)),
+            Field::Absent => Some(None),
+            Field::Wrong => None,
+        }
+    }
+
+    fn or<T>(&self, field: Field<T>, default: T) -> Option<T> {
+        self.optional(field).map(|value| value.unwrap_or(default))
+    }
+
+    /// A quoted text of 1 to 1024 bytes without control characters.
+    fn text_field(&mut self, table: &Table<'_, '_>, name: &str) -> Field<String> {
+        let Some(value) = table.members.get(name) else { return Field::Absent };
+        self.text_value(value, name, table)
+    }
+
+    fn text_value(&mut self, value: &toml::Spanned<DeValue<'_>>, name: &str, table: &Table<'_, '_>) -> Field<String> {
+        let at = self.at(value.span().start);
+        let raw = self.text.get(value.span()).unwrap_or_default();
+        match value.get_ref() {
+            DeValue::String(text) if text.is_empty() => {
+                self.findings.add(at, format!("{name} of {} is empty", table.name), "write something between the quotes, or leave it out");
+            }
+            DeValue::String(text) if text.len() > TEXT_BYTES_MAX => {
+                let message = format!("{name} of {} is longer than {TEXT_BYTES_MAX} bytes", table.name);
+                self.findings.add(at, message, "shorten it");
+            }
+            DeValue::String(text) if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') => {
+                self.findings.add(at, format!("{name} of {} contains control characters", table.name), "remove them");
+            }
+            DeValue::String(text) => return Field::Good(text.to_string(), at),
+            DeValue::Integer(_) | DeValue::Float(_) => {
+                let message = format!("{name} of {} is the number {raw} without quotes", table.name);
+                self.findings.add(at, message, format!("write {name} = \"{raw}\": numbers are quoted so that no digit is lost"));
+            }
+            DeValue::Datetime(_) => {
+                let message = format!("{name} of {} is the date-time {raw} without quotes", table.name);
+                self.findings.add(at, message, format!("write {name} = \"{raw}\""));
+            }
+            other => {
+                let message = format!("{name} of {} is {}, not a text", table.name, type_name(other));
+                self.findings.add(at, message, format!("write {name} = \"…\", a text in quotes"));
+            }
+        }
+        Field::Wrong
+    }
+
+    fn required_text(&mut self, table: &Table<'_, '_>, name: &str, remedy: &str) -> Option<String> {
+        let text = self.text_field(table, name);
+        self.required(table, text, name, remedy)
+    }
+
+    /// A text with a remedy for what its kind refuses.
+    fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        table: &Table<'_, '_>,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+        remedy: impl FnOnce(&E) -> String,
+    ) -> Field<T> {
+        let (text, at) = match self.text_field(table, name) {
+            Field::Good(text, at) => (text, at),
+            Field::Absent => return Field::Absent,
+            Field::Wrong => return Field::Wrong,
+        };
+        match parse(&text) {
+            Ok(value) => Field::Good(value, at),
+            Err(error) => {
+                self.findings.add(at, format!("{name} of {}: {error}", table.name), remedy(&error));
+                Field::Wrong
+            }
+        }
+    }
+
+    /// A required id.
+    fn id<T: std::str::FromStr<Err = IdError>>(&mut self, table: &Table<'_, '_>, name: &str) -> Option<T> {
+        let id = self.parsed(table, name, T::from_str, |_| "use letters, digits and . _ : / @ - only".to_owned());
+        self.required(table, id, name, &format!("write {name} = \"…\""))
+    }
+
+    /// Names that end up in account names and price ids: 1 to 64 letters, digits, `.`, `_`, `-`.
+    fn plain_name(&mut self, table: &Table<'_, '_>, name: &str, text: String) -> Option<String> {
+        if text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+            return Some(text);
+        }
+        let at = table.members.get(name).map_or(table.at, |value| self.at(value.span().start));
+        let message = format!("{name} of {} is {text:?}, not 1 to 64 characters of A-Z a-z 0-9 . _ -", table.name);
+        self.findings.add(at, message, "use letters, digits and . _ - only");
+        None
+    }
+
+    fn description(&mut self, table: &Table<'_, '_>) -> Option<Option<String>> {
+        let description = self.text_field(table, "description");
+        self.optional(description)
+    }
+
+    /// Member names joined by dots.
+    fn path(&mut self, table: &Table<'_, '_>, name: &str, path: Field<String>) -> Field<String> {
+        match path {
+            Field::Good(path, at) if path.split('.').any(str::is_empty) => {
+                let message = format!("{name} of {}: the path {path:?} has an empty part", table.name);
+                self.findings.add(at, message, "write member names inside data joined by dots, for example \"usage.input_tokens\"");
+                Field::Wrong
+            }
+            path => path,
+        }
+    }
+
+    /// One of a few words.
+    fn word<T: Copy>(&mut self, table: &Table<'_, '_>, name: &str, words: &[(&'static str, T)]) -> Field<T> {
+        match self.text_field(table, name) {
+            Field::Good(text, at) => match words.iter().find(|(word, _)| *word == text) {
+                Some((_, value)) => Field::Good(*value, at),
+                None => {
+                    let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                    let hint = self.findings.hint(&text, names.iter().copied());
+                    let message = format!("{name} {text:?} of {} is not supported", table.name);
+                    self.findings.add(at, message, format!("{hint}use {}", names.join(" or ")));
+                    Field::Wrong
+                }
+            },
+            Field::Absent => Field::Absent,
+            Field::Wrong => Field::Wrong,
+        }
+    }
+
+    /// `scale`: decimal places, a TOML integer from 0 to 9.
+    fn scale(&mut self, table: &Table<'_, '_>) -> Field<u32> {
+        let Some(value) = table.members.get("scale") else { return Field::Absent };
+        let at = self.at(value.span().start);
+        let scale = match value.get_ref() {
+            DeValue::Integer(number) => u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|scale| *scale <= Quantity::SCALE),
+            _ => None,
+        };
+        match scale {
+            Some(scale) => Field::Good(scale, at),
+            None => {
+                let raw = self.text.get(value.span()).unwrap_or_default();
+                let message = format!("scale of {} is {raw}, not a count of decimal places", table.name);
+                self.findings.add(
+                    at,
+                    message,
+                    format!("write a whole number from 0 to {} without quotes, for example scale = 2", Quantity::SCALE),
+                );
+                Field::Wrong
+            }
+        }
+    }
+
+    fn instant(&mut self, table: &Table<'_, '_>, name: &str) -> Option<Instant> {
+        let remedy = format!("write a date and time with its offset, for example {name} = \"2026-10-01T00:00:00Z\"");
+        let instant = self.parsed(table, name, Instant::parse, |_| remedy.clone());
+        self.required(table, instant, name, &remedy)
+    }
+
+    fn quantity(&mut self, table: &Table<'_, '_>, name: &str) -> Field<Quantity> {
+        self.parsed(table, name, Quantity::parse, |error| number_remedy(error, "a quantity has at most 9 decimal places: round it"))
+    }
+
+    fn above_zero(&mut self, table: &Table<'_, '_>, name: &str) -> Field<Quantity> {
+        match self.quantity(table, name) {
+            Field::Good(quantity, at) if quantity <= Quantity::ZERO => {
+                let message = format!("{name} of {} is {quantity}, not above zero", table.name);
+                self.findings.add(at, message, "write how many units the price pays for");
+                Field::Wrong
+            }
+            field => field,
+        }
+    }
+
+    /// `per`: how many units a unit price pays for, 1 unless given.
+    fn per(&mut self, table: &Table<'_, '_>) -> Option<Quantity> {
+        let per = self.above_zero(table, "per");
+        self.or(per, one())
+    }
+
+    /// A price, zero or more.
+    fn price_field(&mut self, table: &Table<'_, '_>, name: &str) -> Field<Price> {
+        let finer = "round it, or state the price for more units with per: it then needs fewer decimal places";
+        match self.parsed(table, name, Price::parse, |error| number_remedy(error, finer)) {
+            Field::Good(price, at) if price < Price::ZERO => {
+                let message = format!("{name} of {} is {price}, below zero", table.name);
+                self.findings.add(at, message, "write a price of zero or more: credits and refunds are not prices");
+                Field::Wrong
+            }
+            field => field,
+        }
+    }
+
+    fn money(&mut self, table: &Table<'_, '_>, name: &str) -> Option<Price> {
+        let price = self.price_field(table, name);
+        self.required(table, price, name, &format!("write the money in quotes, for example {name} = \"2.50\""))
+    }
+
+    /// An inline table of texts; empty when left out.
+    fn texts(&mut self, table: &Table<'_, '_>, name: &'static str) -> Option<BTreeMap<String, (String, At)>> {
+        let Some(value) = table.members.get(name) else { return Some(BTreeMap::new()) };
+        let DeValue::Table(members) = value.get_ref() else {
+            let at = self.at(value.span().start);
+            let message = format!("{name} of {} is {}, not a table of texts", table.name, type_name(value.get_ref()));
+            self.findings.add(at, message, format!("write {name} = {{ model = \"…\" }}"));
+            return None;
+        };
+        let mut texts = Some(BTreeMap::new());
+        for (key, value) in members.iter() {
+            let key_text = key.get_ref();
+            if key_text.is_empty() || key_text.len() > 128 || key_text.chars().any(char::is_control) {
+                let at = self.at(key.span().start);
+                self.findings.add(
+                    at,
+                    format!("dimension {key_text:?} of {} is not 1 to 128 characters", table.name),
+                    "give it a short name",
+                );
+                texts = None;
+            }
+            let text = match self.text_value(value, key_text, table) {
+                Field::Good(text, at) => Some((text, at)),
+                Field::Absent | Field::Wrong => None,
+            };
+            texts = texts.zip(text).map(|(mut texts, text)| {
+                texts.insert(key_text.to_string(), text);
+                texts
+            });
+        }
+        texts
+    }
+
+    /// A list of tables; empty when left out.
+    fn tables<'t, 'i>(&mut self, table: &Table<'t, 'i>, name: &str, example: &str) -> Option<Vec<(&'t DeTable<'i>, At)>> {
+        let Some(value) = table.members.get(name) else { return Some(Vec::new()) };
+        let tables = match value.get_ref() {
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| match item.get_ref() {
+                    DeValue::Table(members) => Some((members, self.at(item.span().start))),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        };
+        if tables.is_none() {
+            let at = self.at(value.span().start);
+            self.findings.add(at, format!("{name} of {} is not a list of tables", table.name), format!("write {example}"));
+        }
+        tables
+    }
+}
+
+fn number_remedy(error: &NumberError, finer: &str) -> String {
+    match error {
+        NumberError::TooFine { .. } => finer.to_owned(),
+        NumberError::TooLarge { .. } | NumberError::Overflow => "check the digits: the number is too large to be meant".to_owned(),
+        NumberError::Malformed { .. } => "write a plain decimal number with a point, for example \"1234.50\"".to_owned(),
+    }
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number without quotes",
+        DeValue::Boolean(true) => "true",
+        DeValue::Boolean(false) => "false",
+        DeValue::Datetime(_) => "a date-time without quotes",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,157 @@
+//! Documents as TOML again: what it writes reads back to the same address. It does not keep comments, files or spellings.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::Version;
+use crate::document::{Aggregation, BillingPeriod, Covers, Document, Negative, PriceModel, PriceRow, Tier};
+
+impl Version {
+    /// All documents in one TOML text that checks to the same address.
+    pub fn to_toml(&self) -> String {
+        let documents: Vec<String> = self.documents().map(Document::to_toml).collect();
+        documents.join("\n")
+    }
+}
+
+impl Document {
+    /// The document as TOML, every default written out.
+    pub fn to_toml(&self) -> String {
+        let mut toml = Toml { text: format!("[[{}]]\n", self.kind()) };
+        match self {
+            Self::Contract(contract) => {
+                toml.field("id", contract.id.as_str());
+                match &contract.covers {
+                    Covers::Default => toml.raw("default", "true"),
+                    Covers::Organizations(organizations) => {
+                        let names: Vec<String> = organizations.iter().map(|id| quoted(id.as_str())).collect();
+                        toml.raw("organizations", &format!("[{}]", names.join(", ")));
+                    }
+                }
+                toml.field("price_book", &contract.price_book);
+                toml.field("effective_at", &contract.effective_at.to_string());
+                let BillingPeriod::Month = contract.billing_period;
+                toml.field("billing_period", "month");
+            }
+            Self::Meter(meter) => {
+                toml.field("id", meter.id.as_str());
+                toml.field("event_type", &meter.event_type);
+                let aggregation = match meter.aggregation {
+                    Aggregation::Sum => "sum",
+                    Aggregation::Count => "count",
+                };
+                toml.field("aggregation", aggregation);
+                toml.optional("value", meter.value.as_deref());
+                toml.field("unit", meter.unit.as_str());
+                toml.texts("dimensions", &meter.dimensions);
+                let negative = match meter.negative {
+                    Negative::Quarantine => "quarantine",
+                    Negative::Accept => "accept",
+                };
+                toml.field("negative", negative);
+            }
+            Self::PriceBook(book) => {
+                toml.field("id", &book.id);
+                toml.field("currency", book.currency.as_str());
+                for price in &book.prices {
+                    toml.price(price);
+                }
+            }
+            Self::Rounding(rounding) => {
+                toml.field("asset", rounding.asset.as_str());
+                toml.raw("scale", &rounding.scale.to_string());
+                toml.field("mode", rounding.mode.name());
+            }
+            Self::Sku(sku) => {
+                toml.field("id", sku.id.as_str());
+                toml.field("family", &sku.family);
+                toml.field("meter", sku.meter.as_str());
+                toml.texts("match", &sku.matches);
+                toml.optional("description", sku.description.as_deref());
+            }
+            Self::Unit(unit) => {
+                toml.field("id", unit.id.as_str());
+                toml.optional("description", unit.description.as_deref());
+                toml.raw("scale", &unit.scale.to_string());
+            }
+        }
+        toml.text
+    }
+}
+
+struct Toml {
+    text: String,
+}
+
+impl Toml {
+    fn raw(&mut self, name: &str, value: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{name} = {value}");
+    }
+
+    fn field(&mut self, name: &str, value: &str) {
+        self.raw(name, &quoted(value));
+    }
+
+    fn optional(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.field(name, value);
+        }
+    }
+
+    fn texts(&mut self, name: &str, texts: &BTreeMap<String, String>) {
+        if !texts.is_empty() {
+            let members: Vec<String> = texts.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+            self.raw(name, &format!("{{ {} }}", members.join(", ")));
+        }
+    }
+
+    fn price(&mut self, price: &PriceRow) {
+        self.text.push_str("\n[[price_book.price]]\n");
+        self.field("id", price.id.as_str());
+        self.field("sku", price.sku.as_str());
+        self.field("effective_at", &price.effective_at.to_string());
+        self.field("model", price.model.name());
+        match &price.model {
+            PriceModel::PerUnit { per, unit_price } => {
+                self.field("per", &per.to_string());
+                self.field("unit_price", &unit_price.to_string());
+            }
+            PriceModel::Package { size, package_price } => {
+                self.field("size", &size.to_string());
+                self.field("package_price", &package_price.to_string());
+            }
+            PriceModel::Graduated { per, tiers } | PriceModel::Volume { per, tiers } => {
+                self.field("per", &per.to_string());
+                let tiers: Vec<String> = tiers.iter().map(tier).collect();
+                self.raw("tiers", &format!("[\n{}]", tiers.concat()));
+            }
+            PriceModel::Free { rule } => self.field("rule", rule),
+        }
+    }
+}
+
+fn tier(tier: &Tier) -> String {
+    let up_to = tier.up_to.map(|up_to| format!("up_to = \"{up_to}\", ")).unwrap_or_default();
+    format!("    {{ {up_to}unit_price = \"{}\", flat_fee = \"{}\" }},\n", tier.unit_price, tier.flat_fee)
+}
+
+/// A TOML basic string.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -1,0 +1,1 @@
+SELECT CAST(1 AS bigint) FROM platform_registry_versions WHERE address = $1

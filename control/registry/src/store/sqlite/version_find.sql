@@ -1,0 +1,1 @@
+SELECT 1 FROM platform_registry_versions WHERE address = $1

@@ -1,0 +1,1 @@
+SELECT leaf_hash FROM platform_evidence_organizations ORDER BY salted

@@ -1,0 +1,1 @@
+SELECT organization, month, size, frontier FROM platform_evidence_logs

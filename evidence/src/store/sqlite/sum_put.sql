@@ -1,0 +1,2 @@
+INSERT INTO platform_evidence_sums (organization, currency, amount) VALUES ($1, $2, $3)
+ON CONFLICT (organization, currency) DO UPDATE SET amount = excluded.amount

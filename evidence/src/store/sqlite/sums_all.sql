@@ -1,0 +1,1 @@
+SELECT organization, currency, amount FROM platform_evidence_sums

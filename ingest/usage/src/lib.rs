@@ -1,0 +1,16 @@
+//! The usage event and its readings: envelope, identity, meters. No I/O, no clock, no price.
+
+pub mod defect;
+pub mod event;
+pub mod json;
+pub mod meter;
+pub mod read;
+pub mod reading;
+pub mod reason;
+
+pub use defect::Defect;
+pub use event::{Event, EventLimits, Glimpse, IdentityKey, glimpse};
+pub use meter::{Aggregation, Meter, Negative};
+pub use read::{MeterReading, MeterSet, MeterSetError};
+pub use reading::{Dimensions, MeteredReading, UsageBatch};
+pub use reason::Reason;

@@ -1,0 +1,1 @@
+SELECT asset FROM platform_ledger_assets ORDER BY asset COLLATE "C"

@@ -1,0 +1,315 @@
+//! The usage fold: readings by organization, project, meter and UTC hour. An interval counts in the hour of its start.
+//! It knows no file: what batches brought comes in as deltas. Sums are exact 128-bit integers, never floats.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Decimal128Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use futures::{StreamExt, stream};
+use serde_json::json;
+use shared_db::{Database, DbError, Row, Transaction};
+use shared_types::{Amount, AssetId, BatchNo, IdError, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, TimeError, UnitId};
+
+use crate::store::{HOURS_ALL, HOURS_FIND, HOURS_PUT};
+use crate::{Audience, CatalogError, Description, RowsModel};
+
+/// The fold's name in cursors and cuts.
+pub const FOLD: &str = "usage";
+
+const HOUR: i64 = 3_600_000_000;
+
+/// What one reading adds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HourDelta {
+    /// Who owes.
+    pub organization: OrganizationId,
+    /// Sub-account, if named.
+    pub project: Option<ProjectId>,
+    /// The meter.
+    pub meter: MeterId,
+    /// What the quantity counts.
+    pub unit: UnitId,
+    /// When the usage began.
+    pub at: Instant,
+    /// How much.
+    pub quantity: Quantity,
+    /// What it came to.
+    pub amount: Amount,
+    /// The asset of the amount.
+    pub currency: AssetId,
+}
+
+/// Why hours cannot be folded or read. The transaction must be rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum HoursError {
+    /// The database failed or refused.
+    #[error("the hour buckets could not be read or written")]
+    Db(#[from] DbError),
+    /// A stored row is not what was written.
+    #[error("a row of the hour buckets is damaged: {what} is {value:?}")]
+    Damaged {
+        /// The column.
+        what: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// A sum leaves 128 bits.
+    #[error("the {what} of {organization} in one hour does not fit")]
+    Overflow {
+        /// `quantity` or `amount`.
+        what: &'static str,
+        /// Whose.
+        organization: String,
+    },
+    /// A stored id is none.
+    #[error("a row of the hour buckets is damaged")]
+    Id(#[from] IdError),
+    /// A stored instant is none.
+    #[error("a row of the hour buckets is damaged")]
+    Time(#[from] TimeError),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    organization: String,
+    project: String,
+    meter: String,
+    unit: String,
+    currency: String,
+    hour: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    quantity: i128,
+    amount: i128,
+    readings: i64,
+}
+
+impl Sum {
+    fn add(&mut self, other: &Self, key: &Key) -> Result<(), HoursError> {
+        let overflow = |what| HoursError::Overflow { what, organization: key.organization.clone() };
+        self.quantity = self.quantity.checked_add(other.quantity).ok_or_else(|| overflow("quantity"))?;
+        self.amount = self.amount.checked_add(other.amount).ok_or_else(|| overflow("amount"))?;
+        self.readings = self.readings.checked_add(other.readings).ok_or_else(|| overflow("number of readings"))?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row) -> Result<(Key, Sum), HoursError> {
+    let number = |column, what| -> Result<i128, HoursError> {
+        let text = row.text(column)?;
+        text.parse().map_err(|_| HoursError::Damaged { what, value: text.to_owned() })
+    };
+    let key = Key {
+        organization: row.text(0)?.to_owned(),
+        project: row.text(1)?.to_owned(),
+        meter: row.text(2)?.to_owned(),
+        unit: row.text(3)?.to_owned(),
+        currency: row.text(4)?.to_owned(),
+        hour: row.integer(5)?,
+    };
+    Ok((key, Sum { quantity: number(6, "quantity")?, amount: number(7, "amount")?, readings: row.integer(8)? }))
+}
+
+/// Adds the readings of the batches after `from` up to `to` and moves the cursor, all in the caller's transaction.
+///
+/// - Errors: a cursor elsewhere, an overflow named by organization, a damaged row.
+pub async fn fold_hours(tx: &mut Transaction, from: BatchNo, to: BatchNo, deltas: &[HourDelta]) -> Result<(), HoursError> {
+    shared_db::advance(tx, FOLD, from, to).await?;
+    let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
+    for delta in deltas {
+        let key = Key {
+            organization: delta.organization.to_string(),
+            project: delta.project.as_ref().map(ToString::to_string).unwrap_or_default(),
+            meter: delta.meter.to_string(),
+            unit: delta.unit.to_string(),
+            currency: delta.currency.to_string(),
+            hour: delta.at.micros() - delta.at.micros().rem_euclid(HOUR),
+        };
+        let fresh = Sum { quantity: delta.quantity.units(), amount: i128::from(delta.amount.units()), readings: 1 };
+        sums.entry(key.clone()).or_default().add(&fresh, &key)?;
+    }
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let wanted: Vec<serde_json::Value> = sums
+        .keys()
+        .map(|key| {
+            json!({
+                "organization": key.organization, "project": key.project, "meter": key.meter, "unit": key.unit,
+                "currency": key.currency, "hour": key.hour,
+            })
+        })
+        .collect();
+    for row in tx.query(&HOURS_FIND, &[serde_json::Value::Array(wanted).to_string().into()]).await? {
+        let (key, before) = read(&row)?;
+        if let Some(sum) = sums.get_mut(&key) {
+            sum.add(&before, &key)?;
+        }
+    }
+    let rows: Vec<serde_json::Value> = sums
+        .iter()
+        .map(|(key, sum)| {
+            json!({
+                "organization": key.organization, "project": key.project, "meter": key.meter, "unit": key.unit,
+                "currency": key.currency, "hour": key.hour, "quantity": sum.quantity.to_string(),
+                "amount": sum.amount.to_string(), "readings": sum.readings,
+            })
+        })
+        .collect();
+    tx.execute(&HOURS_PUT, &[serde_json::Value::Array(rows).to_string().into()]).await?;
+    Ok(())
+}
+
+/// Sums by organization and month over all buckets: (quantity, amount, readings) in units of 10^-9, for comparison with the charges.
+/// Quantities of different units are added as they are: a checksum, not a figure.
+pub async fn totals(tx: &mut Transaction) -> Result<BTreeMap<(OrganizationId, Month), (i128, i128, u64)>, HoursError> {
+    let mut totals: BTreeMap<(OrganizationId, Month), (i128, i128, u64)> = BTreeMap::new();
+    for row in tx.query(&HOURS_ALL, &[]).await? {
+        let (key, sum) = read(&row)?;
+        let overflow = |what| HoursError::Overflow { what, organization: key.organization.clone() };
+        let month = Instant::from_micros(key.hour)?.month();
+        let total = totals.entry((OrganizationId::parse(&key.organization)?, month)).or_default();
+        total.0 = total.0.checked_add(sum.quantity).ok_or_else(|| overflow("quantity"))?;
+        total.1 = total.1.checked_add(sum.amount).ok_or_else(|| overflow("amount"))?;
+        total.2 = total.2.saturating_add(u64::try_from(sum.readings).unwrap_or(0));
+    }
+    Ok(totals)
+}
+
+fn schema() -> SchemaRef {
+    let money = DataType::Decimal128(38, 9);
+    Arc::new(Schema::new(vec![
+        Field::new("organization", DataType::Utf8, false),
+        Field::new("project", DataType::Utf8, true),
+        Field::new("meter", DataType::Utf8, false),
+        Field::new("unit", DataType::Utf8, false),
+        Field::new("currency", DataType::Utf8, false),
+        Field::new("hour", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+        Field::new("quantity", money.clone(), false),
+        Field::new("amount", money, false),
+        Field::new("readings", DataType::Int64, false),
+    ]))
+}
+
+/// `usage.hours` over a database that this fold writes.
+pub fn read_model(database: Database) -> Result<RowsModel, CatalogError> {
+    let description = Description::new(
+        "usage.hours",
+        "platform-catalog",
+        "One row for each organization, project, meter and UTC hour with charged or free readings.",
+        Audience::Organizations { column: "organization" },
+        schema(),
+        &[
+            ("organization", "Who owes."),
+            ("project", "Sub-account, if named."),
+            ("meter", "The meter."),
+            ("unit", "What the quantity counts."),
+            ("currency", "The asset of the amount."),
+            ("hour", "Begin of the hour in which the usage began."),
+            ("quantity", "Sum of the quantities."),
+            ("amount", "Sum of the charges."),
+            ("readings", "How many."),
+        ],
+    )?;
+    Ok(RowsModel::new(description, move |request| {
+        let database = database.clone();
+        Box::pin(async move {
+            const MODEL: &str = "usage.hours";
+            if request.as_of.0.is_some() {
+                return Err(CatalogError::NoHistory { model: MODEL.to_owned() });
+            }
+            let failed = |source: HoursError| CatalogError::Read { model: MODEL.to_owned(), source: source.into() };
+            let mut tx = database.read().await.map_err(|error| failed(error.into()))?;
+            let rows = tx.query(&HOURS_ALL, &[]).await.map_err(|error| failed(error.into()))?;
+            let rows: Result<Vec<_>, HoursError> = rows.iter().map(read).collect();
+            let batch = batch(&rows.map_err(failed)?)?;
+            Ok(stream::iter([Ok(batch)]).boxed())
+        })
+    }))
+}
+
+fn batch(rows: &[(Key, Sum)]) -> Result<RecordBatch, CatalogError> {
+    let text = |of: fn(&Key) -> &str, nullable: bool| {
+        let mut builder = StringBuilder::new();
+        for (key, _) in rows {
+            let value = of(key);
+            builder.append_option((!nullable || !value.is_empty()).then_some(value));
+        }
+        Arc::new(builder.finish())
+    };
+    let money = |of: fn(&Sum) -> i128| -> Result<_, CatalogError> {
+        let mut builder = Decimal128Builder::new().with_precision_and_scale(38, 9)?;
+        for (_, sum) in rows {
+            builder.append_value(of(sum));
+        }
+        Ok(Arc::new(builder.finish()))
+    };
+    let mut hours = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    let mut readings = Int64Builder::new();
+    for (key, sum) in rows {
+        hours.append_value(key.hour);
+        readings.append_value(sum.readings);
+    }
+    Ok(RecordBatch::try_new(
+        schema(),
+        vec![
+            text(|key| &key.organization, false),
+            text(|key| &key.project, true),
+            text(|key| &key.meter, false),
+            text(|key| &key.unit, false),
+            text(|key| &key.currency, false),
+            Arc::new(hours.finish()),
+            money(|sum| sum.quantity)?,
+            money(|sum| sum.amount)?,
+            Arc::new(readings.finish()),
+        ],
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared_testkit::on_both_engines;
+
+    fn delta(at: &str, quantity: &str, amount: &str) -> HourDelta {
+        HourDelta {
+            organization: OrganizationId::parse("org").unwrap(),
+            project: None,
+            meter: MeterId::parse("tokens").unwrap(),
+            unit: UnitId::parse("token").unwrap(),
+            at: Instant::parse(at).unwrap(),
+            quantity: Quantity::parse(quantity).unwrap(),
+            amount: Amount::parse(amount).unwrap(),
+            currency: AssetId::parse("USD").unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn hours_add_up_exactly_over_cuts_and_a_cut_is_folded_once() {
+        on_both_engines(&["platform-catalog"], |db| async move {
+            let mut tx = db.begin().await.unwrap();
+            for statement in crate::store::ALL {
+                tx.prepare(&statement).await.unwrap();
+            }
+            let first = [delta("2026-10-05T10:00:00Z", "0.000000001", "0.1"), delta("2026-10-05T10:59:59.999999Z", "2", "0.2")];
+            fold_hours(&mut tx, BatchNo(0), BatchNo(3), &first).await.unwrap();
+            tx.commit().await.unwrap();
+            let mut tx = db.begin().await.unwrap();
+            let huge = "99999999999999999999999999999";
+            fold_hours(&mut tx, BatchNo(3), BatchNo(4), &[delta("2026-10-05T10:30:00Z", huge, "-0.3")]).await.unwrap();
+            tx.commit().await.unwrap();
+            let mut tx = db.begin().await.unwrap();
+            assert!(fold_hours(&mut tx, BatchNo(3), BatchNo(4), &first).await.is_err(), "the same cut again");
+            tx.rollback().await.unwrap();
+            let mut tx = db.read().await.unwrap();
+            let found = totals(&mut tx).await.unwrap();
+            let month = Instant::parse("2026-10-01T00:00:00Z").unwrap().month();
+            let units = Quantity::parse(huge).unwrap().units() + 2_000_000_001;
+            assert_eq!(found.get(&(OrganizationId::parse("org").unwrap(), month)), Some(&(units, 0, 3)));
+        })
+        .await;
+    }
+}

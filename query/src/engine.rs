@@ -1,0 +1,189 @@
+//! From a text and a scope to rows, within limits. It knows sessions and read models, no protocol and no output format.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::{DataType, Decimal128Type, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::error::{DataFusionError, Result as EngineResult};
+use datafusion::execution::context::SQLOptions;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement;
+use futures::StreamExt;
+use platform_catalog::{AsOf, Catalog, ModelName, ReadModel, Scope};
+use tokio::task::JoinSet;
+
+use crate::error::{QueryError, Raised};
+use crate::information;
+use crate::session::Sessions;
+use crate::statement::{Ask, parse};
+
+/// What all queries of an engine may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// Memory that all running queries share, results included. Nothing is ever written to disk.
+    pub memory_bytes: usize,
+    /// How long a query may take.
+    pub timeout: Duration,
+    /// How many rows an answer has at most.
+    pub max_rows: usize,
+    /// Into how many parts the work of a query is split.
+    pub threads: usize,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self { memory_bytes: 512 * 1024 * 1024, timeout: Duration::from_secs(30), max_rows: 10_000, threads: 2 }
+    }
+}
+
+/// What one query may use, never more than the engine's options allow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// A shorter time than the engine's.
+    pub timeout: Option<Duration>,
+    /// Fewer rows than the engine's.
+    pub max_rows: Option<usize>,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct QueryResult {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows, in order.
+    pub batches: Vec<RecordBatch>,
+    /// Whether there were more rows than the limit; those are missing.
+    pub truncated: bool,
+}
+
+impl QueryResult {
+    fn of(batch: RecordBatch) -> Self {
+        Self { schema: batch.schema(), batches: vec![batch], truncated: false }
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// Answers SQL over the read models of a catalog.
+#[derive(Debug)]
+pub struct QueryEngine {
+    catalog: Arc<Catalog>,
+    options: QueryOptions,
+    runtime: Arc<RuntimeEnv>,
+    sessions: Sessions,
+}
+
+impl QueryEngine {
+    /// An engine over a catalog; models registered later are seen too.
+    pub fn new(catalog: Arc<Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(options.memory_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()
+            .map_err(|error| QueryError::of(error, options.memory_bytes))?;
+        let sessions = Sessions::new(Arc::clone(&runtime), options.threads.max(1));
+        Ok(Self { catalog, options, runtime, sessions })
+    }
+
+    /// Answers one statement for a scope, as of a batch.
+    ///
+    /// - Nulls: as SQL has them.
+    /// - Errors: see [`QueryError`]. An answer is whole, or marked as truncated, or an error: never wrong digits.
+    /// - Runs on the current tokio runtime; dropping the future stops the query.
+    #[tracing::instrument(skip_all, err)]
+    pub async fn query(&self, sql: &str, scope: &Scope, as_of: AsOf, limits: Limits) -> Result<QueryResult, QueryError> {
+        let models = self.catalog.visible(scope);
+        let statement = match parse(sql)? {
+            Ask::Tables => return information::shown_tables(&models).map(QueryResult::of).map_err(|error| self.error(error.into())),
+            Ask::Describe(name) => {
+                let model = find(&models, &name)?;
+                return information::described(model.as_ref()).map(QueryResult::of).map_err(|error| self.error(error.into()));
+            }
+            Ask::Query(statement) => statement,
+        };
+        let state = self.sessions.open(&models, scope, as_of).map_err(|error| self.error(error))?;
+        let max_rows = limits.max_rows.map_or(self.options.max_rows, |rows| rows.min(self.options.max_rows));
+        let timeout = limits.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(run(state, *statement, max_rows, Arc::clone(&self.runtime)));
+        // Leaving this function drops the set, which stops the task.
+        match tokio::time::timeout(timeout, tasks.join_next()).await {
+            Err(_) => Err(QueryError::Timeout { limit: timeout }),
+            Ok(Some(Ok(result))) => result.map_err(|error| self.error(error)),
+            Ok(Some(Err(error))) => Err(self.error(DataFusionError::External(Box::new(error)))),
+            Ok(None) => Err(self.error(DataFusionError::Internal("the query did not start".to_owned()))),
+        }
+    }
+
+    fn error(&self, error: DataFusionError) -> QueryError {
+        QueryError::of(error, self.options.memory_bytes)
+    }
+}
+
+fn find(models: &[Arc<dyn ReadModel>], name: &[String]) -> Result<Arc<dyn ReadModel>, QueryError> {
+    let missing = || QueryError::Invalid { detail: format!("there is no table {}", name.join(".")) };
+    let wanted = ModelName::parse(&name.join(".")).map_err(|_| missing())?;
+    models.iter().find(|model| *model.name() == wanted).cloned().ok_or_else(missing)
+}
+
+/// Plans, checks, runs and collects.
+async fn run(state: SessionState, statement: Statement, max_rows: usize, runtime: Arc<RuntimeEnv>) -> EngineResult<QueryResult> {
+    let plan = checked(&state, statement).await?;
+    let plan = state.create_physical_plan(&plan).await?;
+    let schema = plan.schema();
+    let mut stream = execute_stream(plan, state.task_ctx())?;
+    let held = MemoryConsumer::new("result").register(&runtime.memory_pool);
+    let (mut batches, mut rows, mut truncated) = (Vec::new(), 0_usize, false);
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        let room = max_rows.saturating_sub(rows);
+        truncated = batch.num_rows() > room;
+        let batch = if truncated { batch.slice(0, room) } else { batch };
+        check_digits(&batch)?;
+        held.try_grow(batch.get_array_memory_size())?;
+        rows = rows.saturating_add(batch.num_rows());
+        if batch.num_rows() > 0 {
+            batches.push(batch);
+        }
+        if truncated {
+            break;
+        }
+    }
+    Ok(QueryResult { schema, batches, truncated })
+}
+
+/// The plan of a statement that has passed every check. EXPLAIN is checked like the query that it explains: the engine would print a
+/// refusal as a plan.
+async fn checked(state: &SessionState, statement: Statement) -> EngineResult<LogicalPlan> {
+    let plan = state.statement_to_plan(statement).await?;
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false).verify_plan(&plan)?;
+    let body = match &plan {
+        LogicalPlan::Explain(explain) => explain.plan.as_ref().clone(),
+        other => other.clone(),
+    };
+    state.analyzer().execute_and_check(body, state.config_options(), |_, _| {})?;
+    Ok(plan)
+}
+
+/// Sums and products of 38 digits may have one digit more than their type says: exact, but not what was promised.
+fn check_digits(batch: &RecordBatch) -> EngineResult<()> {
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if let DataType::Decimal128(precision, _) = column.data_type() {
+            column
+                .as_primitive::<Decimal128Type>()
+                .validate_decimal_precision(*precision)
+                .map_err(|_| Raised::overflow(format!("{} does not fit {}", field.name(), column.data_type())))?;
+        }
+    }
+    Ok(())
+}

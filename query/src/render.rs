@@ -1,0 +1,254 @@
+//! Answers as text and bytes. Decimals keep every digit: in JSON they are strings. Instants are RFC 3339, bytes are hexadecimal.
+//! It knows no protocol; a server adds content type and headers.
+
+use std::fmt::Write as _;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
+};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use shared_types::Instant;
+
+use crate::engine::QueryResult;
+use crate::error::QueryError;
+use crate::information::type_name;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns for people; ends with the number of rows and says when rows are missing.
+    Table,
+    /// RFC 4180 with a header; null is empty, the empty text is `""`.
+    Csv,
+    /// `{"columns":[{"name","type"}],"rows":[{…}],"truncated":…}`.
+    Json,
+    /// One object per row and line. Says nothing about missing rows: tell it in a header.
+    Ndjson,
+    /// Arrow IPC stream.
+    Arrow,
+}
+
+impl Format {
+    /// The format of a name: `table`, `csv`, `json`, `ndjson`, `arrow`.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "table" => Self::Table,
+            "csv" => Self::Csv,
+            "json" => Self::Json,
+            "ndjson" => Self::Ndjson,
+            "arrow" => Self::Arrow,
+            _ => return None,
+        })
+    }
+
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Table => "text/plain; charset=utf-8",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+/// Writes an answer.
+pub fn render(result: &QueryResult, format: Format) -> Result<Vec<u8>, QueryError> {
+    let written = match format {
+        Format::Table => table(result).map(String::into_bytes),
+        Format::Csv => csv(result).map(String::into_bytes),
+        Format::Json => json(result).map(String::into_bytes),
+        Format::Ndjson => ndjson(result).map(String::into_bytes),
+        Format::Arrow => ipc(result),
+    };
+    written.map_err(|error| QueryError::Failed { detail: error.to_string(), source: Box::new(error.into()) })
+}
+
+/// One value.
+#[derive(Debug)]
+enum Cell {
+    Null,
+    /// A JSON number or truth value.
+    Bare(String),
+    /// A JSON string.
+    Text(String),
+}
+
+/// One column of one batch, ready to be read row by row.
+struct Column<'a> {
+    array: &'a dyn Array,
+    formatter: ArrayFormatter<'a>,
+}
+
+const OPTIONS: FormatOptions<'static> = FormatOptions::new();
+
+impl<'a> Column<'a> {
+    fn new(array: &'a dyn Array) -> Result<Self, ArrowError> {
+        Ok(Self { array, formatter: ArrayFormatter::try_new(array, &OPTIONS)? })
+    }
+
+    fn cell(&self, row: usize) -> Result<Cell, ArrowError> {
+        if self.array.is_null(row) || self.array.data_type().is_null() {
+            return Ok(Cell::Null);
+        }
+        Ok(match self.array.data_type() {
+            DataType::Boolean => Cell::Bare(self.array.as_boolean().value(row).to_string()),
+            DataType::Int8 => Cell::Bare(self.array.as_primitive::<Int8Type>().value(row).to_string()),
+            DataType::Int16 => Cell::Bare(self.array.as_primitive::<Int16Type>().value(row).to_string()),
+            DataType::Int32 => Cell::Bare(self.array.as_primitive::<Int32Type>().value(row).to_string()),
+            DataType::Int64 => Cell::Bare(self.array.as_primitive::<Int64Type>().value(row).to_string()),
+            DataType::UInt8 => Cell::Bare(self.array.as_primitive::<UInt8Type>().value(row).to_string()),
+            DataType::UInt16 => Cell::Bare(self.array.as_primitive::<UInt16Type>().value(row).to_string()),
+            DataType::UInt32 => Cell::Bare(self.array.as_primitive::<UInt32Type>().value(row).to_string()),
+            DataType::UInt64 => Cell::Bare(self.array.as_primitive::<UInt64Type>().value(row).to_string()),
+            DataType::Float32 => float(f64::from(self.array.as_primitive::<Float32Type>().value(row))),
+            DataType::Float64 => float(self.array.as_primitive::<Float64Type>().value(row)),
+            DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if matches!(zone.as_ref(), "UTC" | "+00:00" | "Z") => {
+                match Instant::from_micros(self.array.as_primitive::<TimestampMicrosecondType>().value(row)) {
+                    Ok(at) => Cell::Text(at.to_string()),
+                    Err(_) => Cell::Text(self.formatter.value(row).try_to_string()?),
+                }
+            }
+            // Decimals with all their digits, bytes as hexadecimal, dates and intervals as ISO 8601.
+            _ => Cell::Text(self.formatter.value(row).try_to_string()?),
+        })
+    }
+}
+
+fn float(value: f64) -> Cell {
+    if value.is_finite() { Cell::Bare(value.to_string()) } else { Cell::Text(value.to_string()) }
+}
+
+/// Calls `take` with the cells of each row.
+fn each_row(result: &QueryResult, mut take: impl FnMut(Vec<Cell>) -> Result<(), ArrowError>) -> Result<(), ArrowError> {
+    for batch in &result.batches {
+        let columns = batch.columns().iter().map(|array| Column::new(array.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            take(columns.iter().map(|column| column.cell(row)).collect::<Result<_, _>>()?)?;
+        }
+    }
+    Ok(())
+}
+
+fn names(result: &QueryResult) -> Vec<&str> {
+    result.schema.fields().iter().map(|field| field.name().as_str()).collect()
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn object(names: &[&str], cells: &[Cell]) -> String {
+    let members = names.iter().zip(cells).map(|(name, cell)| {
+        let value = match cell {
+            Cell::Null => "null".to_owned(),
+            Cell::Bare(text) => text.clone(),
+            Cell::Text(text) => quoted(text),
+        };
+        format!("{}:{value}", quoted(name))
+    });
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+fn json(result: &QueryResult) -> Result<String, ArrowError> {
+    let (names, mut rows) = (names(result), Vec::new());
+    let column = |field: &arrow::datatypes::FieldRef| {
+        format!("{{\"name\":{},\"type\":{}}}", quoted(field.name()), quoted(&type_name(field.data_type())))
+    };
+    let columns: Vec<String> = result.schema.fields().iter().map(column).collect();
+    each_row(result, |cells| {
+        rows.push(object(&names, &cells));
+        Ok(())
+    })?;
+    Ok(format!("{{\"columns\":[{}],\"rows\":[{}],\"truncated\":{}}}\n", columns.join(","), rows.join(","), result.truncated))
+}
+
+fn ndjson(result: &QueryResult) -> Result<String, ArrowError> {
+    let (names, mut out) = (names(result), String::new());
+    each_row(result, |cells| {
+        out.push_str(&object(&names, &cells));
+        out.push('\n');
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+fn csv(result: &QueryResult) -> Result<String, ArrowError> {
+    let field = |text: &str| {
+        if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text.to_owned()
+        }
+    };
+    let mut out = names(result).into_iter().map(field).collect::<Vec<_>>().join(",");
+    out.push_str("\r\n");
+    each_row(result, |cells| {
+        let fields = cells.iter().map(|cell| match cell {
+            Cell::Null => String::new(),
+            Cell::Bare(text) | Cell::Text(text) => field(text),
+        });
+        out.push_str(&fields.collect::<Vec<_>>().join(","));
+        out.push_str("\r\n");
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// Control characters are shown, not obeyed: a value cannot move the reader's cursor.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+fn table(result: &QueryResult) -> Result<String, ArrowError> {
+    let header: Vec<String> = names(result).into_iter().map(printable).collect();
+    let right: Vec<bool> = result.schema.fields().iter().map(|field| field.data_type().is_numeric()).collect();
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    each_row(result, |cells| {
+        let text = |cell: &Cell| match cell {
+            Cell::Null => "null".to_owned(),
+            Cell::Bare(text) | Cell::Text(text) => printable(text),
+        };
+        rows.push(cells.iter().map(text).collect());
+        Ok(())
+    })?;
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).chain(header.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &[String]| {
+        let padded = cells.iter().zip(&widths).zip(&right).map(
+            |((cell, width), right)| {
+                if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            },
+        );
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  ");
+    let mut out = format!("{}\n{rule}\n", line(&header));
+    for row in &rows {
+        out.push_str(&line(row));
+        out.push('\n');
+    }
+    let more = if result.truncated { ", more are not shown" } else { "" };
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "({} row{}{more})", rows.len(), if rows.len() == 1 { "" } else { "s" });
+    Ok(out)
+}
+
+fn ipc(result: &QueryResult) -> Result<Vec<u8>, ArrowError> {
+    let mut out = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut out, &result.schema)?;
+    for batch in &result.batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    drop(writer);
+    Ok(out)
+}

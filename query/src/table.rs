@@ -1,0 +1,177 @@
+//! A read model as a table of the engine. The scope is fixed when the table is made and goes down with every scan: nothing that a query
+//! says can reach above it. For an organization every row is looked at once more on its way up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use futures::{StreamExt, TryStreamExt, stream};
+use platform_catalog::{AsOf, Audience, Comparison, Filter, FilterValue, ReadModel, Scope, Support};
+use shared_types::Instant;
+
+use crate::error::Raised;
+
+/// One read model for one scope, as of one batch.
+#[derive(Clone)]
+pub(crate) struct ModelTable {
+    model: Arc<dyn ReadModel>,
+    scope: Scope,
+    as_of: AsOf,
+}
+
+impl ModelTable {
+    pub(crate) fn new(model: Arc<dyn ReadModel>, scope: Scope, as_of: AsOf) -> Self {
+        Self { model, scope, as_of }
+    }
+}
+
+impl fmt::Debug for ModelTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ModelTable({})", self.model.name())
+    }
+}
+
+#[async_trait]
+impl TableProvider for ModelTable {
+    fn schema(&self) -> SchemaRef {
+        self.model.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let support = |filter: &&Expr| match filter_of(filter).map(|filter| self.model.support(&filter)) {
+            Some(Support::Exact) => TableProviderFilterPushDown::Exact,
+            Some(Support::Hint) => TableProviderFilterPushDown::Inexact,
+            Some(Support::Refused) | None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all = self.model.schema();
+        let columns: Vec<usize> = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..all.fields().len()).collect(),
+        };
+        let schema: SchemaRef = Arc::new(all.project(&columns)?);
+        let mut wanted = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let Some(filter) = filter_of(filter) else {
+                return Err(DataFusionError::Internal(format!("the filter {filter} was pushed down without being supported")));
+            };
+            wanted.push(filter);
+        }
+        let rows = Rows { table: self.clone(), schema: Arc::clone(&schema), columns, filters: wanted };
+        Ok(Arc::new(StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, None, false, limit)?))
+    }
+}
+
+/// One scan.
+#[derive(Debug, Clone)]
+struct Rows {
+    table: ModelTable,
+    schema: SchemaRef,
+    columns: Vec<usize>,
+    filters: Vec<Filter>,
+}
+
+impl PartitionStream for Rows {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let scan = self.clone();
+        let batches = stream::once(async move { scan.start().await }).try_flatten();
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
+    }
+}
+
+impl Rows {
+    async fn start(self) -> Result<stream::BoxStream<'static, Result<RecordBatch>>> {
+        let external = |error| DataFusionError::External(Box::new(error));
+        let ModelTable { model, scope, as_of } = &self.table;
+        let mut read = self.columns.clone();
+        // Behind the wanted columns comes the one that tells whose a row is.
+        let guard = match (scope, model.description().audience()) {
+            (Scope::Organization(organization), Audience::Organizations { column }) => {
+                read.push(model.schema().index_of(column)?);
+                Some(organization.clone())
+            }
+            _ => None,
+        };
+        let batches = model.scan(scope, Some(&read), &self.filters, *as_of).await.map_err(external)?;
+        let (name, wanted) = (model.name().to_string(), self.columns.len());
+        let passed = batches.map(move |batch| {
+            let batch = batch.map_err(external)?;
+            let Some(organization) = &guard else {
+                return Ok(batch);
+            };
+            let owners = batch.column(wanted).as_string::<i32>();
+            if owners.iter().any(|owner| owner != Some(organization.as_str())) {
+                return Err(Raised::Isolation { model: name.clone() }.into());
+            }
+            Ok(batch.project(&(0..wanted).collect::<Vec<_>>())?)
+        });
+        Ok(passed.boxed())
+    }
+}
+
+/// `column comparison literal`, either way round, as a filter; `None` for everything else.
+fn filter_of(expr: &Expr) -> Option<Filter> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else {
+        return None;
+    };
+    let (column, op, literal) = match (left.as_ref(), right.as_ref()) {
+        (Expr::Column(column), Expr::Literal(literal, _)) => (column, *op, literal),
+        (Expr::Literal(literal, _), Expr::Column(column)) => (column, op.swap()?, literal),
+        _ => return None,
+    };
+    let comparison = match op {
+        Operator::Eq => Comparison::Eq,
+        Operator::Lt => Comparison::Lt,
+        Operator::LtEq => Comparison::Le,
+        Operator::Gt => Comparison::Gt,
+        Operator::GtEq => Comparison::Ge,
+        _ => return None,
+    };
+    Some(Filter { column: column.name.clone(), comparison, value: value_of(literal)? })
+}
+
+fn value_of(literal: &ScalarValue) -> Option<FilterValue> {
+    Some(match literal {
+        ScalarValue::Utf8(Some(text)) | ScalarValue::LargeUtf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
+            FilterValue::Text(text.clone())
+        }
+        ScalarValue::Int8(Some(number)) => FilterValue::Integer(i64::from(*number)),
+        ScalarValue::Int16(Some(number)) => FilterValue::Integer(i64::from(*number)),
+        ScalarValue::Int32(Some(number)) => FilterValue::Integer(i64::from(*number)),
+        ScalarValue::Int64(Some(number)) => FilterValue::Integer(*number),
+        ScalarValue::UInt64(Some(number)) => FilterValue::Integer(i64::try_from(*number).ok()?),
+        ScalarValue::Decimal128(Some(units), _, scale) => FilterValue::Decimal { units: *units, scale: *scale },
+        ScalarValue::TimestampMicrosecond(Some(micros), _) => FilterValue::At(Instant::from_micros(*micros).ok()?),
+        ScalarValue::Binary(Some(bytes)) | ScalarValue::FixedSizeBinary(_, Some(bytes)) => FilterValue::Bytes(bytes.clone()),
+        ScalarValue::Boolean(Some(truth)) => FilterValue::Boolean(*truth),
+        _ => return None,
+    })
+}

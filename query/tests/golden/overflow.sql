@@ -1,0 +1,1 @@
+SELECT sum(money) AS total FROM ledger.huge WHERE money > 0

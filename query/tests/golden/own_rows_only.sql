@@ -1,0 +1,2 @@
+-- as beta
+SELECT * FROM usage.charges ORDER BY start_at

@@ -1,0 +1,1 @@
+SELECT organization, sum(amount) / 3 FROM usage.charges GROUP BY organization

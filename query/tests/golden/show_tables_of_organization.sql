@@ -1,0 +1,2 @@
+-- as acme
+SHOW TABLES

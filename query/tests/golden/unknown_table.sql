@@ -1,0 +1,2 @@
+-- as acme
+SELECT * FROM sys.batches

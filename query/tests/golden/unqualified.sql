@@ -1,0 +1,1 @@
+SELECT count(*) AS hours FROM charges WHERE meter LIKE 'g%' AND amount IS NOT NULL

@@ -1,0 +1,98 @@
+//! Time, memory, rows and text length are bounded, and what is missing is told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use platform_catalog::{AsOf, Audience, Catalog, RowsModel, Scope};
+use platform_query::{Limits, QueryEngine, QueryError, QueryOptions, QueryResult};
+
+use crate::world::{described, integers, model, options, text};
+
+fn numbers(count: i64) -> Arc<Catalog> {
+    let catalog = Catalog::new();
+    let values: Vec<Option<i64>> = (0..count).map(Some).collect();
+    let names: Vec<String> = (0..count).map(|n| format!("name {n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    catalog.register(Arc::new(model("usage.numbers", Audience::Operator, vec![("n", integers(&values)), ("name", text(&names))]))).unwrap();
+    Arc::new(catalog)
+}
+
+fn ask(catalog: Arc<Catalog>, sql: &str, options: QueryOptions, limits: Limits) -> Result<QueryResult, QueryError> {
+    let engine = QueryEngine::new(catalog, options).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let answer = runtime.block_on(engine.query(sql, &Scope::Operator, AsOf::default(), limits));
+    runtime.shutdown_background();
+    answer
+}
+
+#[test]
+fn more_rows_than_the_limit_are_cut_off_and_told() {
+    for (limit, shown, truncated) in
+        [(Some(3), 3, true), (Some(20), 20, false), (Some(19), 19, true), (Some(0), 0, true), (None, 20, false)]
+    {
+        let limits = Limits { max_rows: limit, ..Limits::default() };
+        let result = ask(numbers(20), "SELECT n FROM usage.numbers ORDER BY n", options(), limits).unwrap();
+        assert_eq!((result.rows(), result.truncated), (shown, truncated), "{limit:?}");
+    }
+    let tight = QueryOptions { max_rows: 5, ..options() };
+    let limits = Limits { max_rows: Some(100), ..Limits::default() };
+    let result = ask(numbers(20), "SELECT n FROM usage.numbers", tight, limits).unwrap();
+    assert_eq!((result.rows(), result.truncated), (5, true));
+}
+
+#[test]
+fn a_query_that_takes_too_long_is_stopped() {
+    let started = Instant::now();
+    let limits = Limits { timeout: Some(Duration::from_millis(300)), ..Limits::default() };
+    let sql = "SELECT count(*) FROM usage.numbers a, usage.numbers b, usage.numbers c WHERE a.n + b.n + c.n = 5";
+    let answer = ask(numbers(20_000), sql, options(), limits);
+    assert!(matches!(answer, Err(QueryError::Timeout { .. })), "{answer:?}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_model_that_never_answers_is_stopped() {
+    let catalog = Catalog::new();
+    let schema = Arc::new(arrow::datatypes::Schema::new(vec![arrow::datatypes::Field::new("n", arrow::datatypes::DataType::Int64, false)]));
+    let silent = RowsModel::new(described("usage.silent", Audience::Operator, &schema), |_| {
+        Box::pin(async { Ok(futures::stream::pending().boxed()) })
+    });
+    catalog.register(Arc::new(silent)).unwrap();
+    let limits = Limits { timeout: Some(Duration::from_millis(100)), ..Limits::default() };
+    let answer = ask(Arc::new(catalog), "SELECT sum(n) FROM usage.silent", options(), limits);
+    assert!(matches!(answer, Err(QueryError::Timeout { .. })), "{answer:?}");
+}
+
+#[test]
+fn a_query_that_needs_too_much_memory_is_refused_and_the_next_one_answered() {
+    let small = QueryOptions { memory_bytes: 1024 * 1024, max_rows: 1_000_000, ..options() };
+    for sql in [
+        "SELECT n, name FROM usage.numbers ORDER BY name",
+        "SELECT name, sum(n) FROM usage.numbers GROUP BY name",
+        "SELECT a.n FROM usage.numbers a JOIN usage.numbers b ON a.name = b.name",
+        "SELECT n, name FROM usage.numbers",
+    ] {
+        let engine = QueryEngine::new(numbers(100_000), small.clone()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let answer = runtime.block_on(engine.query(sql, &Scope::Operator, AsOf::default(), Limits::default()));
+        assert!(matches!(answer, Err(QueryError::Memory { bytes: 1_048_576 })), "{sql}: {answer:?}");
+        let next = runtime.block_on(engine.query("SELECT sum(n) FROM usage.numbers", &Scope::Operator, AsOf::default(), Limits::default()));
+        assert!(next.is_ok(), "{next:?}");
+    }
+}
+
+#[test]
+fn long_and_deep_texts_are_refused_and_do_no_harm() {
+    let long = format!("SELECT '{}'", "x".repeat(40_000));
+    assert!(matches!(ask(numbers(1), &long, options(), Limits::default()), Err(QueryError::TooLong { .. })));
+    let deep = format!("SELECT {}1{}", "(".repeat(2_000), ")".repeat(2_000));
+    assert!(matches!(ask(numbers(1), &deep, options(), Limits::default()), Err(QueryError::Syntax { .. })));
+    // A long chain is a deep tree: it is answered or refused, the process lives.
+    for sql in [format!("SELECT 1{}", "+1".repeat(2_000)), format!("SELECT true{}", " AND n=1".repeat(1_500)) + " FROM usage.numbers"] {
+        let answer = ask(numbers(1), &sql, options(), Limits::default());
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+    let longest = format!("SELECT 1{}", "+1".repeat(16_000));
+    let _ = ask(numbers(1), &longest, options(), Limits { timeout: Some(Duration::from_secs(5)), max_rows: None });
+}

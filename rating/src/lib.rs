@@ -1,0 +1,33 @@
+//! Rating: readings become charges and running totals. Pure: no I/O, clock, randomness, environment or logging.
+//!
+//! The rule: for each key F is evaluated over the accumulated state as an exact rational; T = F rounded once, half to even, at
+//! scale 9. A charge is T after minus T before its reading. So Σ charges of a key = T of the key, whatever the order of the readings,
+//! the cuts between batches, the lateness of events or the number of threads.
+//!
+//! Invariants, each checked where it says:
+//! - `RAT-1` Σ charges of a key = T of the key = Σ amounts of its totals. By construction; property tests.
+//! - `RAT-2` Every price row that a key's state names is in the plan: [`rate()`] halts with [`RateError::Evaluate`] when one is missing.
+//!   The registry refuses a publication that drops or renames a used row.
+//! - `RAT-3` F of a key's state under the plan rounds to what was booked: [`rate()`] halts with [`RateError::TotalDiffers`] otherwise.
+//!   The registry refuses a publication that changes a used row.
+//! - `RAT-4` `log_seq` is dense from 0 per (organization, UTC month of the reading's start), over charged and free readings in sealed order.
+//! - `RAT-5` A state restored from `totals` equals the state that was kept by applying overlays. Property tests.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
+
+pub mod amount;
+pub mod charges;
+mod columns;
+pub mod evaluate;
+pub mod plan;
+pub mod rate;
+pub mod state;
+pub mod totals;
+
+pub use amount::Exact;
+pub use charges::{CHARGES_ORDER, CHARGES_SORT, Charge, Fate, Priced, charges_from_arrow, charges_schema, charges_to_arrow};
+pub use columns::RowError;
+pub use evaluate::{EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
+pub use plan::{Contract, Line, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
+pub use rate::{RateError, RatedBatch, rate};
+pub use state::{Key, KeyState, Overlay, RatingState, SegmentState, StateError, decode_segments, encode_segments};
+pub use totals::{TOTALS_ORDER, TOTALS_SORT, Total, totals_from_arrow, totals_schema, totals_to_arrow};

@@ -1,0 +1,18 @@
+//! The commands of `tally`, one module each.
+
+pub mod check;
+pub mod demo;
+pub mod drain;
+pub mod ingest;
+pub mod init;
+pub mod lake;
+pub mod quarantine;
+pub mod rebuild;
+pub mod registry;
+pub mod serve;
+pub mod sql;
+
+/// The input was refused; the text says why and what to do. Exit code 1.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);

@@ -1,0 +1,144 @@
+//! `tally demo`: the whole path on generated usage, through the same code as everything else.
+
+use std::time::Instant as Timer;
+
+use clap::Args;
+use platform_catalog::{AsOf, Scope};
+use platform_ingest::wire::RawEvent;
+use platform_query::{Limits, render};
+use platform_registry::{SourceFile, Version};
+use serde_json::json;
+
+use super::Refused;
+use crate::home::Home;
+use crate::read_models::Readers;
+use crate::roles::{OnFailure, Running};
+use crate::{Common, Format, Outcome, check};
+
+/// Arguments of `tally demo`.
+#[derive(Args)]
+pub struct DemoArguments {
+    /// The same seed gives the same usage, charges and totals.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Days of usage, from 2026-09-15.
+    #[arg(long, default_value_t = 45)]
+    days: u32,
+    /// Distinct events.
+    #[arg(long, default_value_t = 20_000)]
+    events: u64,
+}
+
+/// Events in one append.
+const EVENTS: usize = 1_000;
+
+/// What the demo asks once everything is booked.
+const QUESTIONS: [(&str, &str); 4] = [
+    (
+        "What became of every record of the stream",
+        "SELECT outcome, reason, count(*) AS records FROM usage.events GROUP BY outcome, reason ORDER BY outcome, reason",
+    ),
+    (
+        "What the five largest customers owe, by month of usage",
+        "SELECT organization, service_period, currency, count(*) AS readings, sum(amount) AS amount FROM usage.charges \
+         WHERE fate = 'charged' GROUP BY organization, service_period, currency ORDER BY amount DESC LIMIT 5",
+    ),
+    (
+        "The books: debits equal credits, to the last digit",
+        "SELECT asset, sum(debits) AS debits, sum(credits) AS credits FROM ledger.balances GROUP BY asset",
+    ),
+    ("What does not add up (must be empty)", "SELECT * FROM sys.conservation"),
+];
+
+/// Runs the demo in a fresh home.
+pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Outcome> {
+    let started = Timer::now();
+    let home = Home::create(&common.home)?;
+    let files: Vec<SourceFile> =
+        datasets::demo_registry().iter().map(|(name, text)| SourceFile { name: (*name).to_owned(), text: (*text).to_owned() }).collect();
+    let version = Version::check(&files).map_err(|problems| Refused(problems.to_string()))?;
+    let quiet = common.format == Format::Json;
+    let say = |text: String| {
+        if !quiet {
+            println!("{text}");
+        }
+    };
+    say(format!("home      {}", home.root().display()));
+    let running = Running::start(&home, None, OnFailure::End).await?;
+    let published = running.publish(version).await?;
+    say(format!("registry  version {} is in force", published.address));
+
+    let options = datasets::Options { seed: arguments.seed, days: arguments.days, events: arguments.events, ..Default::default() };
+    let events: Vec<String> = datasets::events(options).collect();
+    let sending = Timer::now();
+    for chunk in events.chunks(EVENTS) {
+        send(&running, chunk).await?;
+    }
+    // Every fifth event once more: a source that did not hear our answer.
+    let again: Vec<String> = events.iter().step_by(5).cloned().collect();
+    for chunk in again.chunks(EVENTS) {
+        send(&running, chunk).await?;
+    }
+    let sent = events.len().saturating_add(again.len());
+    say(format!(
+        "intake    {sent} records are durable ({} ms), {} of them sent twice on purpose",
+        sending.elapsed().as_millis(),
+        again.len()
+    ));
+    let folding = Timer::now();
+    running.drain().await?;
+    say(format!("path      rated, committed, booked, catalogued and sealed ({} ms)", folding.elapsed().as_millis()));
+
+    let engine = super::sql::engine(&home).await?;
+    for (title, sql) in QUESTIONS {
+        let answer = engine.query(sql, &Scope::Operator, AsOf(None), Limits::default()).await?;
+        let out = render(&answer, platform_query::Format::Table)?;
+        say(format!("\n{title}\n  {sql}\n{}", String::from_utf8_lossy(&out).trim_end()));
+    }
+    let report = check::everything(&Readers::open(&home).await?).await?;
+    for violation in &report.violations {
+        println!("{}: {}: {}", violation.check, violation.subject, violation.detail);
+    }
+    say(format!(
+        "\ncheck     {} batches, {} positions, {} readings: {} violations",
+        report.batches,
+        report.events,
+        report.charges,
+        report.violations.len()
+    ));
+    say(format!("done in {} ms. Now try:\n{}", started.elapsed().as_millis(), suggestions(&home)));
+    if quiet {
+        println!(
+            "{}",
+            json!({
+                "home": home.root(), "version": published.address, "records": sent, "batches": report.batches,
+                "readings": report.charges, "violations": report.violations.len(), "milliseconds": started.elapsed().as_millis().to_string(),
+            })
+        );
+    }
+    Ok(if report.violations.is_empty() { Outcome::Done } else { Outcome::Found })
+}
+
+async fn send(running: &Running, events: &[String]) -> anyhow::Result<()> {
+    let raw = events.iter().map(|event| RawEvent::new(event.clone().into_bytes())).collect();
+    running.intake.append(raw).await?;
+    Ok(())
+}
+
+fn suggestions(home: &Home) -> String {
+    let binary = std::env::current_exe().map_or_else(|_| "tally".to_owned(), |path| path.display().to_string());
+    let at = format!("{binary} --home {}", home.root().display());
+    [
+        format!(
+            "  {at} sql \"SELECT meter, sum(quantity) AS quantity, sum(amount) AS amount FROM usage.charges GROUP BY meter ORDER BY meter\""
+        ),
+        format!("  {at} sql \"SHOW TABLES\""),
+        format!("  {at} quarantine list --limit 5"),
+        format!("  {at} registry show"),
+        format!("  {at} check"),
+        format!("  {at} rebuild ledger --compare"),
+        format!("  {at} lake attach"),
+        format!("  {at} serve --listen 127.0.0.1:0"),
+    ]
+    .join("\n")
+}

@@ -1,0 +1,215 @@
+//! `tally rebuild FOLD`: folds the batch log again, along the recorded cuts, into a fresh database, and compares or replaces.
+
+use std::path::Path;
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use shared_db::{Database, Statement, Value};
+
+use super::Refused;
+use crate::home::{Home, Store};
+use crate::lake::Lake;
+use crate::roles::folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, headers_of_cut};
+use crate::{Common, Format, Outcome};
+
+/// Arguments of `tally rebuild`.
+#[derive(Args)]
+pub struct RebuildArguments {
+    /// Which fold.
+    #[arg(value_enum)]
+    fold: FoldName,
+    /// Only compare the rebuilt fold with the one in use; exit 1 and the differing rows otherwise.
+    #[arg(long)]
+    compare: bool,
+}
+
+/// A fold of the batch log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FoldName {
+    /// Postings and balances.
+    Ledger,
+    /// The DuckLake catalog.
+    Lake,
+    /// Hour buckets.
+    Usage,
+    /// Organization logs.
+    Evidence,
+}
+
+impl FoldName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Lake => "lake",
+            Self::Usage => "usage",
+            Self::Evidence => "evidence",
+        }
+    }
+
+    fn store(self) -> Store {
+        match self {
+            Self::Ledger => Store::Books,
+            Self::Lake => Store::Lake,
+            Self::Usage => Store::Usage,
+            Self::Evidence => Store::Evidence,
+        }
+    }
+
+    /// Tables whose rows follow from the batch log alone. Checkpoints do not: they are signed facts of their time.
+    fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Ledger => &[
+                "platform_ledger_accounts",
+                "platform_ledger_periods",
+                "platform_ledger_entries",
+                "platform_ledger_postings",
+                "platform_ledger_balances",
+            ],
+            Self::Lake => &[
+                "ducklake_table",
+                "ducklake_column",
+                "ducklake_snapshot",
+                "ducklake_snapshot_changes",
+                "ducklake_data_file",
+                "ducklake_file_column_stats",
+                "ducklake_table_stats",
+            ],
+            Self::Usage => &["platform_catalog_hours"],
+            Self::Evidence => &["platform_evidence_organizations", "platform_evidence_logs", "platform_evidence_sums"],
+        }
+    }
+}
+
+/// Rebuilds a fold.
+pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result<Outcome> {
+    let home = Home::open(&common.home)?;
+    let fold = arguments.fold;
+    if !arguments.compare && matches!(fold, FoldName::Ledger | FoldName::Evidence) {
+        bail!(Refused(format!(
+            "the {0} holds facts beside its fold (commands, signed checkpoints) and is never replaced; use `tally rebuild {0} --compare`",
+            fold.name()
+        )));
+    }
+    // Replacing needs the home for itself; comparing reads snapshots beside an owner.
+    let lock = if arguments.compare { None } else { Some(home.lock(None)?) };
+    let scratch = tempfile::tempdir_in(home.path("db"))?;
+    let file = scratch.path().join(format!("{}.db", fold.store().name()));
+    let bar = super::ingest::spinner("rebuilding");
+    let cuts = rebuild(&home, fold, &file, scratch.path()).await?;
+    bar.finish_and_clear();
+    if lock.is_some() {
+        let target = home.database_file(fold.store());
+        std::fs::rename(&file, &target)?;
+        for ending in ["-wal", "-shm"] {
+            let left = target.with_file_name(format!("{}.db{ending}", fold.store().name()));
+            if left.exists() {
+                std::fs::remove_file(left)?;
+            }
+        }
+        report(common.format, fold, cuts, &[], "replaced");
+        return Ok(Outcome::Done);
+    }
+    let differences = compare(&home, fold, &file).await?;
+    report(common.format, fold, cuts, &differences, if differences.is_empty() { "equal" } else { "different" });
+    Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Found })
+}
+
+fn report(format: Format, fold: FoldName, cuts: usize, differences: &[String], verdict: &str) {
+    if format == Format::Json {
+        println!("{}", json!({"fold": fold.name(), "cuts": cuts, "verdict": verdict, "differences": differences}));
+        return;
+    }
+    for difference in differences {
+        println!("{difference}");
+    }
+    println!("{} rebuilt along {cuts} recorded cuts: {verdict}", fold.name());
+}
+
+/// Folds the log along the recorded cuts of the fold in use; how many there were.
+async fn rebuild(home: &Home, fold: FoldName, file: &Path, scratch: &Path) -> anyhow::Result<usize> {
+    let used = home.database_read_only(fold.store()).await?;
+    let cuts = shared_db::cuts(&mut used.read().await?, fold.name()).await?;
+    let log = home.database_read_only(Store::Log).await?;
+    let lake = Lake::new(home);
+    let owners: &[&str] = match fold {
+        FoldName::Ledger => &["platform-ledger"],
+        _ => fold.store().owners(),
+    };
+    let fresh = Database::open_sqlite(file, owners).await?;
+    match fold {
+        FoldName::Ledger => {
+            let ledger = LedgerFold::new(log.clone(), fresh.clone(), lake);
+            for cut in &cuts {
+                ledger.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+            }
+        }
+        FoldName::Lake => {
+            let catalog = LakeFold::open(log.clone(), fresh.clone(), lake).await?;
+            for cut in &cuts {
+                catalog.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+            }
+        }
+        FoldName::Usage => {
+            let usage = UsageFold::new(log.clone(), fresh.clone(), lake);
+            for cut in &cuts {
+                usage.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+            }
+        }
+        FoldName::Evidence => {
+            let books = home.database_read_only(Store::Books).await?;
+            let tiles = scratch.join("tiles");
+            let evidence = EvidenceFold::open(home, &home.secrets()?, log.clone(), books, fresh.clone(), lake, tiles).await?;
+            for cut in &cuts {
+                evidence.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+            }
+        }
+    }
+    fresh.close().await;
+    Ok(cuts.len())
+}
+
+/// Rows that differ between the fold in use and the rebuilt one, table by table.
+async fn compare(home: &Home, fold: FoldName, file: &Path) -> anyhow::Result<Vec<String>> {
+    let used = home.database_read_only(fold.store()).await?;
+    let fresh = Database::open_sqlite_read_only(file).await?;
+    let mut differences = Vec::new();
+    for table in fold.tables() {
+        let (used, fresh) = (dump(&used, table).await?, dump(&fresh, table).await?);
+        for row in used.iter().filter(|row| fresh.binary_search(row).is_err()) {
+            differences.push(format!("{table}: in use, not in the rebuilt fold: {row}"));
+        }
+        for row in fresh.iter().filter(|row| used.binary_search(row).is_err()) {
+            differences.push(format!("{table}: in the rebuilt fold, not in use: {row}"));
+        }
+        if used.len() != fresh.len() && differences.is_empty() {
+            differences.push(format!("{table}: {} rows in use, {} rebuilt", used.len(), fresh.len()));
+        }
+    }
+    Ok(differences)
+}
+
+/// Rows of a table as sorted text, without the columns that record when or under which random name something was written.
+async fn dump(database: &Database, table: &str) -> anyhow::Result<Vec<String>> {
+    // Statements live as long as the process; a rebuild reads a handful of tables once.
+    let sql: &'static str = Box::leak(format!("SELECT * FROM {table}").into_boxed_str());
+    let statement = Statement { name: "rebuild.dump", sqlite: sql, postgres: sql };
+    let mut rows = Vec::new();
+    for row in database.read().await?.query(&statement, &[]).await? {
+        let mut text = Vec::new();
+        for (name, value) in row.names().iter().zip(row.values()) {
+            if name == "recorded_at" || name.ends_with("uuid") {
+                continue;
+            }
+            text.push(match value {
+                Value::Null => format!("{name}=null"),
+                Value::Integer(number) => format!("{name}={number}"),
+                Value::Text(text) => format!("{name}={text}"),
+                Value::Bytes(bytes) => format!("{name}={}", hex::encode(bytes)),
+            });
+        }
+        rows.push(text.join(" "));
+    }
+    rows.sort_unstable();
+    Ok(rows)
+}

@@ -1,0 +1,170 @@
+//! `tally registry check|publish|show`: folders of documents become versions.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use platform_registry::{Problem, SourceFile, Version};
+use serde_json::json;
+use shared_types::Digest;
+
+use super::Refused;
+use crate::home::{Home, Owner, Store};
+use crate::roles::{OnFailure, Running};
+use crate::routes::platform_registry::{PublishFile, PublishRequest};
+use crate::{Common, Format, Outcome};
+
+/// What of the registry.
+#[derive(Subcommand)]
+pub enum RegistryCommand {
+    /// Check a folder of documents; every problem with file, line and remedy.
+    Check {
+        /// Folder with `.toml` files, at any depth.
+        folder: PathBuf,
+    },
+    /// Check a folder and put it in force behind everything accepted so far.
+    Publish {
+        /// Folder with `.toml` files, at any depth.
+        folder: PathBuf,
+    },
+    /// Print a published version as TOML, or list the versions.
+    Show {
+        /// Content address, or enough of its first digits; the one in force by default.
+        version: Option<String>,
+        /// List all versions instead.
+        #[arg(long)]
+        list: bool,
+    },
+}
+
+/// Runs a registry command.
+pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Outcome> {
+    match command {
+        RegistryCommand::Check { folder } => check(&folder, common.format),
+        RegistryCommand::Publish { folder } => publish(&folder, common).await,
+        RegistryCommand::Show { version, list } => show(version.as_deref(), list, common).await,
+    }
+}
+
+/// Every `.toml` file below a folder, by path.
+fn read_folder(folder: &Path) -> anyhow::Result<Vec<SourceFile>> {
+    platform_registry::read_folder(folder).map_err(|problems| Refused(problems.to_string()).into())
+}
+
+/// The version that a folder makes, or every problem as one refusal.
+pub fn read_version(folder: &Path) -> anyhow::Result<Version> {
+    Version::check(&read_folder(folder)?).map_err(|problems| Refused(problems.to_string()).into())
+}
+
+fn check(folder: &Path, format: Format) -> anyhow::Result<Outcome> {
+    match Version::check(&read_folder(folder)?) {
+        Ok(version) => {
+            match format {
+                Format::Json => println!("{}", json!({"version": version.address(), "problems": []})),
+                _ => println!("{} checks: version {}", folder.display(), version.address()),
+            }
+            Ok(Outcome::Done)
+        }
+        Err(problems) => {
+            match format {
+                Format::Json => println!("{}", json!({"problems": problems.0.iter().map(problem).collect::<Vec<_>>()})),
+                _ => println!("{problems}"),
+            }
+            Ok(Outcome::Found)
+        }
+    }
+}
+
+fn problem(problem: &Problem) -> serde_json::Value {
+    json!({
+        "file": problem.file, "line": problem.line, "column": problem.column,
+        "message": problem.message, "remedy": problem.remedy,
+    })
+}
+
+async fn publish(folder: &Path, common: &Common) -> anyhow::Result<Outcome> {
+    let home = Home::open(&common.home)?;
+    let version = read_version(folder)?;
+    let (address, control_no, changed) = match home.owner() {
+        Some(Owner { listen: Some(listen), .. }) => publish_to_owner(folder, &listen).await?,
+        _ => {
+            let running = Running::start(&home, None, OnFailure::End).await?;
+            let published = running.publish(version).await.map_err(|error| Refused(format!("{error:#}")))?;
+            running.drain().await?;
+            (published.address.to_string(), published.control_no.0, published.changed)
+        }
+    };
+    match common.format {
+        Format::Json => println!("{}", json!({"version": address, "control_no": control_no, "changed": changed})),
+        _ if changed => println!("version {address} is in force (control record {control_no})"),
+        _ => println!("version {address} was in force already; nothing changed"),
+    }
+    Ok(Outcome::Done)
+}
+
+async fn publish_to_owner(folder: &Path, listen: &str) -> anyhow::Result<(String, u64, bool)> {
+    let files = read_folder(folder)?.into_iter().map(|file| PublishFile { name: file.name, text: file.text }).collect();
+    let body = serde_json::to_vec(&PublishRequest { files })?;
+    let url = format!("http://{listen}/v1/registry/versions");
+    let (status, text) = tokio::task::spawn_blocking(move || -> anyhow::Result<(u16, String)> {
+        let agent: ureq::Agent =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(300))).build().into();
+        let mut response = agent.post(&url).header("content-type", "application/json").send(&body)?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    })
+    .await??;
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    if status != 200 {
+        let detail = answer.get("detail").and_then(serde_json::Value::as_str).unwrap_or(&text);
+        bail!(Refused(detail.to_owned()));
+    }
+    let read = || -> Option<(String, u64, bool)> {
+        Some((answer.get("version")?.as_str()?.to_owned(), answer.get("control_no")?.as_u64()?, answer.get("changed")?.as_bool()?))
+    };
+    read().with_context(|| format!("the owner of the home answered {text}"))
+}
+
+async fn show(wanted: Option<&str>, list: bool, common: &Common) -> anyhow::Result<Outcome> {
+    let home = Home::open(&common.home)?;
+    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
+    let versions = platform_registry::store::versions(&mut tx).await?;
+    if list {
+        match common.format {
+            Format::Json => {
+                let all: Vec<_> =
+                    versions.iter().map(|found| json!({"version": found.address, "recorded_at": found.recorded_at})).collect();
+                println!("{}", json!(all));
+            }
+            _ => {
+                for found in &versions {
+                    println!("{}  recorded {}", found.address, found.recorded_at);
+                }
+            }
+        }
+        return Ok(Outcome::Done);
+    }
+    let address: Digest = match wanted {
+        None => platform_registry::store::active(&mut tx)
+            .await?
+            .map(|version| version.address())
+            .ok_or_else(|| Refused("no registry version is published yet".to_owned()))?,
+        Some(prefix) => {
+            let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(prefix));
+            match (fits.next(), fits.next()) {
+                (Some(found), None) => found.address,
+                (None, _) => {
+                    bail!(Refused(format!("no published version begins with {prefix:?}; `tally registry show --list` lists them")))
+                }
+                (Some(_), Some(_)) => bail!(Refused(format!("more than one version begins with {prefix:?}; give more digits"))),
+            }
+        }
+    };
+    let version =
+        platform_registry::store::version(&mut tx, address).await?.with_context(|| format!("version {address} is not in the books"))?;
+    match common.format {
+        Format::Json => println!("{}", version.canonical()),
+        _ => print!("{}", version.to_toml()),
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,76 @@
+//! `tally sql "…"`: one question, one answer, exact.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use platform_catalog::{AsOf, Scope};
+use platform_query::{Limits, QueryEngine, QueryOptions, render};
+
+use super::Refused;
+use crate::home::Home;
+use crate::{Common, Format, Outcome, read_models};
+
+/// Arguments of `tally sql`.
+#[derive(Args)]
+pub struct SqlArguments {
+    /// The question; `-` reads it from standard input. `SHOW TABLES` and `DESCRIBE usage.charges` list what there is.
+    sql: String,
+}
+
+/// Answers on standard output; what was cut off by the row limit is said on standard error.
+pub async fn run(arguments: SqlArguments, common: &Common) -> anyhow::Result<Outcome> {
+    let home = Home::open(&common.home)?;
+    let sql = if arguments.sql == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("could not read the question from standard input")?;
+        text
+    } else {
+        arguments.sql
+    };
+    let engine = engine(&home).await?;
+    let answer = engine.query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await.map_err(|error| Refused(chain(&error)))?;
+    std::io::stdout().write_all(&render(&answer, output(common.format))?)?;
+    if answer.truncated {
+        eprintln!("tally: the answer was cut off after {} rows (query.rows_max)", home.settings.query.rows_max);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The query engine over a home's read models.
+pub async fn engine(home: &Home) -> anyhow::Result<QueryEngine> {
+    let settings = &home.settings.query;
+    let options = QueryOptions {
+        memory_bytes: settings.memory_bytes_max,
+        timeout: Duration::from_millis(settings.timeout_ms),
+        max_rows: settings.rows_max,
+        ..QueryOptions::default()
+    };
+    Ok(QueryEngine::new(read_models::catalog(home).await?, options)?)
+}
+
+/// How answers are rendered for a format of the command line.
+pub fn output(format: Format) -> platform_query::Format {
+    match format {
+        Format::Human | Format::Table => platform_query::Format::Table,
+        Format::Json => platform_query::Format::Json,
+        Format::Csv => platform_query::Format::Csv,
+        Format::Arrow => platform_query::Format::Arrow,
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,448 @@
+//! The home folder: settings, secrets, the owner's lock, and where everything lies.
+//! One process owns a home at a time; others may look at it. It knows no business rule.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use shared_db::{Database, DbError};
+
+/// Settings of a home: defaults < `tally.toml` < environment (`TALLY_<SECTION>_<FIELD>`) < flags.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The HTTP server.
+    pub serve: ServeSettings,
+    /// The embedded stream.
+    pub stream: StreamSettings,
+    /// How batches are cut.
+    pub batch: BatchSettings,
+    /// SQL.
+    pub query: QuerySettings,
+    /// The evidence log.
+    pub evidence: EvidenceSettings,
+}
+
+/// The HTTP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeSettings {
+    /// Address and port; loopback only until access control exists.
+    pub listen: String,
+    /// Largest request body in bytes; larger ones are answered with 413.
+    pub body_bytes_max: usize,
+    /// Requests worked on at once; more are answered with 503 and Retry-After.
+    pub requests_max: usize,
+    /// Events accepted but not yet committed; beyond it intake answers 503 and Retry-After.
+    pub lag_events_max: u64,
+}
+
+/// The embedded stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamSettings {
+    /// A segment file is closed at this size.
+    pub segment_bytes: u64,
+    /// How unsynced writes are held.
+    pub disk: DiskKind,
+}
+
+/// How the stream's unsynced writes are held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskKind {
+    /// In the operating system's page cache, as usual.
+    Real,
+    /// In this process until the sync: killing the process is then a power cut. For crash campaigns.
+    UnsyncedInMemory,
+}
+
+/// How batches are cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSettings {
+    /// A batch waits at most this long for company.
+    pub interval_ms: u64,
+    /// Records in a batch at most.
+    pub records_max: usize,
+    /// Threads that rate a batch.
+    pub threads: usize,
+}
+
+/// SQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuerySettings {
+    /// Memory of one query in bytes.
+    pub memory_bytes_max: usize,
+    /// Wall time of one query.
+    pub timeout_ms: u64,
+    /// Rows of one answer.
+    pub rows_max: usize,
+}
+
+/// The evidence log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvidenceSettings {
+    /// Origin line of the signed checkpoints: a name for this log without spaces, for ever.
+    pub origin: String,
+}
+
+impl Default for ServeSettings {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7420".to_owned(), body_bytes_max: 16 << 20, requests_max: 256, lag_events_max: 2_000_000 }
+    }
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, disk: DiskKind::Real }
+    }
+}
+
+impl Default for BatchSettings {
+    fn default() -> Self {
+        Self { interval_ms: 200, records_max: 50_000, threads: 2 }
+    }
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self { memory_bytes_max: 1 << 30, timeout_ms: 60_000, rows_max: 1_000_000 }
+    }
+}
+
+impl Default for EvidenceSettings {
+    fn default() -> Self {
+        Self { origin: "tallystick.local/log".to_owned() }
+    }
+}
+
+/// Why a home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// There is no home here.
+    #[error("{path} is not a Tallystick home; create one with `tally --home {path} init`")]
+    Missing {
+        /// The folder.
+        path: String,
+    },
+    /// There already is one.
+    #[error("{path} is a Tallystick home already")]
+    Exists {
+        /// The folder.
+        path: String,
+    },
+    /// Another process owns it.
+    #[error("{path} is owned by process {owner}; stop it first, or use a command that only reads")]
+    Locked {
+        /// The folder.
+        path: String,
+        /// What the lock file says.
+        owner: String,
+    },
+    /// A file cannot be used.
+    #[error("could not {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The settings do not read.
+    #[error("{path}: {why}")]
+    Settings {
+        /// Where the setting stands.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A database cannot be opened.
+    #[error("could not open {path}")]
+    Database {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: DbError,
+    },
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> HomeError {
+    let path = path.display().to_string();
+    move |source| HomeError::Io { action, path, source }
+}
+
+/// Where a database lies and whose tables it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// The batch log.
+    Log,
+    /// Registry, ledger and billing.
+    Books,
+    /// The DuckLake catalog.
+    Lake,
+    /// Usage buckets.
+    Usage,
+    /// Evidence logs and checkpoints.
+    Evidence,
+}
+
+impl Store {
+    /// File name without its ending.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Books => "books",
+            Self::Lake => "lake",
+            Self::Usage => "usage",
+            Self::Evidence => "evidence",
+        }
+    }
+
+    /// Whose migrations it holds.
+    pub fn owners(self) -> &'static [&'static str] {
+        match self {
+            Self::Log => &["platform-ingest"],
+            Self::Books => &["platform-registry", "platform-ledger"],
+            Self::Lake => &["shared-lake"],
+            Self::Usage => &["platform-catalog"],
+            Self::Evidence => &["platform-evidence"],
+        }
+    }
+}
+
+/// A home folder that exists.
+#[derive(Clone, Debug)]
+pub struct Home {
+    root: PathBuf,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+/// The secrets of a home: 32 random bytes each, mode 0600.
+#[derive(Clone)]
+pub struct Secrets {
+    /// Keys the identity hashes.
+    pub identity: [u8; 32],
+    /// Derives the salts of evidence.
+    pub salt: [u8; 32],
+    /// Signs checkpoints (Ed25519 seed).
+    pub log: [u8; 32],
+}
+
+/// The owner's lock; freed when dropped or when the process ends in any way.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+}
+
+const SECRETS: [&str; 3] = ["identity.key", "salt.key", "log.key"];
+
+impl Home {
+    /// Creates a home with fresh secrets. Refuses a folder that is one already; other files there are left alone.
+    pub fn create(root: &Path) -> Result<Self, HomeError> {
+        if root.join("tally.toml").exists() {
+            return Err(HomeError::Exists { path: root.display().to_string() });
+        }
+        for folder in ["secrets", "stream", "lake/events", "lake/charges", "lake/totals", "lake/headers", "db", "ingest", "tiles"] {
+            let path = root.join(folder);
+            fs::create_dir_all(&path).map_err(io("create", &path))?;
+        }
+        let secrets = root.join("secrets");
+        fs::set_permissions(&secrets, fs::Permissions::from_mode(0o700)).map_err(io("protect", &secrets))?;
+        for name in SECRETS {
+            let path = secrets.join(name);
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(io("create", &path))?;
+            let text = hex::encode(rand::random::<[u8; 32]>());
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &path))?;
+        }
+        // The settings come last: a home without them was not finished and can be created again after removing it.
+        let path = root.join("tally.toml");
+        fs::write(&path, SETTINGS_TEXT).map_err(io("write", &path))?;
+        File::open(root).and_then(|folder| folder.sync_all()).map_err(io("sync", root))?;
+        Self::open(root)
+    }
+
+    /// Opens a home and reads its settings.
+    pub fn open(root: &Path) -> Result<Self, HomeError> {
+        let path = root.join("tally.toml");
+        if !path.is_file() {
+            return Err(HomeError::Missing { path: root.display().to_string() });
+        }
+        let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+        let settings = read_settings(&text, &path.display().to_string(), std::env::vars())?;
+        Ok(Self { root: root.to_owned(), settings })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path inside the home.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Takes the owner's lock and says in it who owns the home and where it listens.
+    pub fn lock(&self, listen: Option<&str>) -> Result<Lock, HomeError> {
+        let path = self.path("lock");
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io("open", &path))?;
+        // A reader that asks who owns the home holds the lock for a moment: one refusal is not yet an owner.
+        let taken = (0..5).any(|attempt| {
+            if attempt > 0 {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            file.try_lock().is_ok()
+        });
+        if !taken {
+            let mut owner = String::new();
+            // An owner that has not written its line yet is still an owner.
+            let _ = file.read_to_string(&mut owner);
+            return Err(HomeError::Locked { path: self.root.display().to_string(), owner: owner.trim().to_owned() });
+        }
+        let lock = Lock { file };
+        lock.describe(listen).map_err(io("write", &path))?;
+        Ok(lock)
+    }
+
+    /// Where the owning process listens, if one owns the home and listens.
+    pub fn owner(&self) -> Option<Owner> {
+        let path = self.path("lock");
+        let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+        if file.try_lock().is_ok() {
+            return None;
+        }
+        let mut text = String::new();
+        (&file).read_to_string(&mut text).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// The secrets.
+    pub fn secrets(&self) -> Result<Secrets, HomeError> {
+        let read = |name: &str| {
+            let path = self.path("secrets").join(name);
+            let text = fs::read_to_string(&path).map_err(io("read", &path))?;
+            let mut key = [0; 32];
+            hex::decode_to_slice(text.trim(), &mut key).map_err(|_| HomeError::Settings {
+                path: path.display().to_string(),
+                why: "is not 64 hex digits; restore it from a backup".to_owned(),
+            })?;
+            Ok(key)
+        };
+        let [identity, salt, log] = SECRETS;
+        Ok(Secrets { identity: read(identity)?, salt: read(salt)?, log: read(log)? })
+    }
+
+    fn database_path(&self, store: Store) -> PathBuf {
+        self.path("db").join(format!("{}.db", store.name()))
+    }
+
+    /// Opens a database as the owner and brings its schema up to date.
+    pub async fn database(&self, store: Store) -> Result<Database, HomeError> {
+        let path = self.database_path(store);
+        Database::open_sqlite(&path, store.owners())
+            .await
+            .map_err(|source| HomeError::Database { path: path.display().to_string(), source })
+    }
+
+    /// Opens a database for reading, beside an owner or without one.
+    pub async fn database_read_only(&self, store: Store) -> Result<Database, HomeError> {
+        let path = self.database_path(store);
+        Database::open_sqlite_read_only(&path).await.map_err(|source| HomeError::Database { path: path.display().to_string(), source })
+    }
+
+    /// The path of a database file.
+    pub fn database_file(&self, store: Store) -> PathBuf {
+        self.database_path(store)
+    }
+}
+
+/// What the lock file says of the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its process id.
+    pub pid: u32,
+    /// Where it listens, if it does.
+    pub listen: Option<String>,
+}
+
+impl Lock {
+    /// Rewrites the owner's line, for example once the port is known.
+    pub fn describe(&self, listen: Option<&str>) -> std::io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let owner = Owner { pid: std::process::id(), listen: listen.map(ToOwned::to_owned) };
+        let text = serde_json::to_string(&owner)?;
+        self.file.set_len(0)?;
+        self.file.write_all_at(text.as_bytes(), 0)
+    }
+}
+
+const SETTINGS_TEXT: &str = "\
+# Settings of this Tallystick home. Every field has a default; environment variables such as TALLY_SERVE_LISTEN win over this file,
+# flags win over both. `docs/guide/operator.md` lists them all.
+
+[serve]
+listen = \"127.0.0.1:7420\"
+";
+
+/// Settings from text with the environment laid over it.
+fn read_settings(text: &str, path: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Settings, HomeError> {
+    let wrong = |why: String| HomeError::Settings { path: path.to_owned(), why };
+    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    let known = toml::Table::try_from(Settings::default()).map_err(|error| wrong(error.to_string()))?;
+    for (name, value) in environment {
+        let Some(rest) = name.strip_prefix("TALLY_") else { continue };
+        let Some((section, field)) = rest.split_once('_') else { continue };
+        let (section, field) = (section.to_ascii_lowercase(), field.to_ascii_lowercase());
+        let Some(default) = known.get(&section).and_then(|fields| fields.get(&field)) else { continue };
+        let parsed = match default {
+            toml::Value::Integer(_) => value
+                .parse()
+                .map(toml::Value::Integer)
+                .map_err(|_| wrong(format!("environment variable {name}: {value:?} is not a whole number")))?,
+            _ => toml::Value::String(value),
+        };
+        if let Some(fields) = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new())).as_table_mut() {
+            fields.insert(field, parsed);
+        }
+    }
+    table.try_into().map_err(|error: toml::de::Error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_unknown_settings_are_refused() {
+        let environment = [("TALLY_BATCH_INTERVAL_MS".to_owned(), "50".to_owned()), ("TALLY_HOME".to_owned(), "x".to_owned())];
+        let settings = read_settings("[batch]\ninterval_ms = 10\nthreads = 1\n", "t", environment.into_iter()).unwrap();
+        assert_eq!((settings.batch.interval_ms, settings.batch.threads), (50, 1));
+        let error = read_settings("[batch]\nintervall_ms = 10\n", "tally.toml", std::iter::empty()).unwrap_err();
+        assert!(error.to_string().contains("intervall_ms"), "{error}");
+        let environment = [("TALLY_BATCH_INTERVAL_MS".to_owned(), "soon".to_owned())];
+        let error = read_settings("", "tally.toml", environment.into_iter()).unwrap_err();
+        assert!(error.to_string().contains("TALLY_BATCH_INTERVAL_MS"), "{error}");
+    }
+
+    #[test]
+    fn a_home_has_one_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::create(folder.path()).unwrap();
+        assert!(matches!(Home::create(folder.path()), Err(HomeError::Exists { .. })));
+        assert_eq!(home.owner(), None);
+        let lock = home.lock(Some("127.0.0.1:1")).unwrap();
+        assert!(matches!(home.lock(None), Err(HomeError::Locked { .. })));
+        assert_eq!(home.owner().unwrap().listen.as_deref(), Some("127.0.0.1:1"));
+        drop(lock);
+        assert_eq!(home.owner(), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! `tally`: the one binary. It parses the command line, runs a command, and turns its end into an exit code.
+
+mod check;
+mod clock;
+mod commands;
+mod home;
+mod lake;
+mod problem;
+mod read_models;
+mod roles;
+mod routes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Metering, rating, billing and evidence for AI factories.
+///
+/// Exit codes: 0 done; 1 a check found something or the input was refused; 2 wrong usage of the command line; 3 the home cannot be
+/// used (missing, owned by another process, damaged); 4 anything else failed.
+#[derive(Parser)]
+#[command(name = "tally", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// The home folder: settings, stream, databases, files.
+    #[arg(long, global = true, env = "TALLY_HOME", default_value = "./.tally")]
+    home: PathBuf,
+    /// Output for people or for scripts.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned text.
+    Human,
+    /// The same as `human` (for `sql`).
+    Table,
+    /// One JSON document.
+    Json,
+    /// Comma-separated values (`sql` only).
+    Csv,
+    /// An Arrow IPC stream on standard output (`sql` only).
+    Arrow,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create a home folder with fresh secrets.
+    Init,
+    /// Check, publish and show registry versions: units, meters, SKUs, prices, contracts.
+    #[command(subcommand)]
+    Registry(commands::registry::RegistryCommand),
+    /// Send a CSV or JSONL file (plain, .gz, .zst) through the stream, as a map says.
+    Ingest(commands::ingest::IngestArguments),
+    /// Run every role in this process and listen for events.
+    Serve(commands::serve::ServeArguments),
+    /// Work until everything accepted is committed and folded.
+    Drain,
+    /// Ask in SQL, with exact money.
+    Sql(commands::sql::SqlArguments),
+    /// Check conservation, chains and that every fold equals the log; exit 1 and the offending rows otherwise.
+    Check,
+    /// Rebuild a fold from the batch log.
+    Rebuild(commands::rebuild::RebuildArguments),
+    /// The lake for other tools.
+    #[command(subcommand)]
+    Lake(commands::lake::LakeCommand),
+    /// What was quarantined, and why.
+    #[command(subcommand)]
+    Quarantine(commands::quarantine::QuarantineCommand),
+    /// The whole path on generated usage: a home, a registry, events, charges, books, proofs.
+    Demo(commands::demo::DemoArguments),
+}
+
+/// What every command gets.
+#[derive(Clone, Args)]
+pub struct Common {
+    /// The home folder.
+    #[arg(skip)]
+    pub home: PathBuf,
+    /// Output format.
+    #[arg(skip = Format::Human)]
+    pub format: Format,
+}
+
+/// How a command ended, short of an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did what it was asked.
+    Done,
+    /// A check found something, or the input was refused; it was printed.
+    Found,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("tally: could not start: {error}");
+            return ExitCode::from(4);
+        }
+    };
+    let common = Common { home: cli.home, format: cli.format };
+    match runtime.block_on(run(cli.command, &common)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Found) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("tally: {error:#}");
+            let code = if error.chain().any(|cause| cause.is::<home::HomeError>()) {
+                3
+            } else if error.chain().any(|cause| cause.is::<commands::Refused>()) {
+                1
+            } else {
+                4
+            };
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Init => commands::init::run(common),
+        Command::Registry(command) => commands::registry::run(command, common).await,
+        Command::Ingest(arguments) => commands::ingest::run(arguments, common).await,
+        Command::Serve(arguments) => commands::serve::run(arguments, common).await,
+        Command::Drain => commands::drain::run(common).await,
+        Command::Sql(arguments) => commands::sql::run(arguments, common).await,
+        Command::Check => commands::check::run(common).await,
+        Command::Rebuild(arguments) => commands::rebuild::run(arguments, common).await,
+        Command::Lake(command) => commands::lake::run(command, common).await,
+        Command::Quarantine(command) => commands::quarantine::run(command, common).await,
+        Command::Demo(arguments) => commands::demo::run(arguments, common).await,
+    }
+}

@@ -1,0 +1,301 @@
+//! `usage.charges`, `usage.events`, `usage.quarantine`, `usage.hours`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use futures::{StreamExt, stream};
+use platform_catalog::{Audience, BatchStream, CatalogError, Description, FileReading, FilesModel, ReadModel};
+use platform_ingest::events::events_schema;
+use platform_rating::charges_schema;
+use shared_lake::ducklake;
+
+use super::Readers;
+use super::rows::{self, Cell, failed, instant, refuse_history};
+use crate::lake::{CHARGES, EVENTS};
+
+const OURS: Audience = Audience::Organizations { column: "organization" };
+
+/// All of them.
+pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
+    Ok(vec![charges(readers)?, events(readers)?, quarantine(readers)?, hours(readers)?])
+}
+
+/// A table's schema without the field ids of its files.
+fn plain(schema: &SchemaRef) -> SchemaRef {
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), field.is_nullable())).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// A model over a table of the lake: the files that the catalog holds now.
+fn files_model(readers: &Readers, description: Description, table: &'static str) -> Arc<dyn ReadModel> {
+    let name = description.name().to_string();
+    let (catalog, root) = (readers.catalog.clone(), readers.lake.root().to_owned());
+    let listed = name.clone();
+    Arc::new(FilesModel::new(
+        description,
+        move |request| {
+            let (catalog, root, name) = (catalog.clone(), root.clone(), listed.clone());
+            Box::pin(async move {
+                refuse_history(&name, request.as_of)?;
+                list(&catalog, &root, table).await.map_err(|error| failed(&name, &error))
+            })
+        },
+        move |path: PathBuf, reading: FileReading| {
+            let name = name.clone();
+            Box::pin(async move {
+                let batches = tokio::task::spawn_blocking(move || read(&path, &reading.schema))
+                    .await
+                    .map_err(|error| failed(&name, &error.into()))?
+                    .map_err(|error| failed(&name, &error))?;
+                Ok::<BatchStream, CatalogError>(stream::iter(batches.into_iter().map(Ok)).boxed())
+            })
+        },
+    ))
+}
+
+async fn list(catalog: &shared_db::Database, root: &std::path::Path, table: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut tx = catalog.read().await?;
+    let files = ducklake::files(&mut tx, table, None).await?;
+    Ok(files.into_iter().map(|file| root.join(file.path)).collect())
+}
+
+/// The wanted columns of a file, in the wanted order.
+fn read(path: &std::path::Path, wanted: &SchemaRef) -> anyhow::Result<Vec<RecordBatch>> {
+    let names: Vec<&str> = wanted.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut batches = Vec::new();
+    for batch in shared_lake::read_file(path, Some(&names))? {
+        let columns: Result<Vec<usize>, _> = names.iter().map(|name| batch.schema().index_of(name)).collect();
+        batches.push(batch.project(&columns?)?);
+    }
+    Ok(batches)
+}
+
+fn charges(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
+    let description = Description::new(
+        "usage.charges",
+        "platform-rating",
+        "One row for each reading of an accepted event: what it came to, and why.",
+        OURS,
+        plain(&charges_schema()),
+        &[
+            ("identity", "Keyed hash of (organization, source, event id)."),
+            ("ordinal", "Number of the reading in its event, from 0."),
+            ("shard", "Position of the event: shard."),
+            ("incarnation", "Position of the event: life of the stream."),
+            ("sequence", "Position of the event: dense number in the shard."),
+            ("log_month", "UTC month of the reading's start: which of the organization's evidence logs holds it."),
+            ("log_seq", "Gapless number in that log; null for quarantined readings."),
+            ("organization", "Who owes."),
+            ("project", "Sub-account, if named."),
+            ("source", "Who sent the event."),
+            ("meter", "The meter."),
+            ("unit", "What the quantity counts."),
+            ("dimensions", "What tells prices apart, as JSON."),
+            ("quantity", "How much."),
+            ("start_at", "When the usage began."),
+            ("end_at", "When it ended, for intervals."),
+            ("accepted_at", "When the event entered the stream."),
+            ("fate", "charged, free or quarantined."),
+            ("reason", "The rule of a free reading, the reason of a quarantined one."),
+            ("contract", "The contract."),
+            ("contract_line", "Contract and SKU: with service period and currency, the key."),
+            ("service_period", "Month of usage, yyyymm: it keys the running total."),
+            ("accounting_period", "Month of the books, yyyymm."),
+            ("sku_id", "What was sold."),
+            ("price_id", "The price row."),
+            ("rule", "Price model and version of its semantics."),
+            ("registry_version", "Content address of the registry in force."),
+            ("state_before", "Encoded state of the key before this reading."),
+            ("state_after", "Encoded state of the key after it."),
+            ("amount", "Running total of the key after minus before."),
+            ("currency", "The asset of the amount."),
+            ("supersedes", "The charge that this one corrects, if any."),
+            ("commitment", "Evidence: H(salt, source-supplied strings)."),
+        ],
+    )?;
+    Ok(files_model(readers, description, CHARGES))
+}
+
+fn events(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
+    let description = Description::new(
+        "usage.events",
+        "platform-ingest",
+        "One row for each stream position: what became of the record.",
+        Audience::Operator,
+        plain(&events_schema()),
+        &[
+            ("shard", "Shard."),
+            ("incarnation", "Life of the stream."),
+            ("sequence", "Dense number in the shard."),
+            ("identity", "Keyed hash of (organization, source, event id)."),
+            ("content_digest", "SHA-256 of the canonical event."),
+            ("outcome", "accepted, duplicate, conflict, quarantined or control."),
+            ("first_shard", "First acceptance of a duplicate or conflict: shard."),
+            ("first_incarnation", "First acceptance: life of the stream."),
+            ("first_sequence", "First acceptance: number."),
+            ("organization", "As far as readable."),
+            ("project", "As far as readable."),
+            ("source", "As far as readable."),
+            ("event_id", "As far as readable."),
+            ("event_type", "As far as readable."),
+            ("subject", "As far as readable."),
+            ("start_at", "When the usage began."),
+            ("end_at", "When it ended, for intervals."),
+            ("accepted_at", "When the record entered the stream."),
+            ("attributes", "Canonical JSON of an accepted event."),
+            ("readings", "How many rows it has in usage.charges."),
+            ("reason", "Why it was quarantined."),
+            ("detail", "The same in words."),
+            ("raw", "What the source sent, for quarantined and conflicting events."),
+            ("lane_epoch", "Sequenced sources: epoch of the lane."),
+            ("lane_sequence", "Sequenced sources: number in the lane."),
+        ],
+    )?;
+    Ok(files_model(readers, description, EVENTS))
+}
+
+/// Columns of a quarantined event or reading.
+const QUARANTINE: fn() -> [rows::Column; 15] = || {
+    [
+        ("shard", DataType::Int32, false, "Shard."),
+        ("incarnation", DataType::Int64, false, "Life of the stream."),
+        ("sequence", DataType::Int64, false, "Dense number in the shard."),
+        ("ordinal", DataType::Int32, true, "The reading; null when the whole event is quarantined."),
+        ("organization", DataType::Utf8, true, "As far as readable."),
+        ("source", DataType::Utf8, true, "As far as readable."),
+        ("event_id", DataType::Utf8, true, "As far as readable; null for single readings."),
+        ("event_type", DataType::Utf8, true, "As far as readable; null for single readings."),
+        ("meter", DataType::Utf8, true, "The meter of a quarantined reading."),
+        ("quantity", DataType::Decimal128(38, 9), true, "The quantity of a quarantined reading, where it could be read."),
+        ("start_at", instant(), true, "When the usage began."),
+        ("accepted_at", instant(), false, "When the record entered the stream."),
+        ("reason", DataType::Utf8, false, "Stable code of the reason."),
+        ("detail", DataType::Utf8, true, "The reason in words."),
+        ("raw", DataType::Utf8, true, "What the source sent, invalid UTF-8 replaced."),
+    ]
+};
+
+fn quarantine(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
+    let readers = readers.clone();
+    rows::model(
+        "usage.quarantine",
+        "platform-ingest",
+        "One row for each quarantined event or reading.",
+        Audience::Operator,
+        &QUARANTINE(),
+        move || {
+            let readers = readers.clone();
+            Box::pin(async move {
+                let mut rows = Vec::new();
+                for path in list(&readers.catalog, readers.lake.root(), EVENTS).await? {
+                    for batch in shared_lake::read_file(&path, None)? {
+                        quarantined_events(&batch, &mut rows)?;
+                    }
+                }
+                for path in list(&readers.catalog, readers.lake.root(), CHARGES).await? {
+                    let columns = [
+                        "ordinal",
+                        "shard",
+                        "incarnation",
+                        "sequence",
+                        "organization",
+                        "source",
+                        "meter",
+                        "quantity",
+                        "start_at",
+                        "accepted_at",
+                        "fate",
+                        "reason",
+                    ];
+                    for batch in shared_lake::read_file(&path, Some(&columns))? {
+                        quarantined_readings(&batch, &mut rows)?;
+                    }
+                }
+                Ok(rows)
+            })
+        },
+    )
+}
+
+/// A text cell of a row, null kept.
+fn text(batch: &RecordBatch, name: &str, row: usize) -> anyhow::Result<Cell> {
+    let column = column(batch, name)?;
+    let column = column.as_string::<i32>();
+    Ok(if column.is_null(row) { Cell::Null } else { Cell::from(column.value(row)) })
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a arrow::array::ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| anyhow::anyhow!("the file has no column {name}"))
+}
+
+fn long(batch: &RecordBatch, name: &str, row: usize) -> anyhow::Result<Cell> {
+    Ok(Cell::Integer(column(batch, name)?.as_primitive::<Int64Type>().value(row)))
+}
+
+fn int(batch: &RecordBatch, name: &str, row: usize) -> anyhow::Result<Cell> {
+    Ok(Cell::Integer(i64::from(column(batch, name)?.as_primitive::<Int32Type>().value(row))))
+}
+
+fn at(batch: &RecordBatch, name: &str, row: usize) -> anyhow::Result<Cell> {
+    let column = column(batch, name)?.as_primitive::<TimestampMicrosecondType>();
+    Ok(if column.is_null(row) { Cell::Null } else { Cell::Integer(column.value(row)) })
+}
+
+fn quarantined_events(batch: &RecordBatch, rows: &mut Vec<Vec<Cell>>) -> anyhow::Result<()> {
+    let outcomes = column(batch, "outcome")?.as_string::<i32>();
+    let raw = column(batch, "raw")?.as_binary::<i32>();
+    for row in (0..batch.num_rows()).filter(|row| outcomes.value(*row) == "quarantined") {
+        let sent = (!raw.is_null(row)).then(|| String::from_utf8_lossy(raw.value(row)).into_owned());
+        rows.push(vec![
+            int(batch, "shard", row)?,
+            long(batch, "incarnation", row)?,
+            long(batch, "sequence", row)?,
+            Cell::Null,
+            text(batch, "organization", row)?,
+            text(batch, "source", row)?,
+            text(batch, "event_id", row)?,
+            text(batch, "event_type", row)?,
+            Cell::Null,
+            Cell::Null,
+            at(batch, "start_at", row)?,
+            at(batch, "accepted_at", row)?,
+            text(batch, "reason", row)?,
+            text(batch, "detail", row)?,
+            sent.into(),
+        ]);
+    }
+    Ok(())
+}
+
+fn quarantined_readings(batch: &RecordBatch, rows: &mut Vec<Vec<Cell>>) -> anyhow::Result<()> {
+    let fates = column(batch, "fate")?.as_string::<i32>();
+    let quantities = column(batch, "quantity")?.as_primitive::<arrow::datatypes::Decimal128Type>();
+    for row in (0..batch.num_rows()).filter(|row| fates.value(*row) == "quarantined") {
+        rows.push(vec![
+            int(batch, "shard", row)?,
+            long(batch, "incarnation", row)?,
+            long(batch, "sequence", row)?,
+            int(batch, "ordinal", row)?,
+            text(batch, "organization", row)?,
+            text(batch, "source", row)?,
+            Cell::Null,
+            Cell::Null,
+            text(batch, "meter", row)?,
+            Cell::Decimal(quantities.value(row)),
+            at(batch, "start_at", row)?,
+            at(batch, "accepted_at", row)?,
+            text(batch, "reason", row)?,
+            Cell::Null,
+            Cell::Null,
+        ]);
+    }
+    Ok(())
+}
+
+fn hours(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
+    Ok(Arc::new(platform_catalog::hours::read_model(readers.usage.clone())?))
+}

@@ -1,0 +1,183 @@
+//! Roles of the owning process and how they run together: billing (stream → batch log) and the folds that follow it.
+//! Composition only; what a role does is written in its module.
+
+pub mod billing;
+pub mod folds;
+pub mod intake;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use platform_ingest::wire::WireLimits;
+use platform_registry::{Published, Version};
+use shared_bus::{Disk, Embedded, RealDisk, Stream, UnsyncedInMemory};
+use shared_types::BatchNo;
+use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::home::{DiskKind, Home, Lock, Store};
+use crate::lake::Lake;
+use billing::{Billing, Command, Registries};
+use folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, follow};
+use intake::{Intake, Lag};
+
+/// What to do when a role fails.
+#[derive(Clone, Copy, Debug)]
+pub enum OnFailure {
+    /// Say so and try again after this time: a server.
+    Retry(Duration),
+    /// End with the error: a command.
+    End,
+}
+
+/// The roles of an owned home, at work.
+pub struct Running {
+    /// Where events enter.
+    pub intake: Intake,
+    commands: mpsc::Sender<Command>,
+    folded: Vec<(&'static str, watch::Receiver<BatchNo>)>,
+    commits: watch::Receiver<BatchNo>,
+    registry: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<anyhow::Result<()>>,
+    /// Held as long as the roles run; freed when this is dropped.
+    _lock: Lock,
+}
+
+/// The embedded stream of a home.
+pub fn open_stream(home: &Home) -> anyhow::Result<Arc<dyn Stream>> {
+    let disk: Arc<dyn Disk> = match home.settings.stream.disk {
+        DiskKind::Real => Arc::new(RealDisk),
+        DiskKind::UnsyncedInMemory => Arc::new(UnsyncedInMemory::default()),
+    };
+    let options = shared_bus::Options { segment_bytes: home.settings.stream.segment_bytes, ..shared_bus::Options::default() };
+    Ok(Arc::new(Embedded::open(&home.path("stream"), disk, options).context("could not open the stream")?))
+}
+
+impl Running {
+    /// Takes the home's lock and starts every role.
+    pub async fn start(home: &Home, listen: Option<&str>, on_failure: OnFailure) -> anyhow::Result<Self> {
+        let lock = home.lock(listen)?;
+        let secrets = home.secrets()?;
+        let stream = open_stream(home)?;
+        let log = home.database(Store::Log).await?;
+        let books = home.database(Store::Books).await?;
+        let registries = Arc::new(Registries::new(books.clone(), &secrets));
+        let gate = Arc::new(RwLock::new(()));
+        let lag = Lag::default();
+        let billing =
+            Billing::open(home, Arc::clone(&stream), log.clone(), books.clone(), Arc::clone(&registries), Arc::clone(&gate), lag.clone())
+                .await?;
+        let (registry, registry_seen) = watch::channel(billing.has_registry().await?);
+        let (stop, stopping) = watch::channel(false);
+        let (commands, obeyed) = mpsc::channel(16);
+        let commits = billing.commits();
+        let patience = match on_failure {
+            OnFailure::Retry(after) => Some(after),
+            OnFailure::End => None,
+        };
+        let lake = Lake::new(home);
+        let mut tasks = JoinSet::new();
+        let mut folded = Vec::new();
+
+        let (ledger_at, ledger_seen) = watch::channel(BatchNo(0));
+        let (lake_at, lake_seen) = watch::channel(BatchNo(0));
+        let (usage_at, usage_seen) = watch::channel(BatchNo(0));
+        let (evidence_at, evidence_seen) = watch::channel(BatchNo(0));
+        let ledger = LedgerFold::new(log.clone(), books.clone(), lake.clone());
+        tasks.spawn(follow(ledger, commits.clone(), ledger_at, patience));
+        let database = home.database(Store::Lake).await?;
+        let catalog = LakeFold::open(log.clone(), database, lake.clone()).await?;
+        tasks.spawn(follow(catalog, commits.clone(), lake_at, patience));
+        let usage = UsageFold::new(log.clone(), home.database(Store::Usage).await?, lake.clone());
+        tasks.spawn(follow(usage, commits.clone(), usage_at, patience));
+        // Evidence never runs ahead of the ledger: it follows its cursor.
+        let evidence =
+            EvidenceFold::open(home, &secrets, log, books, home.database(Store::Evidence).await?, lake, home.path("tiles")).await?;
+        tasks.spawn(follow(evidence, ledger_seen.clone(), evidence_at, patience));
+        tasks.spawn(billing.run(obeyed, stopping, patience));
+
+        folded.push(("ledger", ledger_seen));
+        folded.push(("lake", lake_seen));
+        folded.push(("usage", usage_seen));
+        folded.push(("evidence", evidence_seen));
+        let limits = WireLimits { body_bytes_max: home.settings.serve.body_bytes_max, ..WireLimits::default() };
+        let intake = Intake::new(stream, gate, registry_seen, lag, home.settings.serve.lag_events_max, limits);
+        Ok(Self { intake, commands, folded, commits, registry, stop, tasks, _lock: lock })
+    }
+
+    /// Publishes a registry version behind everything accepted so far.
+    pub async fn publish(&self, version: Version) -> anyhow::Result<Published> {
+        self.publisher().publish(version).await
+    }
+
+    /// A handle that publishes, for the HTTP server.
+    pub fn publisher(&self) -> Publisher {
+        Publisher { commands: self.commands.clone(), registry: self.registry.clone() }
+    }
+
+    /// How far the log and its folds are.
+    pub fn progress(&self) -> Progress {
+        Progress { commits: self.commits.clone(), folded: self.folded.clone() }
+    }
+
+    /// Waits until a role fails; for a server beside its other work.
+    pub async fn failure(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Ok(Ok(()))) => anyhow::anyhow!("a role ended by itself"),
+            Some(Err(error)) => anyhow::anyhow!(error).context("a role panicked"),
+            None => anyhow::anyhow!("no role runs"),
+        }
+    }
+
+    /// Works until everything in the stream is committed and folded, then ends every role.
+    pub async fn drain(mut self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.context("a role panicked")??;
+        }
+        Ok(())
+    }
+}
+
+/// Publishes registry versions through the billing task.
+#[derive(Clone)]
+pub struct Publisher {
+    commands: mpsc::Sender<Command>,
+    registry: watch::Sender<bool>,
+}
+
+impl Publisher {
+    /// Publishes a registry version behind everything accepted so far.
+    pub async fn publish(&self, version: Version) -> anyhow::Result<Published> {
+        let (answer, answered) = oneshot::channel();
+        self.commands
+            .send(Command::Publish { version: Box::new(version), answer })
+            .await
+            .map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
+        let published = answered.await.context("the billing role has ended")??;
+        self.registry.send_replace(true);
+        Ok(published)
+    }
+}
+
+/// How far the log and its folds are.
+#[derive(Clone)]
+pub struct Progress {
+    commits: watch::Receiver<BatchNo>,
+    folded: Vec<(&'static str, watch::Receiver<BatchNo>)>,
+}
+
+impl Progress {
+    /// The last committed batch.
+    pub fn committed(&self) -> BatchNo {
+        *self.commits.borrow()
+    }
+
+    /// Each fold's last batch.
+    pub fn folds(&self) -> impl Iterator<Item = (&'static str, BatchNo)> {
+        self.folded.iter().map(|(name, at)| (*name, *at.borrow()))
+    }
+}

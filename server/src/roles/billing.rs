@@ -1,0 +1,607 @@
+//! The billing role: stream → batch → rated batch → batch log. It composes the domains; they do not know each other.
+//! One task owns the state; everything before the commit is a pure function of (stream bytes, state, registry snapshot).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use platform_ingest::batch::{self, Built, ControlEffect, Identities, Rules, ShardRecords, ShardState, VersionedUsage};
+use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, Outcome, events_to_arrow};
+use platform_ingest::header::{FORMAT, Header, TableFile};
+use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
+use platform_ingest::store;
+use platform_rating::{Charge, Key, KeyState, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
+use platform_registry::{Compiled, Control, Published, RatedKey, Version};
+use platform_usage::{EventLimits, IdentityKey, MeterSet};
+use shared_bus::{Append, RecordKind, Stream};
+use shared_db::{Database, OutboxEvent};
+use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Position, Sequence, ShardId, WriterEpoch};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::now;
+use crate::home::{BatchSettings, Home, Secrets};
+use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
+use crate::roles::intake::Lag;
+
+/// The compiled registry versions that shards and totals may name, and what batches are built with.
+pub struct Registries {
+    books: Database,
+    compiled: parking_lot::RwLock<HashMap<Digest, Arc<Snapshot>>>,
+    identity_key: IdentityKey,
+    salt: platform_evidence::SaltKey,
+    limits: EventLimits,
+}
+
+/// One compiled registry version.
+pub struct Snapshot {
+    /// Its meters.
+    pub meters: Arc<MeterSet>,
+    /// Its prices.
+    pub plan: Plan,
+}
+
+impl Registries {
+    /// For a home's books and secrets.
+    pub fn new(books: Database, secrets: &Secrets) -> Self {
+        Self {
+            books,
+            compiled: parking_lot::RwLock::default(),
+            identity_key: IdentityKey::new(&secrets.identity),
+            salt: platform_evidence::SaltKey::from_bytes(&secrets.salt),
+            limits: EventLimits::default(),
+        }
+    }
+
+    /// A published version, compiled once.
+    pub async fn snapshot(&self, address: Digest) -> anyhow::Result<Arc<Snapshot>> {
+        if let Some(found) = self.compiled.read().get(&address) {
+            return Ok(Arc::clone(found));
+        }
+        let mut tx = self.books.read().await?;
+        let version = platform_registry::store::version(&mut tx, address)
+            .await?
+            .with_context(|| format!("registry version {address} is not in the books"))?;
+        let Compiled { meters, plan, .. } =
+            platform_registry::compile(&version).with_context(|| format!("could not compile registry version {address}"))?;
+        let snapshot = Arc::new(Snapshot { meters: Arc::new(MeterSet::new(meters)?), plan });
+        self.compiled.write().insert(address, Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    fn compiled(&self, address: &Digest) -> Option<Arc<Snapshot>> {
+        self.compiled.read().get(address).cloned()
+    }
+}
+
+impl Rules for Registries {
+    fn control(&self, payload: &[u8]) -> Result<ControlEffect, String> {
+        let control = Control::parse(payload).map_err(|error| error.to_string())?;
+        Ok(ControlEffect {
+            control_no: control.control_no,
+            registry_version: control.registry_version(),
+            kind: control.kind_code().to_owned(),
+        })
+    }
+
+    fn meters(&self, version: &Digest) -> Option<Arc<MeterSet>> {
+        self.compiled(version).map(|snapshot| Arc::clone(&snapshot.meters))
+    }
+
+    fn commitment(&self, identity: &IdentityHash, strings: &str) -> Digest {
+        platform_evidence::commitment(&self.salt.reading_salt(identity), strings)
+    }
+
+    fn identity_key(&self) -> &IdentityKey {
+        &self.identity_key
+    }
+
+    fn event_limits(&self) -> &EventLimits {
+        &self.limits
+    }
+}
+
+/// The index as the batch builder asks it.
+struct Committed<'a>(&'a Index);
+
+impl Identities for Committed<'_> {
+    fn look_up(&self, identities: &[(ShardId, IdentityHash)]) -> Result<Vec<Option<Entry>>, IndexError> {
+        self.0.get_many(identities)
+    }
+}
+
+/// A shard as the database has it and as the next record meets it: they differ only when the stream began a new incarnation.
+#[derive(Clone)]
+struct Shard {
+    committed: ShardState,
+    working: ShardState,
+    /// The last control record that the relay appended to this shard.
+    relayed: ControlNo,
+}
+
+/// What is asked of the billing task from outside.
+pub enum Command {
+    /// Publish a registry version once everything before it is rated.
+    Publish {
+        /// The version.
+        version: Box<Version>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<anyhow::Result<Published>>,
+    },
+}
+
+/// The state of the billing task.
+pub struct Billing {
+    stream: Arc<dyn Stream>,
+    log: Database,
+    books: Database,
+    registries: Arc<Registries>,
+    lake: Lake,
+    index: Option<Index>,
+    index_folder: PathBuf,
+    index_options: IndexOptions,
+    rating: RatingState,
+    shards: Vec<Shard>,
+    head: (BatchNo, Digest),
+    epoch: WriterEpoch,
+    settings: BatchSettings,
+    committed: watch::Sender<BatchNo>,
+    /// Held for writing while a registry version is published: intake holds it for reading around each append.
+    gate: Arc<tokio::sync::RwLock<()>>,
+    lag: Lag,
+    first_turn: usize,
+}
+
+/// How a shard's stream meets its committed position.
+async fn attach(stream: &dyn Stream, states: Vec<ShardState>) -> anyhow::Result<Vec<Shard>> {
+    let ends = stream.ends().await?;
+    let mut shards = Vec::with_capacity(states.len());
+    for (state, end) in states.into_iter().zip(ends) {
+        let fresh = state.position.sequence == Sequence(0);
+        let same = if end.incarnation != state.position.incarnation || end.sequence < state.position.sequence {
+            false
+        } else if end.sequence == state.position.sequence {
+            end.digest == state.digest || fresh
+        } else if fresh || end.first > state.position.sequence {
+            true
+        } else {
+            let before = Sequence(state.position.sequence.0.saturating_sub(1));
+            let records = stream.read(state.position.shard, before, 1, usize::MAX).await?;
+            records.first().is_some_and(|record| record.position == state.position && record.digest == state.digest)
+        };
+        let mut working = state.clone();
+        if !same {
+            let incarnation = if fresh && end.incarnation > state.position.incarnation {
+                end.incarnation
+            } else {
+                let next = Incarnation(state.position.incarnation.0.max(end.incarnation.0).saturating_add(1));
+                tracing::warn!(shard = %state.position.shard, committed = %state.position, "the stream does not hold what was committed: new incarnation {next}");
+                stream.reincarnate(state.position.shard, next).await?;
+                next
+            };
+            working.position = Position { incarnation, sequence: Sequence(0), ..working.position };
+            working.digest = Digest::ZERO;
+        }
+        shards.push(Shard { relayed: working.control_no, committed: state, working });
+    }
+    Ok(shards)
+}
+
+impl Billing {
+    /// Takes over a home: opens a writer epoch, attaches the stream, restores rating from `totals` and the index from `events`.
+    pub async fn open(
+        home: &Home,
+        stream: Arc<dyn Stream>,
+        log: Database,
+        books: Database,
+        registries: Arc<Registries>,
+        gate: Arc<tokio::sync::RwLock<()>>,
+        lag: Lag,
+    ) -> anyhow::Result<Self> {
+        let mut tx = log.begin().await?;
+        let epoch = store::open_epoch(&mut tx, &format!("process {}", std::process::id()), now()).await?;
+        let states = store::shard_states(&mut tx).await?;
+        let head = store::head(&mut tx).await?;
+        tx.commit().await?;
+        let lake = Lake::new(home);
+        let shards = attach(&*stream, states).await?;
+        let mut versions: Vec<Digest> = shards.iter().map(|shard| shard.committed.registry_version).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        for version in versions.into_iter().filter(|version| *version != Digest::ZERO) {
+            registries.snapshot(version).await?;
+        }
+        let (committed, _) = watch::channel(head.0);
+        let mut billing = Self {
+            stream,
+            log,
+            books,
+            registries,
+            lake,
+            index: None,
+            index_folder: home.path("index"),
+            // Identity hashes of another deployment mean nothing here: the index is bound to the key, not to the key's bytes.
+            index_options: IndexOptions::new(Digest::of_parts(&[b"identity-index", &home.secrets()?.identity]).to_string()),
+            rating: RatingState::default(),
+            shards,
+            head,
+            epoch,
+            settings: home.settings.batch.clone(),
+            committed,
+            gate,
+            lag,
+            first_turn: 0,
+        };
+        billing.sweep().await?;
+        billing.restore_rating().await?;
+        billing.refill_index().await?;
+        billing.relay().await?;
+        Ok(billing)
+    }
+
+    /// Whether a registry version was ever published.
+    pub async fn has_registry(&self) -> anyhow::Result<bool> {
+        Ok(platform_registry::store::active(&mut self.books.read().await?).await?.is_some())
+    }
+
+    /// Follows the commits.
+    pub fn commits(&self) -> watch::Receiver<BatchNo> {
+        self.committed.subscribe()
+    }
+
+    /// Removes files of earlier reigns that no committed header names: what a crash left between writing and committing.
+    async fn sweep(&self) -> anyhow::Result<()> {
+        let mut named = std::collections::HashSet::new();
+        let mut after = BatchNo(0);
+        loop {
+            let mut tx = self.log.read().await?;
+            let headers = store::batches_after(&mut tx, after, 1_000).await?;
+            let Some((last, _)) = headers.last() else { break };
+            after = last.batch_no;
+            named.extend(headers.into_iter().flat_map(|(header, _)| header.tables).map(|file| file.path));
+        }
+        let removed = self.lake.sweep(self.epoch, &named)?;
+        if removed > 0 {
+            tracing::info!(removed, "removed files of an earlier reign that no batch names");
+        }
+        Ok(())
+    }
+
+    /// Rating's checkpoint is the last row of each key in `totals`.
+    async fn restore_rating(&mut self) -> anyhow::Result<()> {
+        let mut after = BatchNo(0);
+        loop {
+            let mut tx = self.log.read().await?;
+            let headers = store::batches_after(&mut tx, after, 1_000).await?;
+            let Some((last, _)) = headers.last() else { return Ok(()) };
+            after = last.batch_no;
+            for (header, _) in &headers {
+                for rows in self.lake.read(header, TOTALS, None)? {
+                    for total in totals_from_arrow(&rows)? {
+                        self.rating.absorb(&total)?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens the index and fills it up to the last batch from the `events` files; nothing is accepted before that.
+    async fn refill_index(&mut self) -> anyhow::Result<()> {
+        self.index = None;
+        let mut opened = Index::open(&self.index_folder, &self.index_options)?;
+        if !self.holds(opened.through, opened.digest).await? {
+            tracing::warn!(through = %opened.through, "the identity index comes from another history of the log: rebuilding it");
+            opened.index.discard()?;
+            opened = Index::open(&self.index_folder, &self.index_options)?;
+        }
+        let mut through = opened.through;
+        while through < self.head.0 {
+            let mut tx = self.log.read().await?;
+            let headers = store::batches_after(&mut tx, through, 100).await?;
+            let Some((last, digest)) = headers.last() else { bail!("batch {through} has no successor in the log") };
+            let (last, digest) = (last.batch_no, *digest);
+            let mut entries = Vec::new();
+            for (header, _) in &headers {
+                entries.extend(self.lake.accepted_identities(header)?);
+            }
+            opened.index.apply(&entries, last, &digest)?;
+            through = last;
+        }
+        self.index = Some(opened.index);
+        Ok(())
+    }
+
+    /// Whether the log has this batch with this digest; so it is for the beginning.
+    async fn holds(&self, batch_no: BatchNo, digest: Digest) -> anyhow::Result<bool> {
+        let Some(before) = batch_no.0.checked_sub(1) else { return Ok(true) };
+        let mut tx = self.log.read().await?;
+        let found = store::batches_after(&mut tx, BatchNo(before), 1).await?;
+        Ok(found.first().is_some_and(|(header, found)| header.batch_no == batch_no && *found == digest))
+    }
+
+    /// Appends to each shard the control records that it has not been sent.
+    async fn relay(&mut self) -> anyhow::Result<()> {
+        let Some(lowest) = self.shards.iter().map(|shard| shard.relayed).min() else { return Ok(()) };
+        let mut tx = self.books.read().await?;
+        let controls = platform_registry::store::controls_after(&mut tx, lowest).await?;
+        drop(tx);
+        let at = now();
+        let mut records = Vec::new();
+        for control in &controls {
+            if let Some(version) = control.registry_version() {
+                self.registries.snapshot(version).await?;
+            }
+            for shard in self.shards.iter_mut().filter(|shard| shard.relayed < control.control_no) {
+                records.push(Append {
+                    shard: shard.working.position.shard,
+                    kind: RecordKind::Control,
+                    accepted_at: at,
+                    payload: control.payload().into(),
+                });
+                shard.relayed = control.control_no;
+            }
+        }
+        if !records.is_empty() {
+            self.stream.append(records).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next records of all shards, up to the batch's limit; the shard that goes first changes from batch to batch.
+    async fn next_records(&mut self) -> anyhow::Result<Vec<ShardRecords>> {
+        let mut left = self.settings.records_max;
+        let mut taken = Vec::new();
+        let shards = self.shards.len().max(1);
+        self.first_turn = (self.first_turn + 1) % shards;
+        for turn in 0..shards {
+            let Some(shard) = self.shards.get((self.first_turn + turn) % shards) else { continue };
+            if left == 0 {
+                break;
+            }
+            let after = shard.working.position.sequence;
+            let records = self.stream.read(shard.working.position.shard, after, left, 64 << 20).await?;
+            left = left.saturating_sub(records.len());
+            if !records.is_empty() {
+                taken.push(ShardRecords { state: shard.working.clone(), records });
+            }
+        }
+        taken.sort_by_key(|shard| shard.state.position.shard);
+        Ok(taken)
+    }
+
+    /// Builds, rates and commits one batch; how many records it took, 0 when the stream holds nothing new.
+    ///
+    /// An error leaves memory as it was at the last commit; files that were written are orphans and swept by the next reign.
+    pub async fn step(&mut self) -> anyhow::Result<usize> {
+        if self.index.is_none() {
+            self.refill_index().await?;
+        }
+        let records = self.next_records().await?;
+        let taken = records.iter().map(|shard| shard.records.len()).sum();
+        if taken == 0 {
+            return Ok(0);
+        }
+        let (built, rated) = match tokio::task::block_in_place(|| self.build(records)) {
+            Ok(batch) => batch,
+            Err(BuildFailure::Index(error)) => {
+                tracing::warn!(%error, "the identity index is damaged: rebuilding it from the batch log");
+                self.refill_index().await?;
+                return Ok(taken);
+            }
+            Err(BuildFailure::Other(error)) => return Err(error),
+        };
+        let header = tokio::task::block_in_place(|| self.write(&built, &rated))?;
+        let before: Vec<ShardState> =
+            built.ranges.iter().filter_map(|range| self.shards.get(range.shard.index()).map(|shard| shard.committed.clone())).collect();
+        let mut tx = self.log.begin().await?;
+        let digest = store::append(&mut tx, &header, &before, now()).await?;
+        shared_db::enqueue(&mut tx, committed_event(&header, digest)).await?;
+        if let Err(error) = tx.commit().await {
+            // The commit may have happened all the same: the log itself says.
+            let mut tx = self.log.read().await?;
+            if store::head(&mut tx).await? != (header.batch_no, digest) {
+                return Err(error.into());
+            }
+        }
+        let events = built.rows.iter().filter(|row| row.outcome != Outcome::Control).count();
+        self.apply(built, rated, header.batch_no, digest);
+        self.lag.committed(events);
+        Ok(taken)
+    }
+
+    fn build(&self, records: Vec<ShardRecords>) -> Result<(Built, Vec<RatedBatch>), BuildFailure> {
+        let other = |error: anyhow::Error| BuildFailure::Other(error);
+        let index = self.index.as_ref().context("the identity index is closed").map_err(other)?;
+        let built = batch::build(records, &*self.registries, &Committed(index)).map_err(|error| match error {
+            batch::BuildError::Index(error) => BuildFailure::Index(error),
+            error => BuildFailure::Other(error.into()),
+        })?;
+        let mut rated = Vec::with_capacity(built.usage.len());
+        for VersionedUsage { registry_version, usage } in &built.usage {
+            let snapshot = self
+                .registries
+                .compiled(registry_version)
+                .with_context(|| format!("registry version {registry_version} is not compiled"))
+                .map_err(other)?;
+            // Shards, and with them keys, belong to one group only: each can be rated against the same state.
+            let batch = platform_rating::rate(&self.rating, &snapshot.plan, &usage.readings, self.settings.threads)
+                .map_err(|error| other(error.into()))?;
+            rated.push(batch);
+        }
+        Ok((built, rated))
+    }
+
+    /// Writes the three files, fsynced, and makes the header that names them.
+    fn write(&self, built: &Built, rated: &[RatedBatch]) -> anyhow::Result<Header> {
+        let charges: Vec<Charge> = rated.iter().flat_map(|batch| batch.charges.iter().cloned()).collect();
+        let totals: Vec<Total> = rated.iter().flat_map(|batch| batch.totals.iter().cloned()).collect();
+        let tables: Vec<TableFile> = vec![
+            self.lake.write(self.epoch, EVENTS, &events_to_arrow(&built.rows)?, EVENTS_ORDER, EVENTS_SORT)?,
+            self.lake.write(
+                self.epoch,
+                CHARGES,
+                &charges_to_arrow(&charges)?,
+                platform_rating::CHARGES_ORDER,
+                platform_rating::CHARGES_SORT,
+            )?,
+            self.lake.write(self.epoch, TOTALS, &totals_to_arrow(&totals)?, platform_rating::TOTALS_ORDER, platform_rating::TOTALS_SORT)?,
+        ];
+        Ok(Header {
+            accepted_to: built.accepted_to,
+            batch_no: self.head.0.next().context("batch numbers are used up")?,
+            format: FORMAT,
+            previous: self.head.1,
+            ranges: built.ranges.clone(),
+            tables,
+            writer_epoch: self.epoch,
+        })
+    }
+
+    /// After the commit: memory and index follow. The index may fail here: it is derived and refilled.
+    fn apply(&mut self, built: Built, rated: Vec<RatedBatch>, batch_no: BatchNo, digest: Digest) {
+        for batch in rated {
+            self.rating.apply(batch.overlay);
+        }
+        for state in built.states {
+            if let Some(shard) = self.shards.get_mut(state.position.shard.index()) {
+                shard.committed = state.clone();
+                shard.working = state;
+            }
+        }
+        self.head = (batch_no, digest);
+        if let Some(index) = &self.index
+            && let Err(error) = index.apply(&built.accepted, batch_no, &digest)
+        {
+            tracing::warn!(%error, "the identity index did not take a batch: it will be refilled");
+            self.index = None;
+        }
+        self.committed.send_replace(batch_no);
+    }
+
+    /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
+    /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated.
+    async fn publish(&mut self, version: &Version) -> anyhow::Result<Published> {
+        let gate = Arc::clone(&self.gate);
+        let _closed = gate.write().await;
+        while self.step().await? > 0 {}
+        let mut tx = self.books.begin().await?;
+        if let Some(active) = platform_registry::store::active(&mut tx).await? {
+            let reaches = platform_registry::reach_back(&active, version);
+            let rated: Vec<RatedKey> = self.rating.keys().map(rated_key).collect();
+            platform_registry::refuse_reach_back(&reaches, &rated)?;
+        }
+        let published = platform_registry::store::publish(&mut tx, version, now()).await?;
+        tx.commit().await?;
+        self.relay().await?;
+        while self.step().await? > 0 {}
+        Ok(published)
+    }
+
+    /// Sends control records again to shards that stand at the stream's end without having applied them.
+    async fn relay_again(&mut self) -> anyhow::Result<()> {
+        for shard in &mut self.shards {
+            shard.relayed = shard.working.control_no;
+        }
+        self.relay().await
+    }
+
+    /// Lets the stream forget what is committed, except each shard's last record: the stream is attached by it.
+    async fn trim(&self) -> anyhow::Result<()> {
+        let through: Vec<(ShardId, Sequence)> = self
+            .shards
+            .iter()
+            .map(|shard| shard.committed.position)
+            .map(|position| (position.shard, Sequence(position.sequence.0.saturating_sub(1))))
+            .collect();
+        Ok(self.stream.trim(&through).await?)
+    }
+
+    /// Works until `stop` rises and the stream's end is committed: a batch each `interval_ms` while there is work, at once when full.
+    ///
+    /// - `patience`: how long to wait after a failure before trying again; none: a failure ends the run.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut stop: watch::Receiver<bool>,
+        patience: Option<Duration>,
+    ) -> anyhow::Result<()> {
+        let mut changes = self.stream.subscribe();
+        let interval = Duration::from_millis(self.settings.interval_ms);
+        loop {
+            changes.borrow_and_update();
+            let started = tokio::time::Instant::now();
+            let taken = match (self.step().await, patience) {
+                (Ok(taken), _) => taken,
+                (Err(error), Some(patience)) if !is_fenced(&error) => {
+                    tracing::error!(error = format!("{error:#}"), "could not commit a batch; trying again");
+                    tokio::time::sleep(patience).await;
+                    continue;
+                }
+                (Err(error), _) => return Err(error),
+            };
+            if taken > 0 {
+                if self.head.0.0.is_multiple_of(TRIM_EVERY) {
+                    self.trim().await?;
+                }
+                if taken < self.settings.records_max && !*stop.borrow() {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(started + interval) => {}
+                        Some(command) = commands.recv() => self.obey(command).await,
+                        _ = stop.changed() => {}
+                    }
+                }
+                continue;
+            }
+            self.relay_again().await?;
+            if changes.has_changed().unwrap_or(false) {
+                continue;
+            }
+            if *stop.borrow() {
+                return Ok(());
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                Some(command) = commands.recv() => self.obey(command).await,
+                _ = stop.changed() => {}
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Publish { version, answer } => {
+                let published = self.publish(&version).await;
+                // The asker may be gone; the publication stands.
+                let _ = answer.send(published);
+            }
+        }
+    }
+}
+
+/// Batches between two trims of the stream.
+const TRIM_EVERY: u64 = 64;
+
+/// Another writer took over: trying again would be wrong.
+fn is_fenced(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.to_string().contains("fenced"))
+}
+
+enum BuildFailure {
+    Index(IndexError),
+    Other(anyhow::Error),
+}
+
+fn rated_key((key, state): (&Key, &KeyState)) -> RatedKey {
+    RatedKey { organization: key.organization.clone(), contract: key.contract.clone(), sku: key.sku.clone(), last_at: state.last_at }
+}
+
+fn committed_event(header: &Header, digest: Digest) -> OutboxEvent {
+    OutboxEvent {
+        subject: "platform.ingest.batch-committed".to_owned(),
+        event_type: "platform.ingest.batch-committed".to_owned(),
+        version: 1,
+        correlation_id: digest.to_string(),
+        payload: serde_json::json!({"batch_no": header.batch_no, "digest": digest}).to_string(),
+    }
+}

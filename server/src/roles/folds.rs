@@ -1,0 +1,426 @@
+//! The folds: consumers of the batch log, each with its own database and cursor. Each takes the batches after its cursor, nets them,
+//! and writes effects, cursor and cut in one transaction: it can neither skip nor repeat nor show half a batch.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use platform_billing::KeyDelta;
+use platform_catalog::hours::HourDelta;
+use platform_evidence::{CutInput, LeafInput, LedgerHead, SaltKey, Signer};
+use platform_ingest::events::events_schema;
+use platform_ingest::header::Header;
+use platform_ingest::store;
+use platform_rating::{Charge, charges_from_arrow, charges_schema, totals_from_arrow, totals_schema};
+use shared_db::Database;
+use shared_lake::RealFiles;
+use shared_lake::ducklake::{self, LakeCommit, TableSpec};
+use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
+use tokio::sync::watch;
+
+use crate::clock::now;
+use crate::home::{Home, Secrets};
+use crate::lake::{CHARGES, EVENTS, Lake, TABLES, TOTALS};
+
+/// Batches that one cut nets at most.
+const BATCHES: u32 = 200;
+/// How long a fold lets batches gather before it cuts again.
+const GATHER: Duration = Duration::from_millis(150);
+
+/// One fold.
+#[async_trait]
+pub trait Fold: Send + 'static {
+    /// Its name in cursors and cuts.
+    fn name(&self) -> &'static str;
+    /// Where its cursor stands.
+    async fn cursor(&self) -> anyhow::Result<BatchNo>;
+    /// Folds some of the batches after the cursor, none beyond `end`; the new cursor.
+    async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo>;
+}
+
+/// Runs a fold behind a source of batch numbers until the source ends and everything is folded.
+pub async fn follow<F: Fold>(
+    mut fold: F,
+    mut source: watch::Receiver<BatchNo>,
+    reached: watch::Sender<BatchNo>,
+    patience: Option<Duration>,
+) -> anyhow::Result<()> {
+    let mut cursor = fold.cursor().await?;
+    reached.send_replace(cursor);
+    loop {
+        let end = *source.borrow_and_update();
+        while cursor < end {
+            match (fold.cut(end).await, patience) {
+                (Ok(next), _) => cursor = next,
+                (Err(error), Some(patience)) => {
+                    tracing::error!(fold = fold.name(), error = format!("{error:#}"), "could not fold; trying again");
+                    tokio::time::sleep(patience).await;
+                }
+                (Err(error), None) => return Err(error.context(format!("could not fold into the {}", fold.name()))),
+            }
+            reached.send_replace(cursor);
+        }
+        // An error says that the source ended: what it showed last is folded.
+        if source.changed().await.is_err() {
+            if *source.borrow() == cursor {
+                return Ok(());
+            }
+            continue;
+        }
+        if patience.is_some() {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}
+
+/// The headers after a cursor, none beyond `end`.
+async fn headers(log: &Database, after: BatchNo, end: BatchNo) -> anyhow::Result<Vec<(Header, Digest)>> {
+    let mut tx = log.read().await?;
+    let mut headers = store::batches_after(&mut tx, after, BATCHES).await?;
+    headers.retain(|(header, _)| header.batch_no <= end);
+    Ok(headers)
+}
+
+/// The headers of exactly the batches `first..=last`: what a recorded cut took.
+pub async fn headers_of_cut(log: &Database, first: BatchNo, last: BatchNo) -> anyhow::Result<Vec<(Header, Digest)>> {
+    let mut all = Vec::new();
+    let mut after = BatchNo(first.0.saturating_sub(1));
+    while after < last {
+        let more = headers(log, after, last).await?;
+        after = more.last().map(|(header, _)| header.batch_no).context("a cut names batches that the log does not hold")?;
+        all.extend(more);
+    }
+    Ok(all)
+}
+
+async fn cursor_of(database: &Database, fold: &str) -> anyhow::Result<BatchNo> {
+    let mut tx = database.read().await?;
+    Ok(shared_db::cursor(&mut tx, fold).await?)
+}
+
+/// First and last batch of a cut.
+fn bounds(headers: &[(Header, Digest)]) -> anyhow::Result<(BatchNo, BatchNo)> {
+    let first = headers.first().context("a cut of no batches")?.0.batch_no;
+    let last = headers.last().context("a cut of no batches")?.0.batch_no;
+    Ok((first, last))
+}
+
+/// The latest acceptance of the batches: folds date their effects by it, never by a clock.
+fn accepted_to(headers: &[(Header, Digest)]) -> Instant {
+    headers.iter().map(|(header, _)| header.accepted_to).max().unwrap_or(Instant::EPOCH)
+}
+
+/// `totals` → postings and balances.
+pub struct LedgerFold {
+    log: Database,
+    books: Database,
+    lake: Lake,
+}
+
+impl LedgerFold {
+    /// Into the books.
+    pub fn new(log: Database, books: Database, lake: Lake) -> Self {
+        Self { log, books, lake }
+    }
+
+    /// Folds exactly these batches as one entry group.
+    pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
+        let (first, last) = bounds(headers)?;
+        let mut deltas = Vec::new();
+        for (header, _) in headers {
+            for rows in self.lake.read(header, TOTALS, None)? {
+                for total in totals_from_arrow(&rows)? {
+                    deltas.push(KeyDelta {
+                        organization: total.organization,
+                        contract: total.contract,
+                        contract_line: total.contract_line,
+                        service_period: total.service_period,
+                        currency: total.currency,
+                        family: total.family,
+                        accounting_period: total.accounting_period,
+                        quantity: total.quantity,
+                        amount: i128::from(total.amount.units()),
+                    });
+                }
+            }
+        }
+        let group = platform_billing::postings_of(first, last, accepted_to(headers), &deltas)?;
+        let mut tx = self.books.begin().await?;
+        platform_ledger::open_for(&mut tx, &group).await?;
+        platform_ledger::append(&mut tx, &group).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Fold for LedgerFold {
+    fn name(&self) -> &'static str {
+        "ledger"
+    }
+
+    async fn cursor(&self) -> anyhow::Result<BatchNo> {
+        cursor_of(&self.books, self.name()).await
+    }
+
+    async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
+        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        self.fold(&headers).await?;
+        Ok(bounds(&headers)?.1)
+    }
+}
+
+/// Batch files → DuckLake catalog, and each header as an object beside the files.
+pub struct LakeFold {
+    log: Database,
+    catalog: Database,
+    lake: Lake,
+}
+
+impl LakeFold {
+    /// Into a catalog, whose tables are created if they are missing.
+    pub async fn open(log: Database, catalog: Database, lake: Lake) -> anyhow::Result<Self> {
+        let mut tx = catalog.begin().await?;
+        let tables = [
+            TableSpec { name: EVENTS.to_owned(), schema: events_schema() },
+            TableSpec { name: CHARGES.to_owned(), schema: charges_schema() },
+            TableSpec { name: TOTALS.to_owned(), schema: totals_schema() },
+        ];
+        ducklake::create_tables(&mut tx, &lake.root().canonicalize()?, &tables, Instant::EPOCH).await?;
+        tx.commit().await?;
+        Ok(Self { log, catalog, lake })
+    }
+
+    /// Folds exactly these batches as one snapshot.
+    pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
+        let (first, last) = bounds(headers)?;
+        let mut files = Vec::new();
+        for (header, _) in headers {
+            let name = format!("{:020}.json", header.batch_no.0);
+            shared_lake::publish_object(&RealFiles, &self.lake.root().join("headers"), &name, header.canonical()?.as_bytes())?;
+            for table in TABLES {
+                let file = header.table(table).with_context(|| format!("batch {} names no {table}", header.batch_no))?;
+                if file.rows > 0 {
+                    let meta = shared_lake::describe_file(&RealFiles, self.lake.root(), &file.path)?;
+                    files.push((table.to_owned(), meta));
+                }
+            }
+        }
+        let commit = LakeCommit {
+            author: "tallystick".to_owned(),
+            message: format!("batches {first} to {last}"),
+            extra_info: headers.last().map(|(_, digest)| digest.to_string()),
+            at: accepted_to(headers),
+            files,
+        };
+        let mut tx = self.catalog.begin().await?;
+        ducklake::append(&mut tx, &commit).await?;
+        shared_db::advance(&mut tx, self.name(), BatchNo(first.0.saturating_sub(1)), last).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Fold for LakeFold {
+    fn name(&self) -> &'static str {
+        "lake"
+    }
+
+    async fn cursor(&self) -> anyhow::Result<BatchNo> {
+        cursor_of(&self.catalog, self.name()).await
+    }
+
+    async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
+        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        self.fold(&headers).await?;
+        Ok(bounds(&headers)?.1)
+    }
+}
+
+/// Charges of some batches, in sealed order.
+fn charges_of(lake: &Lake, headers: &[(Header, Digest)]) -> anyhow::Result<Vec<Charge>> {
+    let mut charges = Vec::new();
+    for (header, _) in headers {
+        let from = charges.len();
+        for rows in lake.read(header, CHARGES, None)? {
+            charges.extend(charges_from_arrow(&rows)?);
+        }
+        if let Some(batch) = charges.get_mut(from..) {
+            batch.sort_by_key(|charge: &Charge| (charge.position, charge.ordinal));
+        }
+    }
+    Ok(charges)
+}
+
+/// `charges` → hour buckets.
+pub struct UsageFold {
+    log: Database,
+    usage: Database,
+    lake: Lake,
+}
+
+impl UsageFold {
+    /// Into the usage database.
+    pub fn new(log: Database, usage: Database, lake: Lake) -> Self {
+        Self { log, usage, lake }
+    }
+
+    /// Folds exactly these batches.
+    pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
+        let (first, last) = bounds(headers)?;
+        let deltas: Vec<HourDelta> = charges_of(&self.lake, headers)?
+            .into_iter()
+            .filter_map(|charge| {
+                let (amount, currency) = (charge.fate.amount()?, charge.fate.priced()?.currency.clone());
+                Some(HourDelta {
+                    organization: charge.organization,
+                    project: charge.project,
+                    meter: charge.meter,
+                    unit: charge.unit,
+                    at: charge.start_at,
+                    quantity: charge.quantity,
+                    amount,
+                    currency,
+                })
+            })
+            .collect();
+        let mut tx = self.usage.begin().await?;
+        platform_catalog::hours::fold_hours(&mut tx, BatchNo(first.0.saturating_sub(1)), last, &deltas).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Fold for UsageFold {
+    fn name(&self) -> &'static str {
+        platform_catalog::hours::FOLD
+    }
+
+    async fn cursor(&self) -> anyhow::Result<BatchNo> {
+        cursor_of(&self.usage, self.name()).await
+    }
+
+    async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
+        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        self.fold(&headers).await?;
+        Ok(bounds(&headers)?.1)
+    }
+}
+
+/// `charges` → organization logs, and a signed checkpoint over all of them. It cuts where the ledger cut.
+pub struct EvidenceFold {
+    log: Database,
+    books: Database,
+    evidence: Database,
+    lake: Lake,
+    salt: SaltKey,
+    signer: Signer,
+    tiles: PathBuf,
+}
+
+impl EvidenceFold {
+    /// Into the evidence database; tiles that a crash left unpublished are published.
+    pub async fn open(
+        home: &Home,
+        secrets: &Secrets,
+        log: Database,
+        books: Database,
+        evidence: Database,
+        lake: Lake,
+        tiles: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let fold = Self {
+            log,
+            books,
+            evidence,
+            lake,
+            salt: SaltKey::from_bytes(&secrets.salt),
+            signer: Signer::new(&home.settings.evidence.origin, &secrets.log)?,
+            tiles,
+        };
+        fold.publish().await?;
+        Ok(fold)
+    }
+
+    /// The checkpoint and tiles as files, after the commit: the database is the truth.
+    async fn publish(&self) -> anyhow::Result<()> {
+        let mut tx = self.evidence.read().await?;
+        platform_evidence::publish(&mut tx, &self.tiles, self.signer.key()).await?;
+        Ok(())
+    }
+
+    /// Folds exactly these batches; the ledger must have folded them.
+    pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
+        let ledger = {
+            let mut tx = self.books.read().await?;
+            let head = platform_ledger::head(&mut tx).await?;
+            LedgerHead {
+                batch_no: shared_db::cursor(&mut tx, platform_ledger::FOLD).await?,
+                seq: head.as_ref().map_or(0, |head| head.number),
+                digest: head.map_or(Digest::ZERO, |head| head.digest),
+            }
+        };
+        let cut = cut_input(&self.lake, headers, ledger, now())?;
+        let mut tx = self.evidence.begin().await?;
+        platform_evidence::fold(&mut tx, &cut, &self.salt, &self.signer).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// What evidence takes of some batches: leaves by organization and month in sealed order, and the charged sums.
+pub fn cut_input(lake: &Lake, headers: &[(Header, Digest)], ledger: LedgerHead, recorded_at: Instant) -> anyhow::Result<CutInput> {
+    let (first, last) = bounds(headers)?;
+    let mut leaves: BTreeMap<(OrganizationId, Month), Vec<LeafInput>> = BTreeMap::new();
+    let mut sums: BTreeMap<(OrganizationId, AssetId), Amount> = BTreeMap::new();
+    for charge in charges_of(lake, headers)? {
+        let (Some(priced), Some(amount)) = (charge.fate.priced(), charge.fate.amount()) else { continue };
+        let sum = sums.entry((charge.organization.clone(), priced.currency.clone())).or_default();
+        *sum = sum.checked_add(amount).context("the amounts of one cut leave the range of their asset")?;
+        leaves.entry((charge.organization.clone(), priced.log_month)).or_default().push(LeafInput {
+            log_seq: priced.log_seq,
+            meter: charge.meter.clone(),
+            unit: charge.unit.clone(),
+            quantity: charge.quantity,
+            start_at: charge.start_at,
+            end_at: charge.end_at,
+            registry_version: charge.registry_version,
+            commitment: charge.commitment,
+        });
+    }
+    // The newest control record that any shard of the cut has applied says which version is in force.
+    let in_force = headers.iter().flat_map(|(header, _)| &header.ranges).max_by_key(|range| range.control_no);
+    Ok(CutInput {
+        first,
+        last,
+        last_digest: headers.last().context("a cut of no batches")?.1,
+        leaves: leaves.into_iter().map(|((organization, month), leaves)| (organization, month, leaves)).collect(),
+        sums: sums.into_iter().map(|((organization, currency), amount)| (organization, currency, amount)).collect(),
+        organizations: Vec::new(),
+        ledger,
+        registry_version: in_force.map_or(Digest::ZERO, |range| range.registry_version),
+        recorded_at,
+    })
+}
+
+#[async_trait]
+impl Fold for EvidenceFold {
+    fn name(&self) -> &'static str {
+        platform_evidence::FOLD
+    }
+
+    async fn cursor(&self) -> anyhow::Result<BatchNo> {
+        cursor_of(&self.evidence, self.name()).await
+    }
+
+    async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
+        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        self.fold(&headers).await?;
+        self.publish().await?;
+        Ok(bounds(&headers)?.1)
+    }
+}

@@ -1,0 +1,114 @@
+//! The HTTP surface: which route belongs to which domain, and the limits that hold for all of them.
+
+pub mod platform_ingest;
+pub mod platform_registry;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::home::ServeSettings;
+use crate::problem::Problem;
+use crate::roles::intake::Intake;
+use crate::roles::{Progress, Publisher};
+
+/// What handlers are given.
+#[derive(Clone)]
+pub struct App {
+    intake: Intake,
+    publisher: Publisher,
+    progress: Progress,
+    requests: Arc<Semaphore>,
+    body_bytes_max: usize,
+}
+
+impl App {
+    /// Handles of the running roles, and the limits.
+    pub fn new(intake: Intake, publisher: Publisher, progress: Progress, settings: &ServeSettings) -> Self {
+        Self {
+            intake,
+            publisher,
+            progress,
+            requests: Arc::new(Semaphore::new(settings.requests_max)),
+            body_bytes_max: settings.body_bytes_max,
+        }
+    }
+}
+
+impl FromRef<App> for Intake {
+    fn from_ref(app: &App) -> Self {
+        app.intake.clone()
+    }
+}
+
+impl FromRef<App> for Publisher {
+    fn from_ref(app: &App) -> Self {
+        app.publisher.clone()
+    }
+}
+
+/// All routes.
+pub fn router(app: App) -> Router {
+    let limit = DefaultBodyLimit::max(app.body_bytes_max);
+    Router::new()
+        .route("/v1/events", post(platform_ingest::accept_events))
+        .route("/v1/registry/versions", post(platform_registry::publish_version))
+        .route("/v1/health", get(health))
+        .fallback(unknown_route)
+        .layer(limit)
+        .layer(middleware::from_fn_with_state(app.clone(), limit_requests))
+        .with_state(app)
+}
+
+/// How far the log and its folds are. Always 200 while the process serves.
+async fn health(State(app): State<App>) -> Response {
+    let folds: serde_json::Map<String, serde_json::Value> = app.progress.folds().map(|(name, at)| (name.to_owned(), json!(at))).collect();
+    axum::Json(json!({"committed": app.progress.committed(), "folds": folds, "waiting": app.intake.waiting()})).into_response()
+}
+
+async fn unknown_route(request: Request) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "HTTP-0001",
+        "There is no such route.",
+        format!("{} {} is not served", request.method(), request.uri().path()),
+    )
+}
+
+/// At most so many requests are worked on at once; more are told to come back, and 413 answers are problems too.
+async fn limit_requests(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Ok(_permit) = app.requests.try_acquire() else {
+        return Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "HTTP-0002",
+            "Too many requests at once.",
+            "the server works on as many requests as it is set to; send it again".to_owned(),
+        )
+        .retry_after(1)
+        .into_response();
+    };
+    let response = next.run(request).await;
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let is_problem = response
+            .headers()
+            .get(axum::http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem"));
+        if !is_problem {
+            return Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "INGEST-0003",
+                "The body was refused; nothing of it was stored.",
+                format!("the body is larger than {} bytes; send smaller batches", app.body_bytes_max),
+            )
+            .into_response();
+        }
+    }
+    response
+}

@@ -1,0 +1,1 @@
+SELECT batch_no FROM shared_db_cursors WHERE fold = $1

@@ -1,0 +1,2 @@
+INSERT INTO shared_db_migrations (number, owner, subject, digest, applied_at)
+VALUES ($1, $2, $3, $4, unixepoch() * 1000000)

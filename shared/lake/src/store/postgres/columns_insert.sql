@@ -1,0 +1,8 @@
+INSERT INTO ducklake_column (
+    column_id, begin_snapshot, table_id, column_order, column_name, column_type, default_value, nulls_allowed, default_value_type,
+    default_value_dialect
+)
+SELECT
+    (value ->> 'id')::bigint, $2, $3, (value ->> 'order')::bigint, value ->> 'name', value ->> 'type', 'NULL',
+    (value ->> 'nullable')::int::boolean, 'literal', 'duckdb'
+FROM jsonb_array_elements($1::text::jsonb)

@@ -1,0 +1,2 @@
+INSERT INTO ducklake_schema (schema_id, schema_uuid, begin_snapshot, schema_name, path, path_is_relative)
+VALUES (0, $1::text::uuid, 0, 'main', '', true)

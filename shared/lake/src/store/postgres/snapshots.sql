@@ -1,0 +1,7 @@
+SELECT
+    s.snapshot_id, to_char(s.snapshot_time AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'), c.changes_made, c.author, c.commit_message,
+    c.commit_extra_info
+FROM ducklake_snapshot AS s
+LEFT JOIN ducklake_snapshot_changes AS c ON c.snapshot_id = s.snapshot_id
+WHERE s.snapshot_id > $1
+ORDER BY s.snapshot_id LIMIT $2

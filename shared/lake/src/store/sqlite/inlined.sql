@@ -1,0 +1,1 @@
+SELECT count(*) FROM ducklake_inlined_data_tables WHERE table_id = $1

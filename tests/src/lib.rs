@@ -1,0 +1,1 @@
+//! Whole-workspace tests; they lie in `tests/whole`.

@@ -1,0 +1,275 @@
+//! Driving the built binary from outside: commands, the server, its HTTP surface.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    match std::env::var_os("TALLY_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+            let built = target.join("debug/tally");
+            assert!(built.exists(), "no binary to test: run `cargo build --package server`, or set TALLY_BIN");
+            built
+        }
+    }
+}
+
+/// The root of the checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The shared data of the project, if it is there; says loudly when it is not.
+pub fn shared() -> Option<PathBuf> {
+    let shared = std::env::var_os("TALLY_SHARED").map_or_else(|| root().parent().unwrap().join("shared"), PathBuf::from);
+    if shared.join("data/traces").is_dir() {
+        return Some(shared);
+    }
+    eprintln!("SKIPPED: {} has no data/traces; the generated fall-back runs instead", shared.display());
+    None
+}
+
+/// The Python with the foreign programs; a missing one is an error where tools are required.
+pub fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("TALLY_PYTHON").map_or_else(|| root().join(".tools/py/bin/python"), PathBuf::from);
+    let found = Command::new(&python).args(["-c", "import duckdb"]).output().is_ok_and(|output| output.status.success());
+    if found {
+        return Some(python);
+    }
+    assert!(std::env::var_os("TALLY_REQUIRE_TOOLS").is_none(), "{} cannot import duckdb", python.display());
+    eprintln!("SKIPPED: no Python with duckdb; run `cargo xtask test`");
+    None
+}
+
+/// A home of a test, removed with it.
+pub struct Tally {
+    binary: PathBuf,
+    folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Tally {
+    /// A fresh home with the tests' registry in force.
+    pub fn new() -> Self {
+        let tally = Self::empty();
+        tally.done(&["init"]);
+        let registry = root().join("tests/registry");
+        tally.done(&["registry", "publish", registry.to_str().unwrap()]);
+        tally
+    }
+
+    /// A folder that is no home yet.
+    pub fn empty() -> Self {
+        Self { binary: binary(), folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// Like [`Tally::empty`], in a folder of a given file system.
+    pub fn on(disk: &Path) -> Self {
+        Self { folder: tempfile::tempdir_in(disk).unwrap(), ..Self::empty() }
+    }
+
+    /// With another binary.
+    pub fn binary(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
+        self
+    }
+
+    /// With a setting or plant in the environment of every command.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// A folder for files of the test.
+    pub fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--home").arg(self.home()).args(arguments).env("RUST_BACKTRACE", "0");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs a command.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "tally {arguments:?} ended with {}\n{}{}", output.status, out(&output), err(&output));
+        out(&output)
+    }
+
+    /// The rows of an answer, decimals as text.
+    pub fn sql(&self, sql: &str) -> Vec<Value> {
+        let text = self.done(&["--format", "json", "sql", sql]);
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let rows = answer.get("rows").cloned().unwrap_or(answer);
+        rows.as_array().unwrap_or_else(|| panic!("no rows in {text}")).clone()
+    }
+
+    /// The only value of an answer with one row and one column, as text.
+    pub fn value(&self, sql: &str) -> String {
+        let rows = self.sql(sql);
+        let row = rows.first().unwrap_or_else(|| panic!("no row: {sql}"));
+        let value = row.as_object().and_then(|row| row.values().next()).or_else(|| row.get(0)).unwrap_or(&Value::Null);
+        match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }
+    }
+
+    /// What `tally check` says; none when everything adds up.
+    pub fn check(&self) -> Result<(), String> {
+        let output = self.run(&["check"]);
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(1) => Err(out(&output)),
+            other => Err(format!("check ended with {other:?}: {}", err(&output))),
+        }
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn serve(&self) -> Server {
+        self.try_serve().unwrap_or_else(|text| panic!("the server did not start: {text}"))
+    }
+
+    /// Starts the server; what it said instead of listening.
+    pub fn try_serve(&self) -> Result<Server, String> {
+        let mut child = self
+            .command(&["--format", "json", "serve", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        match serde_json::from_str::<Value>(&line) {
+            Ok(said) => {
+                // Nobody reads further: let the server's log go.
+                let errors = child.stderr.take().unwrap();
+                std::thread::spawn(move || std::io::copy(&mut BufReader::new(errors), &mut std::io::sink()));
+                let address = said["listen"].as_str().unwrap().to_owned();
+                Ok(Server { child, address })
+            }
+            Err(_) => {
+                let output = child.wait_with_output().unwrap();
+                Err(err(&output))
+            }
+        }
+    }
+}
+
+/// Standard output as text.
+pub fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Standard error as text.
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    address: String,
+}
+
+/// An HTTP answer.
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Body.
+    pub text: String,
+    /// `Retry-After`, if said.
+    pub retry_after: Option<String>,
+}
+
+impl Server {
+    /// An agent and URL for events, to be used from other threads.
+    pub fn client(&self) -> Client {
+        Client {
+            agent: ureq::Agent::config_builder()
+                .http_status_as_error(false)
+                .timeout_global(Some(Duration::from_secs(30)))
+                .build()
+                .into(),
+            address: self.address.clone(),
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end and waits until it has.
+    pub fn stop(mut self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends to a server.
+#[derive(Clone)]
+pub struct Client {
+    agent: ureq::Agent,
+    address: String,
+}
+
+impl Client {
+    /// POSTs a body; an error when the connection failed.
+    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, String> {
+        let mut response = self
+            .agent
+            .post(format!("http://{}{path}", self.address))
+            .header("content-type", content_type)
+            .send(body)
+            .map_err(|error| error.to_string())?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            retry_after: response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned),
+            text: response.body_mut().read_to_string().map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// POSTs events as one batch.
+    pub fn events(&self, events: &[String]) -> Result<Answer, String> {
+        self.post("/v1/events", "application/cloudevents-batch+json", format!("[{}]", events.join(",")).as_bytes())
+    }
+}
+
+/// One event of the tests' registry.
+pub fn request(id: &str, organization: &str, time: &str, input: u64, output: u64) -> String {
+    json!({
+        "specversion": "1.0", "id": id, "source": "gateway", "type": "llm.request", "time": time, "organization": organization,
+        "data": {"input_tokens": input, "output_tokens": output},
+    })
+    .to_string()
+}

@@ -1,0 +1,59 @@
+//! All tasks of the workspace: `cargo xtask demo`, `test`, `campaign`, `bench`, `deny`. Two of them, demo and test, are all that a fresh
+//! machine with Rust and Python needs.
+
+mod bench;
+mod campaign;
+mod shell;
+mod test;
+mod tools;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the Tallystick workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build `tally` and run the whole path on generated usage in a fresh home.
+    Demo {
+        /// Arguments of `tally demo`, for example `--events 100000`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Everything that must hold before a change lands: formatting, lints, tests on both engines, crashes, foreign programs, licences.
+    Test {
+        /// Only these parts; all of them by default.
+        #[arg(value_enum)]
+        parts: Vec<test::Part>,
+    },
+    /// Long runs of what `test` runs in short form.
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
+    /// Benchmarks; results go to `benches/results/`.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Demo { arguments } => demo(&arguments),
+        Task::Test { parts } => test::run(&parts),
+        Task::Campaign(campaign) => campaign::run(&campaign),
+        Task::Bench(bench) => bench::run(&bench),
+    }
+}
+
+/// Runs the demo in `<target>/demo`, which is made anew.
+fn demo(arguments: &[String]) -> anyhow::Result<()> {
+    let tally = shell::build_tally(false)?;
+    let home = shell::target_folder()?.join("demo");
+    if home.exists() {
+        std::fs::remove_dir_all(&home)?;
+    }
+    shell::run(std::process::Command::new(tally).arg("--home").arg(&home).arg("demo").args(arguments))
+}

@@ -1,0 +1,89 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use std::process::Command;
+use std::time::Instant;
+
+use clap::ValueEnum;
+
+use crate::{shell, tools};
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// rustfmt.
+    Format,
+    /// clippy with warnings denied.
+    Lint,
+    /// Unit, property, golden and conformance tests of every crate, on SQLite and PostgreSQL.
+    Crates,
+    /// Whole-workspace tests against the built binary: architecture, end to end, crashes.
+    Whole,
+    /// Programs that we did not write check what we wrote.
+    Foreign,
+    /// Licences, sources and duplicate versions of dependencies.
+    Deny,
+}
+
+/// All parts, the quick ones first.
+const ALL: [Part; 6] = [Part::Format, Part::Lint, Part::Crates, Part::Whole, Part::Foreign, Part::Deny];
+
+/// Runs the parts and says how long each took.
+pub fn run(parts: &[Part]) -> anyhow::Result<()> {
+    let parts = if parts.is_empty() { &ALL[..] } else { parts };
+    let mut times = Vec::new();
+    for part in parts {
+        let started = Instant::now();
+        match part {
+            Part::Format => shell::run(shell::cargo()?.args(["fmt", "--all", "--check"]))?,
+            Part::Lint => {
+                shell::run(shell::cargo()?.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"]))?;
+            }
+            Part::Crates => crates()?,
+            Part::Whole => whole()?,
+            Part::Foreign => foreign()?,
+            Part::Deny => {
+                let deny = tools::cargo_deny()?;
+                shell::run(Command::new(deny).current_dir(shell::root()?).args(["check", "bans", "licenses", "sources"]))?;
+            }
+        }
+        times.push((part, started.elapsed().as_secs()));
+    }
+    for (part, seconds) in times {
+        eprintln!("{part:?}: {seconds} s");
+    }
+    Ok(())
+}
+
+/// cargo with what the tests look for in the environment. A missing tool is an error, never a skip.
+fn tests() -> anyhow::Result<Command> {
+    let tools = tools::prepare()?;
+    let mut cargo = shell::cargo()?;
+    if shell::succeeds(Command::new("cargo-nextest").args(["nextest", "--version"])) {
+        cargo.args(["nextest", "run", "--no-fail-fast"]);
+    } else {
+        cargo.args(["test", "--no-fail-fast"]);
+    }
+    cargo.env("TALLY_REQUIRE_TOOLS", "1").env("TALLY_PGBIN", tools.postgres).env("TALLY_PYTHON", tools.python);
+    Ok(cargo)
+}
+
+fn crates() -> anyhow::Result<()> {
+    shell::run(tests()?.args(["--workspace", "--exclude", "tests"]))
+}
+
+fn whole() -> anyhow::Result<()> {
+    let planted = shell::build_tally(true)?;
+    let tally = shell::build_tally(false)?;
+    shell::run(tests()?.args(["--package", "tests"]).env("TALLY_BIN", tally).env("TALLY_PLANTED_BIN", planted))
+}
+
+/// Each script is given the Python of `.tools` and exits non-zero when something does not hold.
+const SCRIPTS: [&str; 1] = ["evidence/tests/foreign/verify_vectors.py"];
+
+fn foreign() -> anyhow::Result<()> {
+    let tools = tools::prepare()?;
+    for script in SCRIPTS {
+        shell::run(Command::new(&tools.python).current_dir(shell::root()?).arg(script))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Programs that are not Rust and that the tests need: found, or installed into `.tools`, which git ignores.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::shell;
+
+/// What was found or installed.
+pub struct Tools {
+    /// The Python of `.tools/py` with the packages of `tests/foreign/requirements.txt`.
+    pub python: PathBuf,
+    /// A folder with PostgreSQL's programs.
+    pub postgres: PathBuf,
+}
+
+/// Finds or installs everything.
+pub fn prepare() -> anyhow::Result<Tools> {
+    let python = python()?;
+    let postgres = postgres(&python)?;
+    Ok(Tools { python, postgres })
+}
+
+/// A virtual environment with exactly the pinned packages.
+fn python() -> anyhow::Result<PathBuf> {
+    let root = shell::root()?;
+    let folder = root.join(".tools/py");
+    let python = folder.join("bin/python");
+    let pins = root.join("tests/foreign/requirements.txt");
+    let wanted = std::fs::read_to_string(&pins).with_context(|| format!("could not read {}", pins.display()))?;
+    let mark = folder.join("installed.txt");
+    if std::fs::read_to_string(&mark).ok().as_deref() == Some(wanted.as_str()) {
+        return Ok(python);
+    }
+    if !python.exists() {
+        let system = ["python3", "python"].into_iter().find(|name| shell::succeeds(Command::new(name).arg("--version")));
+        let system = system.context("Python 3 is needed for the tests with foreign programs: install python3 with its venv module")?;
+        shell::run(Command::new(system).args(["-m", "venv"]).arg(&folder))?;
+    }
+    shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&pins))?;
+    std::fs::write(&mark, wanted)?;
+    Ok(python)
+}
+
+/// PostgreSQL: from the environment, Debian's folders, the path, or PyPI.
+fn postgres(python: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("TALLY_PGBIN") {
+        return Ok(PathBuf::from(folder));
+    }
+    let complete = |folder: &Path| folder.join("initdb").is_file() && folder.join("postgres").is_file();
+    let mut folders: Vec<PathBuf> = Vec::new();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        folders.extend(versions.flatten().map(|version| version.path().join("bin")));
+        folders.sort();
+        folders.reverse();
+    }
+    if let Some(path) = std::env::var_os("PATH") {
+        folders.extend(std::env::split_paths(&path));
+    }
+    if let Some(found) = folders.into_iter().find(|folder| complete(folder)) {
+        return Ok(found);
+    }
+    shell::run(Command::new(python).args(["-m", "pip", "install", "--quiet", "pgserver==0.1.4"]))?;
+    let output = Command::new(python)
+        .args(["-c", "import pathlib, pgserver; print(pathlib.Path(pgserver.__file__).parent / 'pginstall' / 'bin')"])
+        .output()?;
+    let folder = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    if !complete(&folder) {
+        bail!("no PostgreSQL was found and PyPI's pgserver holds none: install postgresql, or set TALLY_PGBIN");
+    }
+    Ok(folder)
+}
+
+/// `cargo deny`, installed beside the build if it is missing.
+pub fn cargo_deny() -> anyhow::Result<PathBuf> {
+    if shell::succeeds(Command::new("cargo-deny").arg("--version")) {
+        return Ok(PathBuf::from("cargo-deny"));
+    }
+    let folder = shell::target_folder()?.join("tools");
+    let program = folder.join("bin/cargo-deny");
+    if !program.exists() {
+        let mut install = shell::cargo()?;
+        // It shares nothing with the workspace's build, so it has a target folder of its own, and no optimisation: it runs once.
+        install.args(["install", "--quiet", "--locked", "--debug", "cargo-deny@0.20.2", "--root"]).arg(&folder);
+        install.env("CARGO_TARGET_DIR", folder.join("build"));
+        shell::run(&mut install)?;
+        std::fs::remove_dir_all(folder.join("build"))?;
+    }
+    Ok(program)
+}
