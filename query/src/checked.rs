@@ -9,12 +9,13 @@ use datafusion::arrow::compute::kernels::numeric::{add, mul, neg, sub};
 use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::{ScalarValue, internal_err};
+use datafusion::common::{ScalarValue, internal_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use crate::decimal::{self, DIGITS};
 use crate::error::Raised;
+use crate::information::type_name;
 
 /// What a function of this module computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,17 +56,32 @@ impl Checked {
         }
     }
 
-    /// How many decimal places were asked for: a literal, 0 to 38.
-    fn digits(&self, argument: Option<&ScalarValue>) -> Result<i8> {
-        let wanted = match argument {
-            Some(ScalarValue::Int64(Some(digits))) => i8::try_from(*digits).ok().filter(|digits| (0..=38).contains(digits)),
-            _ => None,
+    /// Why a call cannot be exact; `literal` is the last argument where it is one. Asked by the money rule before anything runs.
+    pub(crate) fn refusal(&self, arg_types: &[DataType], literal: Option<&ScalarValue>) -> Option<&'static str> {
+        let numbers = match self.operation {
+            Operation::Round | Operation::Divide => arg_types.len().saturating_sub(1),
+            _ => arg_types.len(),
         };
-        wanted.ok_or_else(|| Raised::refused(self.name(), "the number of decimal places must be a literal from 0 to 38"))
+        let exact = |argument: &DataType| argument.is_integer() || matches!(argument, DataType::Decimal128(..) | DataType::Null);
+        if !arg_types.iter().take(numbers).all(exact) {
+            return Some("it takes decimals and integers");
+        }
+        if numbers < arg_types.len() && digits(literal).is_none() {
+            return Some("the number of decimal places must be a literal from 0 to 38");
+        }
+        None
     }
 
     fn overflow(&self, values: &[String], to: &DataType) -> DataFusionError {
-        Raised::overflow(format!("{}({}) does not fit {to}", self.name(), values.join(", ")))
+        Raised::overflow(format!("{}({}) does not fit {}", self.name(), values.join(", "), type_name(to)))
+    }
+}
+
+/// How many decimal places were asked for: a literal, 0 to 38.
+fn digits(argument: Option<&ScalarValue>) -> Option<i8> {
+    match argument {
+        Some(ScalarValue::Int64(Some(digits))) => i8::try_from(*digits).ok().filter(|digits| (0..=38).contains(digits)),
+        _ => None,
     }
 }
 
@@ -102,28 +118,17 @@ impl ScalarUDFImpl for Checked {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         if arg_types.len() != self.arity() {
-            return Err(Raised::refused(self.name(), format!("it takes {} arguments", self.arity())));
+            return plan_err!("{} takes {} arguments", self.name(), self.arity());
         }
-        let decimals = match self.operation {
-            Operation::Round => 1,
-            Operation::Divide => 2,
-            Operation::Magnitude => {
-                let exact = |argument: &DataType| argument.is_integer() || as_decimal(argument).is_some();
-                return match arg_types.iter().find(|argument| !exact(argument)) {
-                    None => Ok(arg_types.to_vec()),
-                    Some(other) => Err(Raised::refused(format!("abs over {other}"), "it takes decimals and integers")),
-                };
-            }
-            // Put in place after coercion, by the planner.
-            _ => return Ok(arg_types.to_vec()),
-        };
-        let mut wanted = Vec::with_capacity(arg_types.len());
-        for argument in arg_types.iter().take(decimals) {
-            let refused = || Raised::refused(format!("{} over {argument}", self.name()), "it takes decimals and integers");
-            wanted.push(as_decimal(argument).ok_or_else(refused)?);
-        }
-        wanted.push(DataType::Int64);
-        Ok(wanted)
+        // What is no number stays as it is and is refused by the money rule, which can say why.
+        let decimal = |argument: &DataType| as_decimal(argument).unwrap_or_else(|| argument.clone());
+        Ok(match (self.operation, arg_types) {
+            (Operation::Round, [x, _]) => vec![decimal(x), DataType::Int64],
+            (Operation::Divide, [x, y, _]) => vec![decimal(x), decimal(y), DataType::Int64],
+            (Operation::Magnitude, [x]) if !x.is_integer() => vec![decimal(x)],
+            // Put in place after coercion, by the money rule.
+            _ => arg_types.to_vec(),
+        })
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
@@ -132,19 +137,19 @@ impl ScalarUDFImpl for Checked {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        let digits = || self.digits(args.scalar_arguments.last().copied().flatten());
+        // A call without such a literal is refused by the money rule.
+        let digits = digits(args.scalar_arguments.last().copied().flatten()).unwrap_or_default();
         let Some(first) = args.arg_fields.first().map(|field| field.data_type()) else {
             return internal_err!("{} was planned without arguments", self.name());
         };
         let data_type = match (self.operation, decimal::shape(first)) {
             (Operation::Round, Some((precision, scale))) => {
-                let digits = digits()?;
                 // One more digit before the point: 9.99 becomes 10.0.
                 let whole = i16::from(precision) - i16::from(scale) + 1;
                 let precision = u8::try_from(whole.max(1) + i16::from(digits)).unwrap_or(DIGITS).min(DIGITS);
                 DataType::Decimal128(precision, digits)
             }
-            (Operation::Divide, _) => DataType::Decimal128(DIGITS, digits()?),
+            (Operation::Divide, _) => DataType::Decimal128(DIGITS, digits),
             _ => first.clone(),
         };
         Ok(Arc::new(Field::new(self.name(), data_type, nullable)))
@@ -179,7 +184,7 @@ impl Checked {
             _ => "the sign",
         };
         match error {
-            ArrowError::ArithmeticOverflow(_) => Raised::overflow(format!("the result of {operation} does not fit {wanted}")),
+            ArrowError::ArithmeticOverflow(_) => Raised::overflow(format!("the result of {operation} does not fit {}", type_name(wanted))),
             other => other.into(),
         }
     }

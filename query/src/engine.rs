@@ -103,7 +103,7 @@ impl QueryEngine {
     #[tracing::instrument(skip_all, err)]
     pub async fn query(&self, sql: &str, scope: &Scope, as_of: AsOf, limits: Limits) -> Result<QueryResult, QueryError> {
         let models = self.catalog.visible(scope);
-        let statement = match parse(sql)? {
+        let statement = match parse(sql).await? {
             Ask::Tables => return information::shown_tables(&models).map(QueryResult::of).map_err(|error| self.error(error.into())),
             Ask::Describe(name) => {
                 let model = find(&models, &name)?;
@@ -150,7 +150,7 @@ async fn run(state: SessionState, statement: Statement, max_rows: usize, runtime
         truncated = batch.num_rows() > room;
         let batch = if truncated { batch.slice(0, room) } else { batch };
         check_digits(&batch)?;
-        held.try_grow(batch.get_array_memory_size())?;
+        held.try_grow(bytes_of(&batch)?)?;
         rows = rows.saturating_add(batch.num_rows());
         if batch.num_rows() > 0 {
             batches.push(batch);
@@ -160,6 +160,15 @@ async fn run(state: SessionState, statement: Statement, max_rows: usize, runtime
         }
     }
     Ok(QueryResult { schema, batches, truncated })
+}
+
+/// Bytes of the rows themselves: a slice does not count for the whole of what it is a part of.
+fn bytes_of(batch: &RecordBatch) -> EngineResult<usize> {
+    let mut bytes = 0_usize;
+    for column in batch.columns() {
+        bytes = bytes.saturating_add(column.to_data().get_slice_memory_size()?);
+    }
+    Ok(bytes)
 }
 
 /// The plan of a statement that has passed every check. EXPLAIN is checked like the query that it explains: the engine would print a

@@ -19,7 +19,8 @@ use crate::checked::{Checked, Operation};
 use crate::decimal::{holds_decimal, holds_wide_decimal, shape, text_fits};
 use crate::error::Raised;
 use crate::functions::{is_exact, is_listed, missing};
-use crate::sum::CheckedSum;
+use crate::information::type_name;
+use crate::sum::{CheckedSum, is_summable};
 
 /// The last rule of the analyser.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<()> {
         Expr::Cast(cast) => check_cast(cast, schema)?,
         Expr::TryCast(cast) => {
             if holds_decimal(cast.field.data_type()) || holds_decimal(&cast.expr.get_type(schema)?) {
-                return Err(Raised::refused(expr.to_string(), "it turns numbers that do not fit into null; use CAST"));
+                return Err(Raised::refused(shown(expr), "it turns numbers that do not fit into null; use CAST"));
             }
         }
         Expr::BinaryExpr(binary) => check_binary(binary, schema)?,
@@ -124,7 +125,7 @@ fn check_expr(expr: &Expr, schema: &DFSchema) -> Result<()> {
         other => return Err(Raised::refused(other.to_string(), "it is not part of the SQL that is answered")),
     }
     if !matches!(expr, Expr::GroupingSet(_)) && holds_wide_decimal(&expr.get_type(schema)?) {
-        return Err(Raised::refused(expr.to_string(), "its result would have more than 38 digits"));
+        return Err(Raised::refused(shown(expr), "its result would have more than 38 digits"));
     }
     Ok(())
 }
@@ -135,7 +136,8 @@ fn check_cast(cast: &Cast, schema: &DFSchema) -> Result<()> {
     if !holds_decimal(&from) && !holds_decimal(&to) {
         return Ok(());
     }
-    let refused = |why: &str| Err(Raised::refused(format!("making {to} of {} ({from})", cast.expr), why));
+    let refused =
+        |why: &str| Err(Raised::refused(format!("making {} of {} ({})", type_name(&to), shown(&cast.expr), type_name(&from)), why));
     match (shape(&from), shape(&to)) {
         (Some((_, from_scale)), Some((_, to_scale))) if to_scale >= from_scale => Ok(()),
         (Some(_), Some(_)) => refused("decimal places would be lost; use round_half_even(x, digits)"),
@@ -177,7 +179,7 @@ fn check_binary(binary: &BinaryExpr, schema: &DFSchema) -> Result<()> {
     if !holds_decimal(&left) && !holds_decimal(&right) {
         return Ok(());
     }
-    let refused = |why: &str| Err(Raised::refused(binary.to_string(), why));
+    let refused = |why: &str| Err(Raised::refused(shown(&Expr::BinaryExpr(binary.clone())), why));
     match binary.op {
         Operator::Divide => refused("quotients of decimals are cut off; use divide_half_even(x, y, digits)"),
         Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Modulo => {
@@ -216,10 +218,18 @@ fn unlisted(name: &str) -> DataFusionError {
 }
 
 fn check_scalar(function: &ScalarFunction, schema: &DFSchema) -> Result<()> {
-    if function.func.inner().is::<Checked>() {
-        return Ok(());
-    }
     let name = function.func.name();
+    if let Some(checked) = function.func.inner().downcast_ref::<Checked>() {
+        let types = function.args.iter().map(|argument| argument.get_type(schema)).collect::<Result<Vec<_>>>()?;
+        let literal = match function.args.last() {
+            Some(Expr::Literal(value, _)) => Some(value),
+            _ => None,
+        };
+        return match checked.refusal(&types, literal) {
+            None => Ok(()),
+            Some(why) => Err(Raised::refused(shown(&Expr::ScalarFunction(function.clone())), why)),
+        };
+    }
     if !is_listed(name) {
         return Err(unlisted(name));
     }
@@ -232,6 +242,7 @@ fn check_scalar(function: &ScalarFunction, schema: &DFSchema) -> Result<()> {
 fn check_aggregate(function: &AggregateFunction, schema: &DFSchema) -> Result<()> {
     let name = function.func.name();
     if function.func.inner().is::<CheckedSum>() {
+        check_sum(&function.params.args, schema)?;
         if function.params.distinct {
             return Err(Raised::refused("sum(DISTINCT …)", "it drops equal values; sum over a subquery with DISTINCT if that is meant"));
         }
@@ -250,6 +261,21 @@ fn check_aggregate(function: &AggregateFunction, schema: &DFSchema) -> Result<()
     Ok(())
 }
 
+fn check_sum(args: &[Expr], schema: &DFSchema) -> Result<()> {
+    for argument in args {
+        let data_type = argument.get_type(schema)?;
+        if !is_summable(&data_type) {
+            return Err(Raised::refused(format!("sum over {}", type_name(&data_type)), "only decimals and integers have an exact sum"));
+        }
+    }
+    Ok(())
+}
+
+/// An expression as the asker might have written it.
+fn shown(expr: &Expr) -> String {
+    expr.human_display().to_string()
+}
+
 fn check_window(function: &WindowFunction, schema: &DFSchema) -> Result<()> {
     let params = &function.params;
     let (name, sum) = match &function.fun {
@@ -258,6 +284,9 @@ fn check_window(function: &WindowFunction, schema: &DFSchema) -> Result<()> {
     };
     if !is_listed(&name) || (name == "sum" && !sum) {
         return Err(unlisted(&name));
+    }
+    if sum {
+        check_sum(&params.args, schema)?;
     }
     if sum && params.distinct {
         return Err(Raised::refused("sum(DISTINCT …)", "it drops equal values"));

@@ -200,41 +200,48 @@ fn csv(result: &QueryResult) -> Result<String, ArrowError> {
     Ok(out)
 }
 
-/// Control characters are shown, not obeyed: a value cannot move the reader's cursor.
+/// Control characters but line ends are shown, not obeyed: a value cannot move the reader's cursor.
+fn lines(text: &str) -> Vec<String> {
+    text.trim_end_matches('\n').split('\n').map(printable).collect()
+}
+
 fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
 fn table(result: &QueryResult) -> Result<String, ArrowError> {
-    let header: Vec<String> = names(result).into_iter().map(printable).collect();
+    let header: Vec<Vec<String>> = names(result).into_iter().map(|name| vec![printable(name)]).collect();
     let right: Vec<bool> = result.schema.fields().iter().map(|field| field.data_type().is_numeric()).collect();
-    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut rows: Vec<Vec<Vec<String>>> = Vec::new();
     each_row(result, |cells| {
         let text = |cell: &Cell| match cell {
-            Cell::Null => "null".to_owned(),
-            Cell::Bare(text) | Cell::Text(text) => printable(text),
+            Cell::Null => vec!["null".to_owned()],
+            Cell::Bare(text) | Cell::Text(text) => lines(text),
         };
         rows.push(cells.iter().map(text).collect());
         Ok(())
     })?;
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).chain(header.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+        let cells = rows.iter().chain([&header]).filter_map(|row| row.get(column));
+        cells.flatten().map(|line| line.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
-    let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).zip(&right).map(
-            |((cell, width), right)| {
-                if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            },
-        );
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    let written = |cells: &[Vec<String>]| {
+        let mut out = String::new();
+        for line in 0..cells.iter().map(Vec::len).max().unwrap_or_default() {
+            let padded = cells.iter().zip(&widths).zip(&right).map(|((cell, width), right)| {
+                let text = cell.get(line).map(String::as_str).unwrap_or_default();
+                if *right { format!("{text:>width$}") } else { format!("{text:<width$}") }
+            });
+            out.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+            out.push('\n');
+        }
+        out
     };
     let rule = widths.iter().map(|width| "-".repeat(*width)).collect::<Vec<_>>().join("  ");
-    let mut out = format!("{}\n{rule}\n", line(&header));
+    let mut out = format!("{}{rule}\n", written(&header));
     for row in &rows {
-        out.push_str(&line(row));
-        out.push('\n');
+        out.push_str(&written(row));
     }
     let more = if result.truncated { ", more are not shown" } else { "" };
     // Writing to a String cannot fail.

@@ -1,14 +1,17 @@
 //! What may be asked: one SELECT, VALUES or WITH, or EXPLAIN of one, SHOW TABLES, DESCRIBE. Judged on the syntax tree, before planning,
 //! by a list of what is allowed. Numbers with exponents become plain digits here, so that no literal is ever a float.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, Query, Select, SetExpr, Statement as SqlStatement, TableFactor, Value, ValueWithSpan,
     VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use tokio::sync::oneshot;
 
 use crate::decimal::without_exponent;
 use crate::error::QueryError;
@@ -16,8 +19,16 @@ use crate::functions::{is_listed, missing};
 
 /// Longest text that is read.
 const TEXT_BYTES_MAX: usize = 32 * 1024;
-/// Deepest nesting of a query.
+/// Deepest nesting of parentheses and subqueries.
 const DEPTH_MAX: usize = 50;
+/// Deepest nesting of operators: a chain of n operators nests n deep.
+const OPERATORS_MAX: usize = 250;
+/// Most tables and most SELECTs that a text may hold.
+const TABLES_MAX: usize = 100;
+/// Most tables and subqueries once every use of a WITH is written out: a short text can name each twice in the next, and so on.
+const EXPANDED_MAX: u64 = 500;
+/// Room to read the deepest tree that a text of the longest length can make; what is deeper than the limits is refused and dropped there.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is asked.
 #[derive(Debug)]
@@ -31,11 +42,26 @@ pub(crate) enum Ask {
 }
 
 /// Reads one statement and refuses all that is not a question.
-pub(crate) fn parse(sql: &str) -> Result<Ask, QueryError> {
+pub(crate) async fn parse(sql: &str) -> Result<Ask, QueryError> {
     if sql.len() > TEXT_BYTES_MAX {
         return Err(QueryError::TooLong { bytes: sql.len(), limit: TEXT_BYTES_MAX });
     }
-    let syntax = |error: datafusion::error::DataFusionError| QueryError::Syntax { detail: error.find_root().strip_backtrace() };
+    let failed = |detail: String| QueryError::Failed { source: Box::new(DataFusionError::Internal(detail.clone())), detail };
+    let (sender, receiver) = oneshot::channel();
+    let text = sql.to_owned();
+    std::thread::Builder::new()
+        .name("query-parse".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            // Nobody waits any more when the query was dropped.
+            let _ = sender.send(read(&text));
+        })
+        .map_err(|error| failed(error.to_string()))?;
+    receiver.await.map_err(|_| failed("the parser stopped".to_owned()))?
+}
+
+fn read(sql: &str) -> Result<Ask, QueryError> {
+    let syntax = |error: DataFusionError| QueryError::Syntax { detail: error.find_root().strip_backtrace() };
     let dialect = PostgreSqlDialect {};
     let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).with_recursion_limit(DEPTH_MAX).build().map_err(syntax)?;
     let mut statements = parser.parse_statements().map_err(syntax)?;
@@ -89,13 +115,48 @@ fn parts(name: &ObjectName) -> Result<Vec<String>, QueryError> {
 }
 
 fn check(statement: &mut SqlStatement) -> Result<(), QueryError> {
-    match statement.visit(&mut Judge) {
+    match statement.visit(&mut Judge::default()) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refused) => Err(refused),
     }
 }
 
-struct Judge;
+#[derive(Default)]
+struct Judge {
+    depth: usize,
+    tables: usize,
+    selects: usize,
+    open: Vec<OpenQuery>,
+}
+
+/// A query whose parts are being visited: those of its WITH come first, in order.
+#[derive(Default)]
+struct OpenQuery {
+    /// Names of its WITH that are still to come, last first.
+    coming: Vec<String>,
+    /// Those that are known, with what each use of them costs.
+    known: HashMap<String, u64>,
+    /// Tables and subqueries so far, written out.
+    cost: u64,
+}
+
+impl Judge {
+    fn cost_of(&self, name: &ObjectName) -> u64 {
+        let name = name.to_string().to_lowercase();
+        self.open.iter().rev().find_map(|query| query.known.get(&name)).copied().unwrap_or(1)
+    }
+
+    fn add(&mut self, cost: u64) -> ControlFlow<QueryError> {
+        let Some(query) = self.open.last_mut() else {
+            return ControlFlow::Continue(());
+        };
+        query.cost = query.cost.saturating_add(cost);
+        if query.cost > EXPANDED_MAX {
+            return refuse("the query", &format!("it has more than {EXPANDED_MAX} tables and subqueries once every WITH is written out"));
+        }
+        ControlFlow::Continue(())
+    }
+}
 
 fn refuse(what: impl Into<String>, why: &str) -> ControlFlow<QueryError> {
     ControlFlow::Break(QueryError::refused(what, why))
@@ -123,13 +184,33 @@ impl VisitorMut for Judge {
         }
         match query.body.as_ref() {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                ControlFlow::Break(not_a_question(&query.body.to_string()))
+                return ControlFlow::Break(not_a_question(&query.body.to_string()));
             }
-            _ => ControlFlow::Continue(()),
+            _ => {}
+        }
+        let tables = query.with.iter().flat_map(|with| with.cte_tables.iter().rev());
+        self.open.push(OpenQuery { coming: tables.map(|table| table.alias.name.value.to_lowercase()).collect(), ..OpenQuery::default() });
+        self.add(1)
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<QueryError> {
+        let Some(done) = self.open.pop() else {
+            return ControlFlow::Continue(());
+        };
+        match self.open.last_mut().and_then(|around| around.coming.pop().map(|name| (around, name))) {
+            Some((around, name)) => {
+                around.known.insert(name, done.cost);
+                ControlFlow::Continue(())
+            }
+            None => self.add(done.cost),
         }
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<QueryError> {
+        self.selects = self.selects.saturating_add(1);
+        if self.selects > TABLES_MAX {
+            return refuse("the query", &format!("it has more than {TABLES_MAX} SELECTs"));
+        }
         if select.into.is_some() {
             return refuse("SELECT INTO", "nothing is ever changed");
         }
@@ -137,10 +218,13 @@ impl VisitorMut for Judge {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<QueryError> {
+        self.tables = self.tables.saturating_add(1);
+        if self.tables > TABLES_MAX {
+            return refuse("the query", &format!("it names more than {TABLES_MAX} tables"));
+        }
         match factor {
-            TableFactor::Table { args: None, version: None, sample: None, .. }
-            | TableFactor::Derived { sample: None, .. }
-            | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
+            TableFactor::Table { name, args: None, version: None, sample: None, .. } => self.add(self.cost_of(name)),
+            TableFactor::Derived { sample: None, .. } | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
             TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
                 refuse(format!("the table function {name}"), missing(&name.to_string().to_lowercase()))
             }
@@ -149,7 +233,16 @@ impl VisitorMut for Judge {
         }
     }
 
+    fn post_visit_expr(&mut self, _: &mut Expr) -> ControlFlow<QueryError> {
+        self.depth = self.depth.saturating_sub(1);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<QueryError> {
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > OPERATORS_MAX {
+            return refuse("the query", &format!("its operators nest more than {OPERATORS_MAX} deep; use IN for long lists of values"));
+        }
         match expr {
             Expr::Function(function) => {
                 let name = function.name.to_string().to_lowercase();

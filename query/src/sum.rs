@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Decimal256Array, Int64Array, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int64Type, UInt64Type, i256};
-use datafusion::common::{ScalarValue, internal_err};
+use datafusion::common::{ScalarValue, internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccu
 
 use crate::decimal::{DIGITS, fits};
 use crate::error::Raised;
+use crate::information::type_name;
 
 /// Digits of a partial sum: 2^63 rows of 38 digits stay far below.
 const WIDE: u8 = 76;
@@ -45,7 +46,7 @@ impl AggregateUDFImpl for CheckedSum {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let [argument] = arg_types else {
-            return Err(Raised::refused("sum", "it takes one argument"));
+            return plan_err!("sum takes one argument");
         };
         let wanted = match argument {
             DataType::Dictionary(_, inner) => return self.coerce_types(&[inner.as_ref().clone()]),
@@ -54,7 +55,8 @@ impl AggregateUDFImpl for CheckedSum {
             DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) | DataType::Decimal128(precision, scale) => {
                 DataType::Decimal128(*precision, *scale)
             }
-            other => return Err(Raised::refused(format!("sum over {other}"), "only decimals and integers have an exact sum")),
+            // Refused by the money rule, which can say why.
+            other => other.clone(),
         };
         Ok(vec![wanted])
     }
@@ -64,7 +66,8 @@ impl AggregateUDFImpl for CheckedSum {
             [DataType::Decimal128(_, scale)] => Ok(DataType::Decimal128(DIGITS, *scale)),
             [DataType::Int64] => Ok(DataType::Int64),
             [DataType::UInt64] => Ok(DataType::UInt64),
-            other => internal_err!("sum was planned over {other:?}"),
+            [other] => Ok(other.clone()),
+            other => plan_err!("sum takes one argument, not {}", other.len()),
         }
     }
 
@@ -90,6 +93,11 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
+/// Whether the checked sum is defined for a type, once coerced.
+pub(crate) fn is_summable(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Decimal128(..) | DataType::Int64 | DataType::UInt64)
+}
+
 /// The type of a partial sum.
 fn wide(return_type: &DataType) -> DataType {
     match return_type {
@@ -110,11 +118,14 @@ impl Total {
         if args.is_distinct {
             return Err(Raised::refused(args.name, "sum(DISTINCT …) drops equal values"));
         }
+        if !is_summable(args.return_type()) {
+            return internal_err!("sum was planned over {}", args.return_type());
+        }
         Ok(Self { name: args.name.to_owned(), return_type: args.return_type().clone() })
     }
 
     fn overflow(&self) -> datafusion::error::DataFusionError {
-        Raised::overflow(format!("{} does not fit {}", self.name, self.return_type))
+        Raised::overflow(format!("{} does not fit {}", self.name, type_name(&self.return_type)))
     }
 
     fn add(&self, sum: i256, value: i256) -> Result<i256> {

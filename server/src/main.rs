@@ -131,7 +131,7 @@ fn main() -> ExitCode {
 
 async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
     match command {
-        Command::Init => commands::init::run(common),
+        Command::Init => commands::init::run(common).await,
         Command::Registry(command) => commands::registry::run(command, common).await,
         Command::Ingest(arguments) => commands::ingest::run(arguments, common).await,
         Command::Serve(arguments) => commands::serve::run(arguments, common).await,

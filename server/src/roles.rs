@@ -4,6 +4,8 @@
 pub mod billing;
 pub mod folds;
 pub mod intake;
+#[cfg(feature = "plant")]
+mod plant;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,6 @@
-//! All tasks of the workspace: `cargo xtask demo`, `test`, `campaign`, `bench`, `deny`. Two of them, demo and test, are all that a fresh
+//! All tasks of the workspace: `cargo xtask demo`, `test`, `campaign`. Two of them, demo and test, are all that a fresh
 //! machine with Rust and Python needs.
 
-mod bench;
 mod campaign;
 mod shell;
 mod test;
@@ -34,9 +33,6 @@ enum Task {
     /// Long runs of what `test` runs in short form.
     #[command(subcommand)]
     Campaign(campaign::Campaign),
-    /// Benchmarks; results go to `benches/results/`.
-    #[command(subcommand)]
-    Bench(bench::Bench),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -44,7 +40,6 @@ fn main() -> anyhow::Result<()> {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { parts } => test::run(&parts),
         Task::Campaign(campaign) => campaign::run(&campaign),
-        Task::Bench(bench) => bench::run(&bench),
     }
 }
 

@@ -123,6 +123,52 @@ mod tests {
         }
     }
 
+    /// The folder must be refused with these words.
+    #[track_caller]
+    fn check_refused(folder: &Path, words: &str) {
+        let problems = Version::read(folder).unwrap_err().to_string();
+        assert!(problems.contains(words), "{problems}");
+    }
+
+    #[test]
+    fn folders_that_cannot_be_read_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        check_refused(&folder.path().join("nowhere"), "the folder cannot be read");
+        check_refused(folder.path(), "the folder holds no .toml file");
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, "# nothing\n").unwrap();
+        check_refused(folder.path(), "there is no document");
+        std::fs::write(&file, b"\xff").unwrap();
+        check_refused(folder.path(), "a.toml: the file is not UTF-8");
+        std::fs::write(&file, "#".repeat(8 * 1024 * 1024 + 1)).unwrap();
+        check_refused(folder.path(), "a.toml: the file is larger than 8 MiB");
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("loop")).unwrap();
+        check_refused(folder.path(), "loop: this is a link to a folder");
+    }
+
+    #[test]
+    fn too_many_files_are_refused() {
+        let files: Vec<SourceFile> = (0..10_001).map(|number| SourceFile { name: format!("{number}.toml"), text: String::new() }).collect();
+        assert!(Version::check(&files).unwrap_err().to_string().contains("more than 10000 files"));
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_give_problems_and_never_a_panic(cut in 0_usize..2_000, insert in "[\\[\\]{}=\"'\\\\\n#,.a-z0-9\u{0}é]{0,6}", skip in 0_usize..40) {
+            let mut files = read_folder(&golden("fixed")).unwrap();
+            for file in &mut files {
+                let characters: Vec<char> = file.text.chars().collect();
+                let cut = cut.min(characters.len());
+                let rest = characters.iter().skip(cut + skip);
+                file.text = characters.iter().take(cut).chain(insert.chars().collect::<Vec<_>>().iter()).chain(rest).collect();
+            }
+            if let Err(problems) = Version::check(&files) {
+                prop_assert!(!problems.0.is_empty());
+                prop_assert!(problems.0.iter().all(|problem| !problem.message.is_empty() && !problem.remedy.is_empty()));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn however_documents_are_shuffled_and_cut_into_files_the_address_stays(

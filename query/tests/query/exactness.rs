@@ -29,10 +29,10 @@ fn a_sum_that_does_not_fit_raises_and_one_that_fits_does_not_depend_on_the_way()
         Err(QueryError::Overflow { what }) => assert!(what.contains(name), "{sql}: {what}"),
         other => panic!("{sql}: {other:?}"),
     };
-    overflow("SELECT sum(money) FROM ledger.huge WHERE name < 'c'", "sum(huge.money)");
-    overflow("SELECT name < 'c' AS k, sum(money) AS total FROM ledger.huge GROUP BY 1", "total");
-    overflow("SELECT sum(number) FROM ledger.huge WHERE name < 'c'", "sum(huge.number)");
-    overflow("SELECT sum(whole) FROM ledger.huge", "sum(huge.whole)");
+    overflow("SELECT sum(money) FROM ledger.huge WHERE name < 'c'", "sum(ledger.huge.money)");
+    overflow("SELECT name < 'c' AS k, sum(money) AS total FROM ledger.huge GROUP BY 1", "sum(ledger.huge.money)");
+    overflow("SELECT sum(number) FROM ledger.huge WHERE name < 'c'", "sum(ledger.huge.number)");
+    overflow("SELECT sum(whole) FROM ledger.huge", "sum(ledger.huge.whole)");
     overflow("SELECT sum(number) OVER (ORDER BY name) FROM ledger.huge", "number");
     check("SELECT sum(money) = 60000000000000000000000000 FROM ledger.huge", &["true"]);
     check("SELECT sum(number) FROM ledger.huge", &["9223372036854775806"]);

@@ -137,7 +137,7 @@ pub fn ask(sql: &str) -> Result<QueryResult, QueryError> {
 /// Rows as CSV without the header.
 pub fn rows(result: &QueryResult) -> Vec<String> {
     let csv = String::from_utf8(render(result, Format::Csv).unwrap()).unwrap();
-    csv.split("\r\n").skip(1).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    csv.strip_suffix("\r\n").unwrap().split("\r\n").skip(1).map(str::to_owned).collect()
 }
 
 /// Asks as the operator and compares the rows.

@@ -199,6 +199,8 @@ impl Billing {
         gate: Arc<tokio::sync::RwLock<()>>,
         lag: Lag,
     ) -> anyhow::Result<Self> {
+        #[cfg(feature = "plant")]
+        super::plant::skip_fence(&log, &*stream).await?;
         let mut tx = log.begin().await?;
         let epoch = store::open_epoch(&mut tx, &format!("process {}", std::process::id()), now()).await?;
         let states = store::shard_states(&mut tx).await?;
@@ -390,6 +392,12 @@ impl Billing {
                 return Ok(taken);
             }
             Err(BuildFailure::Other(error)) => return Err(error),
+        };
+        #[cfg(feature = "plant")]
+        let built = {
+            let mut built = built;
+            super::plant::drop_quarantine_row(&mut built);
+            built
         };
         let header = tokio::task::block_in_place(|| self.write(&built, &rated))?;
         let before: Vec<ShardState> =

@@ -1,0 +1,53 @@
+//! Bugs planted on purpose, chosen by `TALLY_PLANT`, so that crash campaigns can prove that they catch them. Only with the feature
+//! `plant`; never in a shipped binary.
+
+use platform_ingest::batch::Built;
+use platform_ingest::events::Outcome;
+use platform_ingest::store;
+use shared_bus::Stream;
+use shared_db::{Database, Statement, Value};
+use shared_types::Sequence;
+
+fn asked_for(plant: &str) -> bool {
+    std::env::var("TALLY_PLANT").is_ok_and(|asked| asked == plant)
+}
+
+/// `drop-quarantine-row`: one quarantined event of each batch leaves no row.
+pub fn drop_quarantine_row(built: &mut Built) {
+    if asked_for("drop-quarantine-row")
+        && let Some(at) = built.rows.iter().position(|row| row.outcome == Outcome::Quarantined)
+    {
+        built.rows.remove(at);
+    }
+}
+
+/// `skip-fence`: a writer takes over with the positions that it remembers, one record behind, and nothing refuses it.
+pub async fn skip_fence(log: &Database, stream: &dyn Stream) -> anyhow::Result<()> {
+    if !asked_for("skip-fence") {
+        return Ok(());
+    }
+    let mut tx = log.begin().await?;
+    for sql in [
+        "DROP TRIGGER IF EXISTS platform_ingest_positions_forward",
+        "DROP TRIGGER IF EXISTS platform_ingest_ranges_contiguous",
+    ] {
+        tx.execute(&Statement { name: "plant", sqlite: sql, postgres: sql }, &[]).await?;
+    }
+    for state in store::shard_states(&mut tx).await? {
+        let at = state.position;
+        let Some(two_before) = at.sequence.0.checked_sub(2) else { continue };
+        // What was trimmed cannot be remembered.
+        let Ok(records) = stream.read(at.shard, Sequence(two_before), 1, usize::MAX).await else { continue };
+        if let Some(record) = records.first().filter(|record| record.position.incarnation == at.incarnation) {
+            let sql = "UPDATE platform_ingest_positions SET sequence = $1, digest = $2 WHERE shard = $3";
+            let values = [
+                Value::try_from(record.position.sequence.0)?,
+                Value::Text(record.digest.to_string()),
+                Value::Integer(i64::from(at.shard.number())),
+            ];
+            tx.execute(&Statement { name: "plant", sqlite: sql, postgres: sql }, &values).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
