@@ -392,3 +392,6 @@ fn accept(
     }
     EventRow { attributes: Some(event.canonical().to_owned()), readings, ..event_row(record, event, identity, digest, Outcome::Accepted) }
 }
+
+#[cfg(test)]
+mod tests;

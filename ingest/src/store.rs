@@ -227,3 +227,6 @@ pub async fn ranges_of(tx: &mut Transaction, batch_no: BatchNo) -> Result<Vec<Ra
     }
     Ok(ranges)
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,7 @@ impl Campaign {
         let server = self.tally.try_serve()?;
         let client = server.client();
         // Kill from beside while the client is in the middle of a post; another thread keeps the time.
-        let life = Duration::from_millis(20 + self.random.below(180));
+        let life = Duration::from_millis(10 + self.random.below(400));
         let killer = std::thread::spawn(move || {
             std::thread::sleep(life);
             server.kill();
