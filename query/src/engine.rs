@@ -10,19 +10,20 @@ use datafusion::error::{DataFusionError, Result as EngineResult};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer};
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use platform_catalog::{AsOf, Catalog, ModelName, ReadModel, Scope};
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
 
 use crate::error::{QueryError, Raised};
 use crate::information;
 use crate::session::Sessions;
 use crate::statement::{Ask, parse};
+use crate::workers::{Stop, Workers};
 
 /// What all queries of an engine may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct QueryOptions {
     pub timeout: Duration,
     /// How many rows an answer has at most.
     pub max_rows: usize,
-    /// Into how many parts the work of a query is split.
+    /// How many threads compute, and into how many parts the work of a query is split.
     pub threads: usize,
 }
 
@@ -79,55 +80,59 @@ impl QueryResult {
 pub struct QueryEngine {
     catalog: Arc<Catalog>,
     options: QueryOptions,
-    runtime: Arc<RuntimeEnv>,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
+    workers: Workers,
 }
 
 impl QueryEngine {
-    /// An engine over a catalog; models registered later are seen too.
+    /// An engine over a catalog, with threads of its own; models registered later are seen too.
     pub fn new(catalog: Arc<Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
+        let error = |error| QueryError::of(error, options.memory_bytes);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(options.memory_bytes)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
-            .map_err(|error| QueryError::of(error, options.memory_bytes))?;
-        let sessions = Sessions::new(Arc::clone(&runtime), options.threads.max(1));
-        Ok(Self { catalog, options, runtime, sessions })
+            .map_err(error)?;
+        let threads = options.threads.max(1);
+        let workers = Workers::new(threads).map_err(|cause| error(cause.into()))?;
+        Ok(Self { catalog, sessions: Arc::new(Sessions::new(runtime, threads)), workers, options })
     }
 
     /// Answers one statement for a scope, as of a batch.
     ///
     /// - Nulls: as SQL has them.
     /// - Errors: see [`QueryError`]. An answer is whole, or marked as truncated, or an error: never wrong digits.
-    /// - Runs on the current tokio runtime; dropping the future stops the query.
+    /// - Computes on the engine's threads and reads the models on the current tokio runtime; dropping the future stops the query.
     #[tracing::instrument(skip_all, err)]
     pub async fn query(&self, sql: &str, scope: &Scope, as_of: AsOf, limits: Limits) -> Result<QueryResult, QueryError> {
-        let models = self.catalog.visible(scope);
-        let statement = match parse(sql).await? {
-            Ask::Tables => return information::shown_tables(&models).map(QueryResult::of).map_err(|error| self.error(error.into())),
-            Ask::Describe(name) => {
-                let model = find(&models, &name)?;
-                return information::described(model.as_ref()).map(QueryResult::of).map_err(|error| self.error(error.into()));
-            }
-            Ask::Query(statement) => statement,
+        let stop = Stop::default();
+        let asked = Asked {
+            sessions: Arc::clone(&self.sessions),
+            models: self.catalog.visible(scope),
+            scope: scope.clone(),
+            as_of,
+            max_rows: limits.max_rows.map_or(self.options.max_rows, |rows| rows.min(self.options.max_rows)),
+            memory_bytes: self.options.memory_bytes,
+            reader: Handle::current(),
+            stop: stop.clone(),
         };
-        let state = self.sessions.open(&models, scope, as_of).map_err(|error| self.error(error))?;
-        let max_rows = limits.max_rows.map_or(self.options.max_rows, |rows| rows.min(self.options.max_rows));
         let timeout = limits.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(run(state, *statement, max_rows, Arc::clone(&self.runtime)));
-        // Leaving this function drops the set, which stops the task.
-        match tokio::time::timeout(timeout, tasks.join_next()).await {
+        // Leaving this function, in whatever way, stops the task: at its next pause, or in a long join at its next step.
+        let _stopped = stop.on_drop();
+        let text = sql.to_owned();
+        let Some(task) = self.workers.spawn(async move { asked.answer(&text).await }) else {
+            return Err(asked_too_late());
+        };
+        match tokio::time::timeout(timeout, task).await {
             Err(_) => Err(QueryError::Timeout { limit: timeout }),
-            Ok(Some(Ok(result))) => result.map_err(|error| self.error(error)),
-            Ok(Some(Err(error))) => Err(self.error(DataFusionError::External(Box::new(error)))),
-            Ok(None) => Err(self.error(DataFusionError::Internal("the query did not start".to_owned()))),
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => Err(QueryError::of(DataFusionError::External(Box::new(error)), self.options.memory_bytes)),
         }
     }
+}
 
-    fn error(&self, error: DataFusionError) -> QueryError {
-        QueryError::of(error, self.options.memory_bytes)
-    }
+fn asked_too_late() -> QueryError {
+    QueryError::of(DataFusionError::Internal("the engine is being closed".to_owned()), 0)
 }
 
 fn find(models: &[Arc<dyn ReadModel>], name: &[String]) -> Result<Arc<dyn ReadModel>, QueryError> {
@@ -136,13 +141,41 @@ fn find(models: &[Arc<dyn ReadModel>], name: &[String]) -> Result<Arc<dyn ReadMo
     models.iter().find(|model| *model.name() == wanted).cloned().ok_or_else(missing)
 }
 
+/// One question, on its way.
+struct Asked {
+    sessions: Arc<Sessions>,
+    models: Vec<Arc<dyn ReadModel>>,
+    scope: Scope,
+    as_of: AsOf,
+    max_rows: usize,
+    memory_bytes: usize,
+    reader: Handle,
+    stop: Stop,
+}
+
+impl Asked {
+    async fn answer(self, sql: &str) -> Result<QueryResult, QueryError> {
+        let error = |error| QueryError::of(error, self.memory_bytes);
+        let ask = parse(sql)?;
+        if let Ask::Describe(name) = &ask {
+            let model = find(&self.models, name)?;
+            return information::described(model.as_ref()).map(QueryResult::of).map_err(|cause| error(cause.into()));
+        }
+        let Ask::Query(statement) = ask else {
+            return information::shown_tables(&self.models).map(QueryResult::of).map_err(|cause| error(cause.into()));
+        };
+        let state = self.sessions.open(&self.models, &self.scope, self.as_of, &self.reader, self.stop.clone()).map_err(error)?;
+        run(state, *statement, self.max_rows).await.map_err(error)
+    }
+}
+
 /// Plans, checks, runs and collects.
-async fn run(state: SessionState, statement: Statement, max_rows: usize, runtime: Arc<RuntimeEnv>) -> EngineResult<QueryResult> {
+async fn run(state: SessionState, statement: Statement, max_rows: usize) -> EngineResult<QueryResult> {
     let plan = checked(&state, statement).await?;
     let plan = state.create_physical_plan(&plan).await?;
     let schema = plan.schema();
     let mut stream = execute_stream(plan, state.task_ctx())?;
-    let held = MemoryConsumer::new("result").register(&runtime.memory_pool);
+    let held = MemoryConsumer::new("result").register(&state.runtime_env().memory_pool);
     let (mut batches, mut rows, mut truncated) = (Vec::new(), 0_usize, false);
     while let Some(batch) = stream.next().await {
         let batch = batch?;

@@ -23,6 +23,7 @@ mod session;
 mod statement;
 mod sum;
 mod table;
+mod workers;
 
 pub use engine::{Limits, QueryEngine, QueryOptions, QueryResult};
 pub use error::QueryError;

@@ -17,11 +17,13 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::prelude::SessionConfig;
 use platform_catalog::{AsOf, ReadModel, Scope};
+use tokio::runtime::Handle;
 
 use crate::functions;
 use crate::information::{self, CATALOG};
 use crate::money;
 use crate::table::ModelTable;
+use crate::workers::{Interruptible, Stop};
 
 /// Where a table without a schema is looked for.
 const DEFAULT_SCHEMA: &str = "usage";
@@ -55,10 +57,17 @@ impl Sessions {
         Self { runtime, config, scalar: functions::scalar(), aggregate: functions::aggregate(), window: functions::window() }
     }
 
-    /// A session over these models.
-    pub(crate) fn open(&self, models: &[Arc<dyn ReadModel>], scope: &Scope, as_of: AsOf) -> Result<SessionState> {
+    /// A session over the models that the scope may see. They are read on the threads of `reader`; long joins look at `stop`.
+    pub(crate) fn open(
+        &self,
+        models: &[Arc<dyn ReadModel>],
+        scope: &Scope,
+        as_of: AsOf,
+        reader: &Handle,
+        stop: Stop,
+    ) -> Result<SessionState> {
         let catalogs = MemoryCatalogProviderList::new();
-        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog(models, scope, as_of)?));
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog(models, scope, as_of, reader)?));
         Ok(SessionStateBuilder::new()
             .with_session_id(String::new())
             .with_config(self.config.clone())
@@ -69,14 +78,15 @@ impl Sessions {
             .with_aggregate_functions(self.aggregate.clone())
             .with_window_functions(self.window.clone())
             .with_analyzer_rule(money::rule())
+            .with_physical_optimizer_rule(Arc::new(Interruptible { stop }))
             .build())
     }
 }
 
-fn catalog(models: &[Arc<dyn ReadModel>], scope: &Scope, as_of: AsOf) -> Result<MemoryCatalogProvider> {
+fn catalog(models: &[Arc<dyn ReadModel>], scope: &Scope, as_of: AsOf, reader: &Handle) -> Result<MemoryCatalogProvider> {
     let mut schemas: HashMap<String, MemorySchemaProvider> = HashMap::new();
     for model in models {
-        let table = ModelTable::new(Arc::clone(model), scope.clone(), as_of);
+        let table = ModelTable::new(Arc::clone(model), scope.clone(), as_of, reader.clone());
         let schema = schemas.entry(model.name().schema().to_owned()).or_default();
         schema.register_table(model.name().table().to_owned(), Arc::new(table))?;
     }

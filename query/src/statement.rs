@@ -11,7 +11,6 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use tokio::sync::oneshot;
 
 use crate::decimal::without_exponent;
 use crate::error::QueryError;
@@ -27,9 +26,6 @@ const OPERATORS_MAX: usize = 250;
 const TABLES_MAX: usize = 100;
 /// Most tables and subqueries once every use of a WITH is written out: a short text can name each twice in the next, and so on.
 const EXPANDED_MAX: u64 = 500;
-/// Room to read the deepest tree that a text of the longest length can make; what is deeper than the limits is refused and dropped there.
-const STACK_BYTES: usize = 64 * 1024 * 1024;
-
 /// What is asked.
 #[derive(Debug)]
 pub(crate) enum Ask {
@@ -41,26 +37,12 @@ pub(crate) enum Ask {
     Describe(Vec<String>),
 }
 
-/// Reads one statement and refuses all that is not a question.
-pub(crate) async fn parse(sql: &str) -> Result<Ask, QueryError> {
+/// Reads one statement and refuses all that is not a question. Wants a deep stack: a long chain of operators is a deep tree until it is
+/// refused.
+pub(crate) fn parse(sql: &str) -> Result<Ask, QueryError> {
     if sql.len() > TEXT_BYTES_MAX {
         return Err(QueryError::TooLong { bytes: sql.len(), limit: TEXT_BYTES_MAX });
     }
-    let failed = |detail: String| QueryError::Failed { source: Box::new(DataFusionError::Internal(detail.clone())), detail };
-    let (sender, receiver) = oneshot::channel();
-    let text = sql.to_owned();
-    std::thread::Builder::new()
-        .name("query-parse".to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(move || {
-            // Nobody waits any more when the query was dropped.
-            let _ = sender.send(read(&text));
-        })
-        .map_err(|error| failed(error.to_string()))?;
-    receiver.await.map_err(|_| failed("the parser stopped".to_owned()))?
-}
-
-fn read(sql: &str) -> Result<Ask, QueryError> {
     let syntax = |error: DataFusionError| QueryError::Syntax { detail: error.find_root().strip_backtrace() };
     let dialect = PostgreSqlDialect {};
     let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).with_recursion_limit(DEPTH_MAX).build().map_err(syntax)?;

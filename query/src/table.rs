@@ -16,11 +16,15 @@ use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPu
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use futures::{StreamExt, TryStreamExt, stream};
-use platform_catalog::{AsOf, Audience, Comparison, Filter, FilterValue, ReadModel, Scope, Support};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, stream};
+use platform_catalog::{AsOf, Audience, BatchStream, CatalogError, Comparison, Filter, FilterValue, ReadModel, Scope, Support};
 use shared_types::Instant;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::error::Raised;
+use crate::workers::Running;
 
 /// One read model for one scope, as of one batch.
 #[derive(Clone)]
@@ -28,11 +32,12 @@ pub(crate) struct ModelTable {
     model: Arc<dyn ReadModel>,
     scope: Scope,
     as_of: AsOf,
+    reader: Handle,
 }
 
 impl ModelTable {
-    pub(crate) fn new(model: Arc<dyn ReadModel>, scope: Scope, as_of: AsOf) -> Self {
-        Self { model, scope, as_of }
+    pub(crate) fn new(model: Arc<dyn ReadModel>, scope: Scope, as_of: AsOf, reader: Handle) -> Self {
+        Self { model, scope, as_of, reader }
     }
 }
 
@@ -101,29 +106,30 @@ impl PartitionStream for Rows {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let scan = self.clone();
-        let batches = stream::once(async move { scan.start().await }).try_flatten();
+        let batches = match self.start() {
+            Ok(batches) => batches,
+            Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+        };
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches))
     }
 }
 
 impl Rows {
-    async fn start(self) -> Result<stream::BoxStream<'static, Result<RecordBatch>>> {
-        let external = |error| DataFusionError::External(Box::new(error));
-        let ModelTable { model, scope, as_of } = &self.table;
-        let mut read = self.columns.clone();
+    fn start(&self) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let ModelTable { model, scope, as_of, reader } = self.table.clone();
+        let mut columns = self.columns.clone();
         // Behind the wanted columns comes the one that tells whose a row is.
-        let guard = match (scope, model.description().audience()) {
+        let guard = match (&scope, model.description().audience()) {
             (Scope::Organization(organization), Audience::Organizations { column }) => {
-                read.push(model.schema().index_of(column)?);
+                columns.push(model.schema().index_of(column)?);
                 Some(organization.clone())
             }
             _ => None,
         };
-        let batches = model.scan(scope, Some(&read), &self.filters, *as_of).await.map_err(external)?;
-        let (name, wanted) = (model.name().to_string(), self.columns.len());
+        let (name, wanted, filters) = (model.name().to_string(), self.columns.len(), self.filters.clone());
+        let batches = read_on(&reader, async move { model.scan(&scope, Some(&columns), &filters, as_of).await });
         let passed = batches.map(move |batch| {
-            let batch = batch.map_err(external)?;
+            let batch = batch?;
             let Some(organization) = &guard else {
                 return Ok(batch);
             };
@@ -135,6 +141,39 @@ impl Rows {
         });
         Ok(passed.boxed())
     }
+}
+
+/// Runs a scan on the reader's threads and hands its batches over, a few ahead. A scan that panics is an error, never a short answer.
+fn read_on(
+    reader: &Handle,
+    scan: impl Future<Output = Result<BatchStream, CatalogError>> + Send + 'static,
+) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(2);
+    let task = Running(reader.spawn(async move {
+        let mut batches = match scan.await {
+            Ok(batches) => batches,
+            Err(error) => stream::once(std::future::ready(Err(error))).boxed(),
+        };
+        while let Some(batch) = batches.next().await {
+            // Nobody listens any more when the query has ended.
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+    }));
+    stream::try_unfold((receiver, Some(task)), |(mut receiver, mut task)| async move {
+        match receiver.recv().await {
+            Some(Ok(batch)) => Ok(Some((batch, (receiver, task)))),
+            Some(Err(error)) => Err(DataFusionError::External(Box::new(error))),
+            None => match task.take() {
+                Some(task) => match task.await {
+                    Ok(()) => Ok(None),
+                    Err(error) => Err(DataFusionError::External(Box::new(error))),
+                },
+                None => Ok(None),
+            },
+        }
+    })
 }
 
 /// `column comparison literal`, either way round, as a filter; `None` for everything else.

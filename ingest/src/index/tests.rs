@@ -79,28 +79,47 @@ fn check(index: &Index, sizes: &[u64], through: u64) -> Result<(), IndexError> {
     Ok(())
 }
 
-/// What a process killed now would leave: the files as they are.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
+/// What a process killed now would leave: the files as they are at one moment. The store's own threads may be merging tables;
+/// then the copy is made again.
+fn image(of: &Path) -> tempfile::TempDir {
+    for _ in 0..200 {
+        let target = tempfile::tempdir().unwrap();
+        let before = listing(of);
+        if copy(of, target.path()).is_ok() && listing(of).is_ok_and(|after| before.is_ok_and(|before| before == after)) {
+            return target;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the store does not come to rest");
+}
+
+fn listing(dir: &Path) -> io::Result<Vec<(PathBuf, u64, std::time::SystemTime)>> {
+    files(dir).into_iter().map(|path| fs::metadata(&path).and_then(|metadata| Ok((path, metadata.len(), metadata.modified()?)))).collect()
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for item in fs::read_dir(from)? {
+        let item = item?;
         let target = to.join(item.file_name());
-        if item.metadata().unwrap().is_dir() {
-            copy(&item.path(), &target);
+        if item.metadata()?.is_dir() {
+            copy(&item.path(), &target)?;
         } else {
-            let bytes = fs::read(item.path()).unwrap();
+            let bytes = fs::read(item.path())?;
             // Journals are preallocated; the zeros stay a hole.
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-            fs::write(&target, &bytes[..used]).unwrap();
-            File::options().write(true).open(&target).unwrap().set_len(bytes.len() as u64).unwrap();
+            fs::write(&target, &bytes[..used])?;
+            File::options().write(true).open(&target)?.set_len(bytes.len() as u64)?;
         }
     }
+    Ok(())
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for item in fs::read_dir(dir).unwrap() {
-        let path = item.unwrap().path();
+    // A folder that vanishes under way is noticed by the listing after it.
+    for item in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = item.path();
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found.sort();
@@ -128,8 +147,7 @@ fn a_new_index_is_empty_and_remembers_over_a_clean_close_and_a_crash() {
     check(&opened.index, &sizes, 3).unwrap();
     apply(&opened.index, 4, sizes[3]);
 
-    let image = tempfile::tempdir().unwrap();
-    copy(dir.path(), image.path());
+    let image = image(dir.path());
     let opened = Index::open(image.path(), &options()).unwrap();
     assert_eq!((opened.through, opened.rebuilt), (BatchNo(4), false));
     check(&opened.index, &sizes, 4).unwrap();
@@ -297,7 +315,7 @@ fn campaign(image: &Path, sizes: &[u64], seed: u64, rounds: u64) -> (u64, u64) {
     for round in 0..rounds {
         let mut random = Random(seed + round);
         let dir = tempfile::tempdir().unwrap();
-        copy(image, dir.path());
+        copy(image, dir.path()).unwrap();
         let what = format!("seed {}: {}", seed + round, damage(&mut random, dir.path()));
         if recover(dir.path(), sizes, &what) { rebuilds += 1 } else { survivals += 1 }
     }
@@ -327,8 +345,7 @@ fn a_crashed_index_with_damaged_files_never_gives_a_wrong_answer() {
     let sizes = [150; 20];
     let index = Index::open(dir.path(), &options()).unwrap().index;
     (1..=20).for_each(|no| apply(&index, no, 150));
-    let image = tempfile::tempdir().unwrap();
-    copy(dir.path(), image.path());
+    let image = image(dir.path());
     drop(index);
     let (rebuilds, survivals) = campaign(image.path(), &sizes, 2_000, rounds());
     println!("crashed: {rebuilds} rebuilt, {survivals} survived");
@@ -356,10 +373,9 @@ proptest! {
                     index = opened.index;
                 }
                 _ => {
-                    let image = tempfile::tempdir().unwrap();
-                    copy(dir.path(), image.path());
+                    let crashed = image(dir.path());
                     drop(index);
-                    dir = image;
+                    dir = crashed;
                     let opened = Index::open(dir.path(), &options()).unwrap();
                     prop_assert_eq!((opened.through.0, opened.rebuilt), (sizes.len() as u64, false));
                     index = opened.index;

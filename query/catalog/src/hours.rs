@@ -11,13 +11,16 @@ use serde_json::json;
 use shared_db::{Database, DbError, Row, Transaction};
 use shared_types::{Amount, AssetId, BatchNo, IdError, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, TimeError, UnitId};
 
-use crate::store::{HOURS_ALL, HOURS_FIND, HOURS_PUT};
-use crate::{Audience, CatalogError, Description, RowsModel};
+use crate::store::{HOURS_ALL, HOURS_BETWEEN, HOURS_FIND, HOURS_OF_ORGANIZATION, HOURS_PUT};
+use crate::{Audience, CatalogError, Comparison, Description, Filter, FilterValue, Request, RowsModel, Scope};
 
 /// The fold's name in cursors and cuts.
 pub const FOLD: &str = "usage";
 
 const HOUR: i64 = 3_600_000_000;
+const MODEL: &str = "usage.hours";
+/// Rows of one batch of the read model.
+const BATCH_ROWS: usize = 8_192;
 
 /// What one reading adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -197,7 +200,7 @@ fn schema() -> SchemaRef {
 /// `usage.hours` over a database that this fold writes.
 pub fn read_model(database: Database) -> Result<RowsModel, CatalogError> {
     let description = Description::new(
-        "usage.hours",
+        MODEL,
         "platform-catalog",
         "One row for each organization, project, meter and UTC hour with charged or free readings.",
         Audience::Organizations { column: "organization" },
@@ -217,18 +220,44 @@ pub fn read_model(database: Database) -> Result<RowsModel, CatalogError> {
     Ok(RowsModel::new(description, move |request| {
         let database = database.clone();
         Box::pin(async move {
-            const MODEL: &str = "usage.hours";
             if request.as_of.0.is_some() {
                 return Err(CatalogError::NoHistory { model: MODEL.to_owned() });
             }
-            let failed = |source: HoursError| CatalogError::Read { model: MODEL.to_owned(), source: source.into() };
-            let mut tx = database.read().await.map_err(|error| failed(error.into()))?;
-            let rows = tx.query(&HOURS_ALL, &[]).await.map_err(|error| failed(error.into()))?;
-            let rows: Result<Vec<_>, HoursError> = rows.iter().map(read).collect();
-            let batch = batch(&rows.map_err(failed)?)?;
-            Ok(stream::iter([Ok(batch)]).boxed())
+            let rows = rows(&database, &request).await.map_err(|error| CatalogError::read(MODEL, error))?;
+            let batches: Vec<_> = rows.chunks(BATCH_ROWS).map(batch).collect();
+            Ok(stream::iter(batches).boxed())
         })
     }))
+}
+
+/// The rows of the scope between the hours that the filters name; the model applies the filters exactly.
+async fn rows(database: &Database, request: &Request) -> Result<Vec<(Key, Sum)>, HoursError> {
+    let (first, last) = between(&request.filters);
+    let mut tx = database.read().await?;
+    let rows = match &request.scope {
+        Scope::Operator => tx.query(&HOURS_BETWEEN, &[first.into(), last.into()]).await?,
+        Scope::Organization(organization) => {
+            tx.query(&HOURS_OF_ORGANIZATION, &[organization.as_str().into(), first.into(), last.into()]).await?
+        }
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The first and the last hour that can pass the filters, in microseconds.
+fn between(filters: &[Filter]) -> (i64, i64) {
+    let (mut first, mut last) = (i64::MIN, i64::MAX);
+    for filter in filters.iter().filter(|filter| filter.column == "hour") {
+        let FilterValue::At(at) = &filter.value else {
+            continue;
+        };
+        if matches!(filter.comparison, Comparison::Eq | Comparison::Ge | Comparison::Gt) {
+            first = first.max(at.micros());
+        }
+        if matches!(filter.comparison, Comparison::Eq | Comparison::Le | Comparison::Lt) {
+            last = last.min(at.micros());
+        }
+    }
+    (first, last)
 }
 
 fn batch(rows: &[(Key, Sum)]) -> Result<RecordBatch, CatalogError> {
@@ -272,6 +301,7 @@ fn batch(rows: &[(Key, Sum)]) -> Result<RecordBatch, CatalogError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{AsOf, ReadModel, collect};
     use shared_testkit::on_both_engines;
 
     fn delta(at: &str, quantity: &str, amount: &str) -> HourDelta {
@@ -285,6 +315,42 @@ mod tests {
             amount: Amount::parse(amount).unwrap(),
             currency: AssetId::parse("USD").unwrap(),
         }
+    }
+
+    #[tokio::test]
+    async fn the_read_model_shows_the_hours_of_its_scope_and_range() {
+        on_both_engines(&["platform-catalog"], |db| async move {
+            let mut tx = db.begin().await.unwrap();
+            let other = HourDelta { organization: OrganizationId::parse("other").unwrap(), ..delta("2026-10-05T11:10:00Z", "7", "0.7") };
+            let ours = HourDelta { project: Some(ProjectId::parse("p").unwrap()), ..delta("2026-10-05T12:10:00Z", "3", "0.3") };
+            let deltas = [delta("2026-10-05T10:10:00Z", "1", "0.1"), delta("2026-10-05T11:10:00Z", "2", "0.2"), ours, other];
+            fold_hours(&mut tx, BatchNo(0), BatchNo(1), &deltas).await.unwrap();
+            tx.commit().await.unwrap();
+            let model = read_model(db).unwrap();
+            let organization = Scope::Organization(OrganizationId::parse("org").unwrap());
+            let at = |comparison, text: &str| Filter {
+                column: "hour".to_owned(),
+                comparison,
+                value: FilterValue::At(Instant::parse(text).unwrap()),
+            };
+            let eleven = "2026-10-05T11:00:00Z";
+            for (scope, filters, rows) in [
+                (&Scope::Operator, vec![], 4),
+                (&organization, vec![], 3),
+                (&organization, vec![at(Comparison::Ge, eleven)], 2),
+                (&organization, vec![at(Comparison::Gt, eleven)], 1),
+                (&organization, vec![at(Comparison::Eq, eleven)], 1),
+                (&Scope::Operator, vec![at(Comparison::Lt, eleven)], 1),
+                (&Scope::Operator, vec![at(Comparison::Le, eleven), at(Comparison::Ge, eleven)], 2),
+            ] {
+                let batches = model.scan(scope, None, &filters, AsOf::default()).await.unwrap();
+                let batch = collect(&model.schema(), batches).await.unwrap();
+                assert_eq!(batch.num_rows(), rows, "{scope:?} {filters:?}");
+            }
+            let past = model.scan(&organization, None, &[], AsOf(Some(BatchNo(1)))).await;
+            assert!(matches!(past, Err(CatalogError::NoHistory { .. })));
+        })
+        .await;
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! Read models: what domains let queries see. A read model speaks Arrow only and every read of it names a scope.
-//! It knows no SQL, no file format and no query engine; what a row means is its owner's business.
+//! It knows no file format and no query engine; what a row means is its owner's business. Its own table is the usage fold's hours.
 
 mod description;
 mod error;

@@ -303,7 +303,8 @@ mod tests {
 
     #[tokio::test]
     async fn files_are_read_with_the_columns_that_filters_need_and_in_order() {
-        let asked: Arc<Mutex<Vec<(String, Vec<String>)>>> = Arc::default();
+        type Asked = Vec<(String, Vec<String>)>;
+        let asked: Arc<Mutex<Asked>> = Arc::default();
         let log = Arc::clone(&asked);
         let model = FilesModel::new(
             described("usage.files", OURS),

@@ -152,3 +152,20 @@ fn as_of_and_filters_reach_the_model_and_its_errors_come_back() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_model_that_panics_is_an_error_and_not_a_short_answer() {
+    let schema = Arc::new(Schema::new(vec![Field::new("organization", DataType::Utf8, false)]));
+    let catalog = Catalog::new();
+    let inner = Arc::clone(&schema);
+    let panicking = RowsModel::new(described("usage.panicking", OURS, &schema), move |_| {
+        let first = RecordBatch::try_new(Arc::clone(&inner), vec![text(&["acme"])]);
+        Box::pin(async move {
+            let batches = futures::stream::iter([first]).chain(futures::stream::once(async { panic!("in the middle") }));
+            Ok(batches.map(|batch| batch.map_err(CatalogError::from)).boxed())
+        })
+    });
+    catalog.register(Arc::new(panicking)).unwrap();
+    let answer = ask_over(Arc::new(catalog), "SELECT count(*) FROM usage.panicking", &Scope::Operator);
+    assert!(matches!(answer, Err(QueryError::Failed { .. })), "{answer:?}");
+}

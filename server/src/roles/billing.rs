@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use platform_ingest::batch::{self, Built, ControlEffect, Identities, Rules, ShardRecords, ShardState, VersionedUsage};
-use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, Outcome, events_to_arrow};
+use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, events_to_arrow};
 use platform_ingest::header::{FORMAT, Header, TableFile};
 use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
@@ -208,6 +208,10 @@ impl Billing {
         tx.commit().await?;
         let lake = Lake::new(home);
         let shards = attach(&*stream, states).await?;
+        for (shard, end) in shards.iter().zip(stream.ends().await?) {
+            let waiting = end.sequence.0.saturating_sub(shard.working.position.sequence.0);
+            lag.entered(usize::try_from(waiting).unwrap_or(usize::MAX));
+        }
         let mut versions: Vec<Digest> = shards.iter().map(|shard| shard.committed.registry_version).collect();
         versions.sort_unstable();
         versions.dedup();
@@ -345,25 +349,27 @@ impl Billing {
             }
         }
         if !records.is_empty() {
-            self.stream.append(records).await?;
+            let appended = self.stream.append(records).await?;
+            self.lag.entered(appended.len());
         }
         Ok(())
     }
 
     /// Takes the next records of all shards, up to the batch's limit; the shard that goes first changes from batch to batch.
     async fn next_records(&mut self) -> anyhow::Result<Vec<ShardRecords>> {
-        let mut left = self.settings.records_max;
+        let (mut left, mut bytes) = (self.settings.records_max, BATCH_BYTES);
         let mut taken = Vec::new();
         let shards = self.shards.len().max(1);
         self.first_turn = (self.first_turn + 1) % shards;
         for turn in 0..shards {
             let Some(shard) = self.shards.get((self.first_turn + turn) % shards) else { continue };
-            if left == 0 {
+            if left == 0 || bytes == 0 {
                 break;
             }
             let after = shard.working.position.sequence;
-            let records = self.stream.read(shard.working.position.shard, after, left, 64 << 20).await?;
+            let records = self.stream.read(shard.working.position.shard, after, left, bytes).await?;
             left = left.saturating_sub(records.len());
+            bytes = bytes.saturating_sub(records.iter().map(|record| record.payload.len()).sum());
             if !records.is_empty() {
                 taken.push(ShardRecords { state: shard.working.clone(), records });
             }
@@ -379,13 +385,15 @@ impl Billing {
         if self.index.is_none() {
             self.refill_index().await?;
         }
+        let mut lap = Lap::start();
         let records = self.next_records().await?;
         let taken = records.iter().map(|shard| shard.records.len()).sum();
         if taken == 0 {
             return Ok(0);
         }
-        let (built, rated) = match tokio::task::block_in_place(|| self.build(records)) {
-            Ok(batch) => batch,
+        let read_micros = lap.micros();
+        let built = match tokio::task::block_in_place(|| self.build(records)) {
+            Ok(built) => built,
             Err(BuildFailure::Index(error)) => {
                 tracing::warn!(%error, "the identity index is damaged: rebuilding it from the batch log");
                 self.refill_index().await?;
@@ -399,7 +407,11 @@ impl Billing {
             super::plant::drop_quarantine_row(&mut built);
             built
         };
+        let build_micros = lap.micros();
+        let rated = tokio::task::block_in_place(|| self.rate(&built))?;
+        let rate_micros = lap.micros();
         let header = tokio::task::block_in_place(|| self.write(&built, &rated))?;
+        let write_micros = lap.micros();
         let before: Vec<ShardState> =
             built.ranges.iter().filter_map(|range| self.shards.get(range.shard.index()).map(|shard| shard.committed.clone())).collect();
         let mut tx = self.log.begin().await?;
@@ -412,32 +424,34 @@ impl Billing {
                 return Err(error.into());
             }
         }
-        let events = built.rows.iter().filter(|row| row.outcome != Outcome::Control).count();
+        let commit_micros = lap.micros();
+        let rows = built.rows.len();
         self.apply(built, rated, header.batch_no, digest);
-        self.lag.committed(events);
+        self.lag.committed(rows);
+        let (batch, apply_micros) = (header.batch_no, lap.micros());
+        tracing::debug!(%batch, rows, read_micros, build_micros, rate_micros, write_micros, commit_micros, apply_micros, "committed a batch");
         Ok(taken)
     }
 
-    fn build(&self, records: Vec<ShardRecords>) -> Result<(Built, Vec<RatedBatch>), BuildFailure> {
-        let other = |error: anyhow::Error| BuildFailure::Other(error);
-        let index = self.index.as_ref().context("the identity index is closed").map_err(other)?;
-        let built = batch::build(records, &*self.registries, &Committed(index)).map_err(|error| match error {
+    fn build(&self, records: Vec<ShardRecords>) -> Result<Built, BuildFailure> {
+        let index = self.index.as_ref().context("the identity index is closed").map_err(BuildFailure::Other)?;
+        batch::build(records, &*self.registries, &Committed(index)).map_err(|error| match error {
             batch::BuildError::Index(error) => BuildFailure::Index(error),
             error => BuildFailure::Other(error.into()),
-        })?;
+        })
+    }
+
+    /// Rates each registry version's readings. Shards, and with them keys, belong to one version only: each is rated against the same state.
+    fn rate(&self, built: &Built) -> anyhow::Result<Vec<RatedBatch>> {
         let mut rated = Vec::with_capacity(built.usage.len());
         for VersionedUsage { registry_version, usage } in &built.usage {
             let snapshot = self
                 .registries
                 .compiled(registry_version)
-                .with_context(|| format!("registry version {registry_version} is not compiled"))
-                .map_err(other)?;
-            // Shards, and with them keys, belong to one group only: each can be rated against the same state.
-            let batch = platform_rating::rate(&self.rating, &snapshot.plan, &usage.readings, self.settings.threads)
-                .map_err(|error| other(error.into()))?;
-            rated.push(batch);
+                .with_context(|| format!("registry version {registry_version} is not compiled"))?;
+            rated.push(platform_rating::rate(&self.rating, &snapshot.plan, &usage.readings, self.settings.threads)?);
         }
-        Ok((built, rated))
+        Ok(rated)
     }
 
     /// Writes the three files, fsynced, and makes the header that names them.
@@ -587,12 +601,30 @@ impl Billing {
     }
 }
 
+/// Payload bytes that one batch takes at most.
+const BATCH_BYTES: usize = 64 << 20;
+
 /// Batches between two trims of the stream.
 const TRIM_EVERY: u64 = 64;
 
 /// Another writer took over: trying again would be wrong.
 fn is_fenced(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.to_string().contains("fenced"))
+}
+
+/// Times the stages of a batch, for the log.
+struct Lap(std::time::Instant);
+
+impl Lap {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// Microseconds since the start or the last call.
+    fn micros(&mut self) -> u64 {
+        let before = std::mem::replace(&mut self.0, std::time::Instant::now());
+        u64::try_from(self.0.duration_since(before).as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 enum BuildFailure {

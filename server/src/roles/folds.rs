@@ -52,8 +52,13 @@ pub async fn follow<F: Fold>(
     loop {
         let end = *source.borrow_and_update();
         while cursor < end {
+            let started = std::time::Instant::now();
             match (fold.cut(end).await, patience) {
-                (Ok(next), _) => cursor = next,
+                (Ok(next), _) => {
+                    let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                    tracing::debug!(fold = fold.name(), through = %next, batches = next.0.saturating_sub(cursor.0), micros, "folded");
+                    cursor = next;
+                }
                 (Err(error), Some(patience)) => {
                     tracing::error!(fold = fold.name(), error = format!("{error:#}"), "could not fold; trying again");
                     tokio::time::sleep(patience).await;
@@ -64,7 +69,7 @@ pub async fn follow<F: Fold>(
         }
         // An error says that the source ended: what it showed last is folded.
         if source.changed().await.is_err() {
-            if *source.borrow() == cursor {
+            if *source.borrow() <= cursor {
                 return Ok(());
             }
             continue;
