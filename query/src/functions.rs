@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
+use crate::bounded::{Bounded, GROWING};
 use crate::checked::{Checked, Operation};
 use crate::sum::CheckedSum;
 
@@ -99,6 +100,9 @@ pub(crate) fn missing(name: &str) -> &'static str {
 pub(crate) fn scalar() -> Vec<Arc<ScalarUDF>> {
     let mut functions = SessionStateDefaults::default_scalar_functions();
     functions.retain(|function| SCALAR.contains(&function.name()));
+    for function in functions.iter_mut().filter(|function| GROWING.contains(&function.name())) {
+        *function = Bounded::udf(function);
+    }
     functions.extend([Operation::Magnitude, Operation::Round, Operation::Divide].map(Checked::udf));
     functions
 }

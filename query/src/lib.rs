@@ -11,6 +11,7 @@
 //! could lose digits without saying so (`avg`, `/`, `round`, casts that narrow, floats, windows over money …) is refused by name with the
 //! function to use instead: `round_half_even(x, digits)`, `divide_half_even(x, y, digits)`, `abs(x)`.
 
+mod bounded;
 mod checked;
 mod decimal;
 mod engine;

@@ -1,5 +1,5 @@
 //! The rule that keeps money exact: a walk over the analysed plan, after all types are settled and before anything is optimised. It puts
-//! checked integer arithmetic in place of the engine's wrapping one and refuses every expression and every plan node that is not known
+//! checked integer arithmetic in place of the engine's wrapping one, bounds what makes texts longer, and refuses every expression and every plan node that is not known
 //! to be exact. It knows types and functions, not tables.
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, WindowFrameUnits};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::bounded::{Bounded, GROWING};
 use crate::checked::{Checked, Operation};
 use crate::decimal::{holds_decimal, holds_wide_decimal, shape, text_fits};
 use crate::error::Raised;
@@ -33,7 +34,7 @@ impl AnalyzerRule for MoneyRule {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.apply_with_subqueries(|node| check_node(node).map(|()| TreeNodeRecursion::Continue))?;
-        Ok(plan.transform_up_with_subqueries(with_checked_integers)?.data)
+        Ok(plan.transform_up_with_subqueries(with_checked_operators)?.data)
     }
 }
 
@@ -230,7 +231,8 @@ fn check_scalar(function: &ScalarFunction, schema: &DFSchema) -> Result<()> {
             Some(why) => Err(Raised::refused(shown(&Expr::ScalarFunction(function.clone())), why)),
         };
     }
-    if !is_listed(name) {
+    let bounded = function.func.inner().is::<Bounded>();
+    if !bounded && (!is_listed(name) || GROWING.contains(&name)) {
         return Err(unlisted(name));
     }
     if !is_exact(name) && takes_decimal(&function.args, schema)? {
@@ -308,18 +310,18 @@ fn check_window(function: &WindowFunction, schema: &DFSchema) -> Result<()> {
     Ok(())
 }
 
-/// Puts checked functions in place of integer `+ - *` and of all signs: the engine's own wrap.
-fn with_checked_integers(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Puts checked functions in place of integer `+ - *` and of all signs, for the engine's own wrap, and a bounded one in place of `||`.
+fn with_checked_operators(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = visible(&node)?;
     let names = NamePreserver::new(&node);
     node.map_expressions(|expr| {
         let name = names.save(&expr);
-        Ok(expr.transform_up(|expr| checked_integer(expr, &schema))?.update_data(|expr| name.restore(expr)))
+        Ok(expr.transform_up(|expr| checked_operator(expr, &schema))?.update_data(|expr| name.restore(expr)))
     })?
     .map_data(|node| node.recompute_schema())
 }
 
-fn checked_integer(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+fn checked_operator(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let call = |operation, args| Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(Checked::udf(operation), args)));
     match expr {
         Expr::Negative(inner) => {
@@ -332,6 +334,14 @@ fn checked_integer(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::BinaryExpr(binary) => {
             let operation = match binary.op {
+                Operator::StringConcat => {
+                    let (left, right) = (binary.left.get_type(schema)?, binary.right.get_type(schema)?);
+                    if left != right || !Bounded::joins(&left) {
+                        return Err(Raised::refused(format!("{} || {}", type_name(&left), type_name(&right)), "cast both sides to text"));
+                    }
+                    let args = vec![*binary.left, *binary.right];
+                    return Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(Bounded::operator(), args))));
+                }
                 Operator::Plus => Operation::Add,
                 Operator::Minus => Operation::Subtract,
                 Operator::Multiply => Operation::Multiply,

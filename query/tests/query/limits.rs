@@ -150,3 +150,18 @@ fn a_text_that_doubles_itself_is_refused_before_it_grows() {
     assert!(matches!(ask(numbers(1), &nested, options(), Limits::default()), Err(QueryError::Refused { .. })));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[test]
+fn texts_that_double_in_every_step_are_stopped() {
+    for growth in ["x || x", "concat(x, x)", "concat_ws(x, x, x)", "replace(x, 'name', x || x)", "encode(CAST(x AS bytea), 'hex')"] {
+        let mut text = "WITH t0 AS (SELECT name AS x FROM usage.numbers)".to_owned();
+        for level in 1..=40 {
+            text.push_str(&format!(", t{level} AS (SELECT {growth} AS x FROM t{})", level - 1));
+        }
+        text.push_str(" SELECT max(length(x)) FROM t40");
+        let started = Instant::now();
+        let answer = ask(numbers(100), &text, options(), Limits::default());
+        assert!(matches!(answer, Err(QueryError::Data { .. } | QueryError::Memory { .. })), "{growth}: {answer:?}");
+        assert!(started.elapsed() < Duration::from_secs(20), "{growth}: {:?}", started.elapsed());
+    }
+}

@@ -216,4 +216,12 @@ fn what_is_exact_is_not_refused() {
     check("SELECT count(*) FROM usage.charges WHERE start_at >= '2026-01-01T01:00:00Z' AND start_at < timestamp '2026-02-01'", &["4"]);
     check("SELECT encode(identity, 'hex') FROM usage.charges WHERE identity = X'02abcdff'", &["02abcdff"]);
     check("SELECT max(load) FROM usage.charges", &["2"]);
+    check(
+        "SELECT meter || ':' || readings, meter || NULL, concat(meter, NULL, '!'), amount || ' EUR' FROM usage.charges WHERE readings = 5",
+        &["token:5,,token!,0.375000000 EUR"],
+    );
+    check(
+        "SELECT concat_ws('-', meter, 'x'), replace(meter, 'o', '00'), string_agg(meter, '+') FROM usage.charges WHERE readings = 5 GROUP BY meter",
+        &["token-x,t00ken,token"],
+    );
 }
