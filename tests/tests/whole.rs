@@ -1,16 +1,23 @@
 //! Whole-workspace tests: the architecture, and the built binary from outside. The binary comes in `TALLY_BIN` (`cargo xtask test` sets it).
 
+#[cfg(test)]
 #[path = "whole/architecture.rs"]
 mod architecture;
+#[cfg(test)]
 #[path = "whole/crash.rs"]
 mod crash;
+#[cfg(test)]
 #[path = "whole/damage.rs"]
 mod damage;
+#[cfg(test)]
 #[path = "whole/hostile.rs"]
 mod hostile;
+#[cfg(test)]
 #[path = "whole/path.rs"]
 mod path;
+#[cfg(test)]
 #[path = "whole/tally.rs"]
 mod tally;
+#[cfg(test)]
 #[path = "whole/traces.rs"]
 mod traces;

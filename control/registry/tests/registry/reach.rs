@@ -1,15 +1,13 @@
 //! Which changes reach back over what, and what is said about it.
 
-#[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-    use std::time::Duration;
+use std::fmt::Write as _;
+use std::time::Duration;
 
-    use platform_registry::{RatedKey, SourceFile, Version, compile, reach_back, refuse_reach_back};
-    use shared_types::Instant;
+use platform_registry::{RatedKey, SourceFile, Version, compile, reach_back, refuse_reach_back};
+use shared_types::Instant;
 
-    /// Two models under a default contract and one under a contract of its own, priced in two books.
-    const BASE: &str = r#"
+/// Two models under a default contract and one under a contract of its own, priced in two books.
+const BASE: &str = r#"
 [[unit]]
 id = "token"
 description = "a token"
@@ -66,131 +64,131 @@ price_book = "special"
 effective_at = "2026-03-01T00:00:00Z"
 "#;
 
-    fn version(text: &str) -> Version {
-        let file = SourceFile { name: "all.toml".to_owned(), text: text.to_owned() };
-        Version::check(&[file]).unwrap_or_else(|problems| panic!("{problems}"))
-    }
+fn version(text: &str) -> Version {
+    let file = SourceFile { name: "all.toml".to_owned(), text: text.to_owned() };
+    Version::check(&[file]).unwrap_or_else(|problems| panic!("{problems}"))
+}
 
-    fn key(organization: &str, contract: &str, sku: &str, last_at: &str) -> RatedKey {
-        RatedKey {
-            organization: organization.parse().unwrap(),
-            contract: contract.parse().unwrap(),
-            sku: sku.parse().unwrap(),
-            last_at: Instant::parse(last_at).unwrap(),
-        }
+fn key(organization: &str, contract: &str, sku: &str, last_at: &str) -> RatedKey {
+    RatedKey {
+        organization: organization.parse().unwrap(),
+        contract: contract.parse().unwrap(),
+        sku: sku.parse().unwrap(),
+        last_at: Instant::parse(last_at).unwrap(),
     }
+}
 
-    fn rated() -> Vec<RatedKey> {
-        vec![
-            key("acme", "acme-2026", "m1", "2026-05-05T00:00:00Z"),
-            key("globex", "standard", "m1", "2026-06-06T00:00:00Z"),
-            key("initech", "standard", "m1", "2026-06-01T00:00:00Z"),
-            key("globex", "standard", "any", "2026-04-04T00:00:00Z"),
-        ]
+fn rated() -> Vec<RatedKey> {
+    vec![
+        key("acme", "acme-2026", "m1", "2026-05-05T00:00:00Z"),
+        key("globex", "standard", "m1", "2026-06-06T00:00:00Z"),
+        key("initech", "standard", "m1", "2026-06-01T00:00:00Z"),
+        key("globex", "standard", "any", "2026-04-04T00:00:00Z"),
+    ]
+}
+
+/// Publishing `new` over the base: the changes, one a line, then `published` or the refusal.
+#[track_caller]
+fn check(new: &str, expected: &str) {
+    let reaches = reach_back(&version(BASE), &version(new));
+    let mut found = String::new();
+    for reach in &reaches {
+        let at = reach.effective_at.map_or_else(|| "quiet".to_owned(), |at| at.to_string());
+        writeln!(found, "{at} {}", reach.what).unwrap();
     }
-
-    /// Publishing `new` over the base: the changes, one a line, then `published` or the refusal.
-    #[track_caller]
-    fn check(new: &str, expected: &str) {
-        let reaches = reach_back(&version(BASE), &version(new));
-        let mut found = String::new();
-        for reach in &reaches {
-            let at = reach.effective_at.map_or_else(|| "quiet".to_owned(), |at| at.to_string());
-            writeln!(found, "{at} {}", reach.what).unwrap();
-        }
-        match refuse_reach_back(&reaches, &rated()) {
-            Ok(()) => found += "published",
-            Err(refusal) => found += &refusal.to_string(),
-        }
-        let expected: Vec<&str> = expected.trim().lines().map(|line| line.strip_prefix("        ").unwrap_or(line)).collect();
-        assert!(found == expected.join("\n"), "found:\n{found}");
+    match refuse_reach_back(&reaches, &rated()) {
+        Ok(()) => found += "published",
+        Err(refusal) => found += &refusal.to_string(),
     }
+    let expected: Vec<&str> = expected.trim().lines().map(|line| line.strip_prefix("        ").unwrap_or(line)).collect();
+    assert!(found == expected.join("\n"), "found:\n{found}");
+}
 
-    #[track_caller]
-    fn replaced(from: &str, to: &str) -> String {
-        assert!(BASE.contains(from), "{from}");
-        BASE.replacen(from, to, 1)
-    }
+#[track_caller]
+fn replaced(from: &str, to: &str) -> String {
+    assert!(BASE.contains(from), "{from}");
+    BASE.replacen(from, to, 1)
+}
 
-    fn with_price(row: &str) -> String {
-        replaced("[[price_book]]\nid = \"special\"", &format!("[[price_book.price]]\n{row}\n[[price_book]]\nid = \"special\""))
-    }
+fn with_price(row: &str) -> String {
+    replaced("[[price_book]]\nid = \"special\"", &format!("[[price_book.price]]\n{row}\n[[price_book]]\nid = \"special\""))
+}
 
-    #[test]
-    fn nothing_changes_nothing() {
-        check(BASE, "published");
-    }
+#[test]
+fn nothing_changes_nothing() {
+    check(BASE, "published");
+}
 
-    #[test]
-    fn a_price_after_the_last_usage_is_published() {
-        check(
-            &with_price("sku = \"m1\"\neffective_at = \"2026-06-06T00:00:00.000001Z\"\nmodel = \"per_unit\"\nunit_price = \"9\""),
-            r#"
+#[test]
+fn a_price_after_the_last_usage_is_published() {
+    check(
+        &with_price("sku = \"m1\"\neffective_at = \"2026-06-06T00:00:00.000001Z\"\nmodel = \"per_unit\"\nunit_price = \"9\""),
+        r#"
         2026-06-06T00:00:00.000001Z price "list:m1:2026-06-06T00:00:00.000001Z" of sku "m1" is added
         published"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn a_price_at_the_last_usage_is_refused_with_key_and_instant() {
-        check(
-            &with_price("sku = \"m1\"\neffective_at = \"2026-06-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"9\""),
-            r#"
+#[test]
+fn a_price_at_the_last_usage_is_refused_with_key_and_instant() {
+    check(
+        &with_price("sku = \"m1\"\neffective_at = \"2026-06-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"9\""),
+        r#"
         2026-06-01T00:00:00Z price "list:m1:2026-06-01T00:00:00Z" of sku "m1" is added
         the registry version reaches back over usage that was already rated
         price "list:m1:2026-06-01T00:00:00Z" of sku "m1" is added: this reaches back to 2026-06-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
             remedy: give it an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn altering_renaming_or_removing_a_price_that_keys_were_rated_with_is_refused() {
-        check(
-            &replaced("unit_price = \"2\"", "unit_price = \"2.5\""),
-            r#"
+#[test]
+fn altering_renaming_or_removing_a_price_that_keys_were_rated_with_is_refused() {
+    check(
+        &replaced("unit_price = \"2\"", "unit_price = \"2.5\""),
+        r#"
         2026-01-01T00:00:00Z price "m1-january" of sku "m1" is altered
         the registry version reaches back over usage that was already rated
         price "m1-january" of sku "m1" is altered: this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
             remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
-        );
-        check(
-            &replaced("id = \"m1-january\"\n", ""),
-            r#"
+    );
+    check(
+        &replaced("id = \"m1-january\"\n", ""),
+        r#"
         2026-01-01T00:00:00Z price "m1-january" of sku "m1" is altered and is now named "list:m1:2026-01-01T00:00:00Z"
         the registry version reaches back over usage that was already rated
         price "m1-january" of sku "m1" is altered and is now named "list:m1:2026-01-01T00:00:00Z": this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
             remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
-        );
-        check(
-            &replaced(
-                "[[price_book.price]]\nid = \"m1-january\"\nsku = \"m1\"\neffective_at = \"2026-01-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"2\"\n",
-                "",
-            ),
-            r#"
+    );
+    check(
+        &replaced(
+            "[[price_book.price]]\nid = \"m1-january\"\nsku = \"m1\"\neffective_at = \"2026-01-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"2\"\n",
+            "",
+        ),
+        r#"
         2026-01-01T00:00:00Z price "m1-january" of sku "m1" is removed
         the registry version reaches back over usage that was already rated
         price "m1-january" of sku "m1" is removed: this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
             remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn meters_reach_back_to_the_beginning() {
-        check(
-            &replaced("value = \"tokens\"", "value = \"usage.tokens\""),
-            r#"
+#[test]
+fn meters_reach_back_to_the_beginning() {
+    check(
+        &replaced("value = \"tokens\"", "value = \"usage.tokens\""),
+        r#"
         1970-01-01T00:00:00Z meter "tokens" is altered
         the registry version reaches back over usage that was already rated
         meter "tokens" is altered: this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and 3 more keys)
             remedy: leave meter "tokens" as it was; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn what_a_sku_matches_reaches_back_to_the_beginning() {
-        check(
-            &replaced("match = { model = \"m1\" }", "match = { model = \"m2\" }"),
-            r#"
+#[test]
+fn what_a_sku_matches_reaches_back_to_the_beginning() {
+    check(
+        &replaced("match = { model = \"m1\" }", "match = { model = \"m2\" }"),
+        r#"
         1970-01-01T00:00:00Z match of sku "m1" is altered
         1970-01-01T00:00:00Z in price book "list", sku "m1" takes readings from sku "any"
         the registry version reaches back over usage that was already rated
@@ -198,115 +196,113 @@ effective_at = "2026-03-01T00:00:00Z"
             remedy: leave sku "m1" as it was, price another SKU in a new price book and give the contract that binds it an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet
         in price book "list", sku "m1" takes readings from sku "any": this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku any was already rated up to 2026-04-04T00:00:00Z
             remedy: price sku "m1" in a new price book only and give the contract that binds it an effective_at after 2026-04-04T00:00:00Z; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn a_new_sku_that_wins_over_a_rated_one_is_refused_whenever_its_price_begins() {
-        let sku = "[[sku]]\nid = \"m2\"\nfamily = \"llm\"\nmeter = \"tokens\"\nmatch = { model = \"m2\" }\n";
-        let text = with_price("sku = \"m2\"\neffective_at = \"2027-01-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"9\"") + sku;
-        check(
-            &text,
-            r#"
+#[test]
+fn a_new_sku_that_wins_over_a_rated_one_is_refused_whenever_its_price_begins() {
+    let sku = "[[sku]]\nid = \"m2\"\nfamily = \"llm\"\nmeter = \"tokens\"\nmatch = { model = \"m2\" }\n";
+    let text = with_price("sku = \"m2\"\neffective_at = \"2027-01-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"9\"") + sku;
+    check(
+        &text,
+        r#"
         quiet sku "m2" is added
         2027-01-01T00:00:00Z price "list:m2:2027-01-01T00:00:00Z" of sku "m2" is added
         1970-01-01T00:00:00Z in price book "list", sku "m2" takes readings from sku "any"
         the registry version reaches back over usage that was already rated
         in price book "list", sku "m2" takes readings from sku "any": this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku any was already rated up to 2026-04-04T00:00:00Z
             remedy: price sku "m2" in a new price book only and give the contract that binds it an effective_at after 2026-04-04T00:00:00Z; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn another_currency_reaches_back_for_the_contracts_of_the_book() {
-        let text = replaced("id = \"special\"\ncurrency = \"USD\"", "id = \"special\"\ncurrency = \"EUR\"")
-            + "[[rounding]]\nasset = \"EUR\"\nscale = 2\n";
-        check(
-            &text,
-            r#"
+#[test]
+fn another_currency_reaches_back_for_the_contracts_of_the_book() {
+    let text = replaced("id = \"special\"\ncurrency = \"USD\"", "id = \"special\"\ncurrency = \"EUR\"")
+        + "[[rounding]]\nasset = \"EUR\"\nscale = 2\n";
+    check(
+        &text,
+        r#"
         1970-01-01T00:00:00Z currency of price book "special" changes from USD to EUR
         quiet rounding of EUR is added
         the registry version reaches back over usage that was already rated
         currency of price book "special" changes from USD to EUR: this reaches back to all usage from the beginning, but usage of organization acme under contract acme-2026 for sku m1 was already rated up to 2026-05-05T00:00:00Z
             remedy: leave price book "special" as it was, write a new one and give the contract that binds it an effective_at after 2026-05-05T00:00:00Z; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn contracts_count_by_what_they_mean_for_each_organization() {
-        let contract = |covers: &str, at: &str| {
-            format!("{BASE}[[contract]]\nid = \"new\"\n{covers}\nprice_book = \"special\"\neffective_at = \"{at}\"\n")
-        };
-        check(
-            &contract("organization = \"acme\"", "2026-07-01T00:00:00Z"),
-            r#"
+#[test]
+fn contracts_count_by_what_they_mean_for_each_organization() {
+    let contract =
+        |covers: &str, at: &str| format!("{BASE}[[contract]]\nid = \"new\"\n{covers}\nprice_book = \"special\"\neffective_at = \"{at}\"\n");
+    check(
+        &contract("organization = \"acme\"", "2026-07-01T00:00:00Z"),
+        r#"
         2026-07-01T00:00:00Z organization "acme" falls under contract "new" (price book "special") instead of contract "acme-2026" (price book "special")
         published"#,
-        );
-        // A contract of its own hides the default one altogether, so all its usage is concerned.
-        check(
-            &contract("organizations = [\"globex\", \"umbrella\"]", "2026-07-01T00:00:00Z"),
-            r#"
+    );
+    // A contract of its own hides the default one altogether, so all its usage is concerned.
+    check(
+        &contract("organizations = [\"globex\", \"umbrella\"]", "2026-07-01T00:00:00Z"),
+        r#"
         2026-01-01T00:00:00Z organization "globex" and 1 more fall under no contract instead of contract "standard" (price book "list")
         the registry version reaches back over usage that was already rated
         organization "globex" and 1 more fall under no contract instead of contract "standard" (price book "list"): this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
             remedy: leave the contracts as they were and give a new contract an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
-        );
-        check(
-            &contract("default = true", "2026-06-01T00:00:00Z"),
-            r#"
+    );
+    check(
+        &contract("default = true", "2026-06-01T00:00:00Z"),
+        r#"
         2026-06-01T00:00:00Z every organization without a contract of its own falls under contract "new" (price book "special") instead of contract "standard" (price book "list")
         the registry version reaches back over usage that was already rated
         every organization without a contract of its own falls under contract "new" (price book "special") instead of contract "standard" (price book "list"): this reaches back to 2026-06-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
             remedy: leave the contracts as they were and give a new contract an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
-        );
-        check(
-            &replaced("effective_at = \"2026-03-01T00:00:00Z\"", "effective_at = \"2026-05-06T00:00:00Z\""),
-            r#"
+    );
+    check(
+        &replaced("effective_at = \"2026-03-01T00:00:00Z\"", "effective_at = \"2026-05-06T00:00:00Z\""),
+        r#"
         2026-03-01T00:00:00Z organization "acme" falls under no contract instead of contract "acme-2026" (price book "special")
         the registry version reaches back over usage that was already rated
         organization "acme" falls under no contract instead of contract "acme-2026" (price book "special"): this reaches back to 2026-03-01T00:00:00Z, but usage of organization acme under contract acme-2026 for sku m1 was already rated up to 2026-05-05T00:00:00Z
             remedy: leave the contracts as they were and give a new contract an effective_at after 2026-05-05T00:00:00Z; re-rating is not available yet"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn what_rates_nothing_differently_is_told_and_published() {
-        let text = replaced("description = \"a token\"\n", "").replace("scale = 2", "scale = 3");
-        check(
-            &text,
-            r#"
+#[test]
+fn what_rates_nothing_differently_is_told_and_published() {
+    let text = replaced("description = \"a token\"\n", "").replace("scale = 2", "scale = 3");
+    check(
+        &text,
+        r#"
         quiet rounding of USD is altered
         quiet unit "token" is altered
         published"#,
-        );
-    }
+    );
+}
 
-    #[test]
-    fn three_thousand_skus_with_three_prices_each_are_checked_and_compiled_quickly() {
-        let mut text = BASE.to_owned();
-        for number in 0..3_000 {
-            write!(text, "[[sku]]\nid = \"sku-{number}\"\nfamily = \"llm\"\nmeter = \"tokens\"\nmatch = {{ model = \"x{number}\" }}\n")
-                .unwrap();
-        }
-        text += "[[price_book]]\nid = \"large\"\ncurrency = \"USD\"\n";
-        for number in 0..3_000 {
-            for month in ["2026-01", "2026-02", "2026-03"] {
-                write!(
+#[test]
+fn three_thousand_skus_with_three_prices_each_are_checked_and_compiled_quickly() {
+    let mut text = BASE.to_owned();
+    for number in 0..3_000 {
+        write!(text, "[[sku]]\nid = \"sku-{number}\"\nfamily = \"llm\"\nmeter = \"tokens\"\nmatch = {{ model = \"x{number}\" }}\n")
+            .unwrap();
+    }
+    text += "[[price_book]]\nid = \"large\"\ncurrency = \"USD\"\n";
+    for number in 0..3_000 {
+        for month in ["2026-01", "2026-02", "2026-03"] {
+            write!(
                 text,
                 "[[price_book.price]]\nsku = \"sku-{number}\"\neffective_at = \"{month}-01T00:00:00Z\"\nmodel = \"per_unit\"\nunit_price = \"1\"\n"
             )
             .unwrap();
-            }
         }
-        let began = std::time::Instant::now();
-        let large = version(&text);
-        let compiled = compile(&large).unwrap();
-        let lines = &compiled.plan.books[0].lines[&"tokens".parse().unwrap()];
-        assert_eq!((lines.len(), lines[0].prices.len()), (3_000, 3));
-        assert_eq!(reach_back(&version(BASE), &large).len(), 3_000 + 9_000);
-        assert!(refuse_reach_back(&reach_back(&version(BASE), &large), &rated()).is_ok());
-        // Quadratic work would take minutes.
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     }
+    let began = std::time::Instant::now();
+    let large = version(&text);
+    let compiled = compile(&large).unwrap();
+    let lines = &compiled.plan.books[0].lines[&"tokens".parse().unwrap()];
+    assert_eq!((lines.len(), lines[0].prices.len()), (3_000, 3));
+    assert_eq!(reach_back(&version(BASE), &large).len(), 3_000 + 9_000);
+    assert!(refuse_reach_back(&reach_back(&version(BASE), &large), &rated()).is_ok());
+    // Quadratic work would take minutes.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
