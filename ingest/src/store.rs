@@ -56,7 +56,13 @@ pub enum LogError {
         /// What was found.
         value: i64,
     },
-    /// A stored header does not read or does not have its digest.
+    /// A stored digest is none.
+    #[error("{row} has a digest that is none")]
+    Digest {
+        /// Whose.
+        row: String,
+    },
+    /// A stored header does not read, does not have its digest, or is not what its row says.
     #[error("the header of batch {batch_no} is damaged")]
     Header {
         /// The batch.
@@ -82,12 +88,15 @@ fn unsigned(value: i64, what: &'static str) -> Result<u64, LogError> {
 pub async fn head(tx: &mut Transaction) -> Result<(BatchNo, Digest), LogError> {
     match tx.query_optional(&HEAD, &[]).await? {
         None => Ok((BatchNo(0), Digest::ZERO)),
-        Some(row) => Ok((BatchNo(unsigned(row.integer(0)?, "a batch number")?), digest(row.text(1)?)?)),
+        Some(row) => {
+            let batch_no = BatchNo(unsigned(row.integer(0)?, "a batch number")?);
+            Ok((batch_no, digest(row.text(1)?, || format!("batch {batch_no}"))?))
+        }
     }
 }
 
-fn digest(text: &str) -> Result<Digest, LogError> {
-    Digest::parse(text).ok_or(LogError::Value { what: "a digest", value: 0 })
+fn digest(text: &str, row: impl Fn() -> String) -> Result<Digest, LogError> {
+    Digest::parse(text).ok_or_else(|| LogError::Digest { row: row() })
 }
 
 /// Begins a reign: every earlier epoch is fenced from here on. The first one also puts all 64 shards at their beginning.
@@ -109,6 +118,7 @@ pub async fn shard_states(tx: &mut Transaction) -> Result<Vec<ShardState>, LogEr
     for row in tx.query(&POSITIONS, &[]).await? {
         let number = row.integer(0)?;
         let shard = u8::try_from(number).ok().and_then(ShardId::new);
+        let name = || format!("shard {number}");
         let incarnation = row.integer(1)?;
         states.push(ShardState {
             position: Position {
@@ -118,9 +128,9 @@ pub async fn shard_states(tx: &mut Transaction) -> Result<Vec<ShardState>, LogEr
                 ),
                 sequence: Sequence(unsigned(row.integer(2)?, "a sequence")?),
             },
-            digest: digest(row.text(3)?)?,
+            digest: digest(row.text(3)?, name)?,
             control_no: ControlNo(unsigned(row.integer(4)?, "a control number")?),
-            registry_version: digest(row.text(5)?)?,
+            registry_version: digest(row.text(5)?, name)?,
             oldest_open: row.optional_month(6)?,
         });
     }
@@ -184,12 +194,13 @@ pub async fn batches_after(tx: &mut Transaction, after: BatchNo, limit: u32) -> 
     for row in tx.query(&BATCHES_AFTER, &[stored(after.0), Value::Integer(i64::from(limit))]).await? {
         let batch_no = BatchNo(unsigned(row.integer(0)?, "a batch number")?);
         let text = row.text(1)?;
-        let stored = digest(row.text(2)?)?;
         let header = Header::parse(text).map_err(|source| LogError::Header { batch_no, source: Some(source) })?;
-        if Digest::of(text.as_bytes()) != stored || header.batch_no != batch_no {
+        let digest = Digest::of(text.as_bytes());
+        let says = (row.text(2)?, row.text(3)?, row.unsigned(4)?);
+        if (&*digest.to_string(), &*header.previous.to_string(), header.writer_epoch.0) != says || header.batch_no != batch_no {
             return Err(LogError::Header { batch_no, source: None });
         }
-        headers.push((header, stored));
+        headers.push((header, digest));
     }
     Ok(headers)
 }
@@ -212,6 +223,7 @@ pub async fn ranges_of(tx: &mut Transaction, batch_no: BatchNo) -> Result<Vec<Ra
     let mut ranges = Vec::new();
     for row in tx.query(&RANGES_OF, &[stored(batch_no.0)]).await? {
         let (number, incarnation) = (row.integer(0)?, row.integer(1)?);
+        let name = || format!("the range of batch {batch_no} in shard {number}");
         ranges.push(Range {
             shard: u8::try_from(number).ok().and_then(ShardId::new).ok_or(LogError::Value { what: "a shard", value: number })?,
             incarnation: Incarnation(
@@ -219,9 +231,9 @@ pub async fn ranges_of(tx: &mut Transaction, batch_no: BatchNo) -> Result<Vec<Ra
             ),
             first: Sequence(row.unsigned(2)?),
             last: Sequence(row.unsigned(3)?),
-            last_digest: digest(row.text(4)?)?,
+            last_digest: digest(row.text(4)?, name)?,
             control_no: ControlNo(row.unsigned(5)?),
-            registry_version: digest(row.text(6)?)?,
+            registry_version: digest(row.text(6)?, name)?,
             oldest_open: row.optional_month(7)?,
         });
     }

@@ -180,14 +180,10 @@ pub async fn balances(tx: &mut Transaction) -> Result<Vec<Balance>, AppendError>
             let text = row.text(column)?;
             text.parse::<i128>().map_err(|_| AppendError::Damaged { problem: format!("{text:?} is no balance") })
         };
-        let asset = AssetId::parse(row.text(1)?).map_err(|error| AppendError::Damaged { problem: error.to_string() })?;
-        balances.push(Balance {
-            account: AccountId::stored(row.text(0)?),
-            asset,
-            debits: units(2)?,
-            credits: units(3)?,
-            last_seq: row.unsigned(4)?,
-        });
+        let account = AccountId::stored(row.text(0)?);
+        let damaged = |error| AppendError::Damaged { problem: format!("the balance of {account}: {error}") };
+        let asset = AssetId::parse(row.text(1)?).map_err(damaged)?;
+        balances.push(Balance { account, asset, debits: units(2)?, credits: units(3)?, last_seq: row.unsigned(4)? });
     }
     Ok(balances)
 }

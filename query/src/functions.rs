@@ -20,7 +20,6 @@ const SCALAR: &[&str] = &[
     "concat",
     "concat_ws",
     "contains",
-    "current_date",
     "date_bin",
     "date_part",
     "date_trunc",
@@ -33,7 +32,6 @@ const SCALAR: &[&str] = &[
     "lower",
     "ltrim",
     "make_date",
-    "now",
     "nullif",
     "nvl",
     "nvl2",
@@ -89,6 +87,9 @@ pub(crate) fn missing(name: &str) -> &'static str {
         "stddev" | "stddev_pop" | "stddev_samp" | "var" | "var_pop" | "var_samp" | "variance" | "corr" | "covar_pop" | "covar_samp"
         | "sqrt" | "power" | "pow" | "exp" | "ln" | "log" | "log2" | "log10" => "it computes in floats; do it outside of SQL",
         "random" | "uuid" => "an answer must not depend on chance",
+        "now" | "current_date" | "current_time" | "current_timestamp" | "today" => {
+            "an answer must not depend on the clock; write the instant, for example TIMESTAMP '2026-11-01T00:00:00Z'"
+        }
         "repeat" | "lpad" | "rpad" | "generate_series" | "range" | "unnest" => "it makes data of any size out of nothing",
         "arrow_cast" | "arrow_try_cast" | "try_cast" => "use CAST(x AS type)",
         "read_csv" | "read_parquet" | "read_json" | "read_text" | "parquet_metadata" => "a query reads read models and nothing else",

@@ -58,7 +58,18 @@ impl Format {
 }
 
 /// Writes an answer.
+///
+/// - Errors: `Refused` for JSON when two columns have one name: every parser would keep only one of them.
 pub fn render(result: &QueryResult, format: Format) -> Result<Vec<u8>, QueryError> {
+    if matches!(format, Format::Json | Format::Ndjson) {
+        let mut names = std::collections::HashSet::new();
+        if let Some(twice) = result.schema.fields().iter().find(|field| !names.insert(field.name())) {
+            return Err(QueryError::Refused {
+                what: format!("JSON with two columns named {}", twice.name()),
+                why: "every reader would keep only one; name them apart with AS".to_owned(),
+            });
+        }
+    }
     let written = match format {
         Format::Table => table(result).map(String::into_bytes),
         Format::Csv => csv(result).map(String::into_bytes),

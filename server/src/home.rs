@@ -91,6 +91,30 @@ pub struct EvidenceSettings {
     pub origin: String,
 }
 
+impl Settings {
+    /// Refuses values with which nothing would work, by name.
+    fn check(&self) -> Result<(), String> {
+        let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        for (name, value, least, most) in [
+            ("serve.body_bytes_max", wide(self.serve.body_bytes_max), 1 << 10, 64 << 20),
+            ("serve.requests_max", wide(self.serve.requests_max), 1, 65_536),
+            ("serve.lag_events_max", self.serve.lag_events_max, 1, u64::MAX),
+            ("stream.segment_bytes", self.stream.segment_bytes, 2 << 20, 1 << 30),
+            ("batch.interval_ms", self.batch.interval_ms, 0, 60_000),
+            ("batch.records_max", wide(self.batch.records_max), 1, 1_000_000),
+            ("batch.threads", wide(self.batch.threads), 1, 1_024),
+            ("query.memory_bytes_max", wide(self.query.memory_bytes_max), 1 << 20, 1 << 40),
+            ("query.timeout_ms", self.query.timeout_ms, 1, 86_400_000),
+            ("query.rows_max", wide(self.query.rows_max), 1, 1 << 40),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(format!("{name} = {value}: it must be {least} to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for ServeSettings {
     fn default() -> Self {
         Self { listen: "127.0.0.1:7420".to_owned(), body_bytes_max: 16 << 20, requests_max: 256, lag_events_max: 2_000_000 }
@@ -163,6 +187,12 @@ pub enum HomeError {
         /// What is wrong with it.
         why: String,
     },
+    /// A database that cannot be rebuilt is not there.
+    #[error("{path} is missing, and what it held cannot be rebuilt: restore the home from a backup")]
+    Gone {
+        /// The file.
+        path: String,
+    },
     /// A database cannot be opened.
     #[error("could not open {path}")]
     Database {
@@ -206,6 +236,11 @@ impl Store {
         }
     }
 
+    /// Whether it follows from the batch log alone and may be made anew.
+    pub fn derived(self) -> bool {
+        matches!(self, Self::Lake | Self::Usage)
+    }
+
     /// Whose migrations it holds.
     pub fn owners(self) -> &'static [&'static str] {
         match self {
@@ -222,6 +257,8 @@ impl Store {
 #[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
+    /// Made by this process: its databases may be created.
+    fresh: bool,
     /// Its settings.
     pub settings: Settings,
 }
@@ -251,6 +288,9 @@ impl Home {
         if root.join("tally.toml").exists() {
             return Err(HomeError::Exists { path: root.display().to_string() });
         }
+        // Settings from the environment are checked before anything is made.
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        read_settings(SETTINGS_TEXT, &root.join("tally.toml").display().to_string(), environment)?;
         for folder in ["secrets", "stream", "lake/events", "lake/charges", "lake/totals", "lake/headers", "db", "ingest", "tiles"] {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(io("create", &path))?;
@@ -263,11 +303,13 @@ impl Home {
             let text = hex::encode(rand::random::<[u8; 32]>());
             file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io("write", &path))?;
         }
+        let path = secrets.join("digest");
+        fs::write(&path, digest_of(root)?).map_err(io("write", &path))?;
         // The settings come last: a home without them was not finished and can be created again after removing it.
         let path = root.join("tally.toml");
         fs::write(&path, SETTINGS_TEXT).map_err(io("write", &path))?;
         File::open(root).and_then(|folder| folder.sync_all()).map_err(io("sync", root))?;
-        Self::open(root)
+        Ok(Self { fresh: true, ..Self::open(root)? })
     }
 
     /// Opens a home and reads its settings.
@@ -277,8 +319,10 @@ impl Home {
             return Err(HomeError::Missing { path: root.display().to_string() });
         }
         let text = fs::read_to_string(&path).map_err(io("read", &path))?;
-        let settings = read_settings(&text, &path.display().to_string(), std::env::vars())?;
-        Ok(Self { root: root.to_owned(), settings })
+        // Variables that are not text are nobody's settings.
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let settings = read_settings(&text, &path.display().to_string(), environment)?;
+        Ok(Self { root: root.to_owned(), settings, fresh: false })
     }
 
     /// The folder.
@@ -326,7 +370,17 @@ impl Home {
     }
 
     /// The secrets.
+    ///
+    /// - Errors: keys other than those the home was created with: under them every event would be new and every proof void.
     pub fn secrets(&self) -> Result<Secrets, HomeError> {
+        let path = self.path("secrets/digest");
+        let created_with = fs::read_to_string(&path).map_err(io("read", &path))?;
+        if created_with.trim() != digest_of(&self.root)? {
+            return Err(HomeError::Settings {
+                path: self.path("secrets").display().to_string(),
+                why: "the keys are not those that the home was created with; restore them from a backup".to_owned(),
+            });
+        }
         let read = |name: &str| {
             let path = self.path("secrets").join(name);
             let text = fs::read_to_string(&path).map_err(io("read", &path))?;
@@ -346,8 +400,13 @@ impl Home {
     }
 
     /// Opens a database as the owner and brings its schema up to date.
+    ///
+    /// - Errors: a database that holds facts and is missing is not begun anew: that would be a second history beside the first.
     pub async fn database(&self, store: Store) -> Result<Database, HomeError> {
         let path = self.database_path(store);
+        if !self.fresh && !store.derived() && !path.exists() {
+            return Err(HomeError::Gone { path: path.display().to_string() });
+        }
         Database::open_sqlite(&path, store.owners())
             .await
             .map_err(|source| HomeError::Database { path: path.display().to_string(), source })
@@ -363,6 +422,17 @@ impl Home {
     pub fn database_file(&self, store: Store) -> PathBuf {
         self.database_path(store)
     }
+}
+
+/// SHA-256 over the key files, in their order.
+fn digest_of(root: &Path) -> Result<String, HomeError> {
+    let mut keys = Vec::new();
+    for name in SECRETS {
+        let path = root.join("secrets").join(name);
+        keys.extend(fs::read(&path).map_err(io("read", &path))?);
+        keys.push(b'\n');
+    }
+    Ok(shared_types::Digest::of(&keys).to_string())
 }
 
 /// What the lock file says of the owner.
@@ -402,7 +472,11 @@ fn read_settings(text: &str, path: &str, environment: impl Iterator<Item = (Stri
         let Some(rest) = name.strip_prefix("TALLY_") else { continue };
         let Some((section, field)) = rest.split_once('_') else { continue };
         let (section, field) = (section.to_ascii_lowercase(), field.to_ascii_lowercase());
-        let Some(default) = known.get(&section).and_then(|fields| fields.get(&field)) else { continue };
+        let Some(fields) = known.get(&section).and_then(toml::Value::as_table) else { continue };
+        let Some(default) = fields.get(&field) else {
+            let all: Vec<&str> = fields.keys().map(String::as_str).collect();
+            return Err(wrong(format!("environment variable {name}: section {section} has no {field}; it has {}", all.join(", "))));
+        };
         let parsed = match default {
             toml::Value::Integer(_) => value
                 .parse()
@@ -414,7 +488,9 @@ fn read_settings(text: &str, path: &str, environment: impl Iterator<Item = (Stri
             fields.insert(field, parsed);
         }
     }
-    table.try_into().map_err(|error: toml::de::Error| wrong(error.to_string()))
+    let settings: Settings = table.try_into().map_err(|error: toml::de::Error| wrong(error.to_string()))?;
+    settings.check().map_err(wrong)?;
+    Ok(settings)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod read_models;
 mod roles;
 mod routes;
 
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -98,16 +99,19 @@ pub enum Outcome {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // A command prints its error once, at its end; what a query refuses is not news of the log.
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TALLY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,platform_query=off"));
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("TALLY_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
-        )
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("tally: could not start: {error}");
+            complain(&format!("could not start: {error}"));
             return ExitCode::from(4);
         }
     };
@@ -116,7 +120,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Found) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("tally: {error:#}");
+            complain(&format!("{error:#}"));
             let code = if error.chain().any(|cause| cause.is::<home::HomeError>()) {
                 3
             } else if error.chain().any(|cause| cause.is::<commands::Refused>()) {
@@ -127,6 +131,11 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// An error for a person. A standard error that cannot be written to must not hide the exit code.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "tally: {text}");
 }
 
 async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {

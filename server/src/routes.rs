@@ -4,6 +4,7 @@ pub mod platform_ingest;
 pub mod platform_registry;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
@@ -18,6 +19,9 @@ use crate::home::ServeSettings;
 use crate::problem::Problem;
 use crate::roles::intake::Intake;
 use crate::roles::{Progress, Publisher};
+
+/// How long a request may take, its body included.
+const REQUEST_TIME: Duration = Duration::from_secs(30);
 
 /// What handlers are given.
 #[derive(Clone)]
@@ -84,6 +88,9 @@ async fn unknown_route(request: Request) -> Problem {
 
 /// At most so many requests are worked on at once; more are told to come back, and 413 answers are problems too.
 async fn limit_requests(State(app): State<App>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/v1/health" {
+        return next.run(request).await;
+    }
     let Ok(_permit) = app.requests.try_acquire() else {
         return Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -94,7 +101,16 @@ async fn limit_requests(State(app): State<App>, request: Request, next: Next) ->
         .retry_after(1)
         .into_response();
     };
-    let response = next.run(request).await;
+    // The handler reads the body: a source that sends it drop by drop must not hold its place for ever.
+    let Ok(response) = tokio::time::timeout(REQUEST_TIME, next.run(request)).await else {
+        return Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "HTTP-0003",
+            "The request took too long.",
+            format!("body and answer must be done within {} seconds; send smaller batches", REQUEST_TIME.as_secs()),
+        )
+        .into_response();
+    };
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let is_problem = response
             .headers()

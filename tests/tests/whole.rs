@@ -16,6 +16,9 @@ mod hostile;
 #[path = "whole/path.rs"]
 mod path;
 #[cfg(test)]
+#[path = "whole/reference.rs"]
+mod reference;
+#[cfg(test)]
 #[path = "whole/tally.rs"]
 mod tally;
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! All tasks of the workspace: `cargo xtask demo`, `test`, `campaign`. Two of them, demo and test, are all that a fresh
+//! All tasks of the workspace: `cargo xtask demo`, `test`, `campaign`, `bench`. Two of them, demo and test, are all that a fresh
 //! machine with Rust and Python needs.
 
+mod bench;
 mod campaign;
 mod shell;
 mod test;
@@ -33,6 +34,9 @@ enum Task {
     /// Long runs of what `test` runs in short form.
     #[command(subcommand)]
     Campaign(campaign::Campaign),
+    /// Measure, and keep the result with its machine, load and versions.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { parts } => test::run(&parts),
         Task::Campaign(campaign) => campaign::run(&campaign),
+        Task::Bench(bench) => bench::run(&bench),
     }
 }
 

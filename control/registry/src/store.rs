@@ -167,7 +167,8 @@ pub async fn controls_after(tx: &mut Transaction, after: ControlNo) -> Result<Ve
             let control_no = ControlNo(row.unsigned(0)?);
             let control = Control::parse(row.text(1)?.as_bytes());
             let control = control.map_err(|source| StoreError::Control { control_no, source: Some(source) })?;
-            if control.control_no == control_no && control.digest() == row.digest(2)? {
+            let said = (row.digest(2)?, row.text(3)?, row.optional_digest(4)?);
+            if control.control_no == control_no && (control.digest(), control.kind_code(), control.registry_version()) == said {
                 Ok(control)
             } else {
                 Err(StoreError::Control { control_no, source: None })

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use futures::{StreamExt, stream};
 use serde_json::json;
 use shared_db::{Database, DbError, Row, Transaction};
-use shared_types::{Amount, AssetId, BatchNo, IdError, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, TimeError, UnitId};
+use shared_types::{Amount, AssetId, BatchNo, IdError, Instant, MeterId, OrganizationId, ProjectId, Quantity, TimeError, UnitId};
 
 use crate::store::{HOURS_ALL, HOURS_BETWEEN, HOURS_FIND, HOURS_OF_ORGANIZATION, HOURS_PUT};
 use crate::{Audience, CatalogError, Comparison, Description, Filter, FilterValue, Request, RowsModel, Scope};
@@ -50,8 +50,10 @@ pub enum HoursError {
     #[error("the hour buckets could not be read or written")]
     Db(#[from] DbError),
     /// A stored row is not what was written.
-    #[error("a row of the hour buckets is damaged: {what} is {value:?}")]
+    #[error("the hour bucket of {organization} is damaged: {what} is {value:?}")]
     Damaged {
+        /// Whose.
+        organization: String,
         /// The column.
         what: &'static str,
         /// What it holds.
@@ -103,7 +105,11 @@ impl Sum {
 fn read(row: &Row) -> Result<(Key, Sum), HoursError> {
     let number = |column, what| -> Result<i128, HoursError> {
         let text = row.text(column)?;
-        text.parse().map_err(|_| HoursError::Damaged { what, value: text.to_owned() })
+        text.parse().map_err(|_| HoursError::Damaged {
+            organization: row.text(0).unwrap_or_default().to_owned(),
+            what,
+            value: text.to_owned(),
+        })
     };
     let key = Key {
         organization: row.text(0)?.to_owned(),
@@ -166,20 +172,38 @@ pub async fn fold_hours(tx: &mut Transaction, from: BatchNo, to: BatchNo, deltas
     Ok(())
 }
 
-/// Sums by organization and month over all buckets: (quantity, amount, readings) in units of 10^-9, for comparison with the charges.
-/// Quantities of different units are added as they are: a checksum, not a figure.
-pub async fn totals(tx: &mut Transaction) -> Result<BTreeMap<(OrganizationId, Month), (i128, i128, u64)>, HoursError> {
-    let mut totals: BTreeMap<(OrganizationId, Month), (i128, i128, u64)> = BTreeMap::new();
-    for row in tx.query(&HOURS_ALL, &[]).await? {
-        let (key, sum) = read(&row)?;
-        let overflow = |what| HoursError::Overflow { what, organization: key.organization.clone() };
-        let month = Instant::from_micros(key.hour)?.month();
-        let total = totals.entry((OrganizationId::parse(&key.organization)?, month)).or_default();
-        total.0 = total.0.checked_add(sum.quantity).ok_or_else(|| overflow("quantity"))?;
-        total.1 = total.1.checked_add(sum.amount).ok_or_else(|| overflow("amount"))?;
-        total.2 = total.2.saturating_add(u64::try_from(sum.readings).unwrap_or(0));
-    }
-    Ok(totals)
+/// One bucket as it is stored. Quantity and amount are in units of 10^-9.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Who owes.
+    pub organization: String,
+    /// Sub-account; empty when none was named.
+    pub project: String,
+    /// The meter.
+    pub meter: String,
+    /// What the quantity counts.
+    pub unit: String,
+    /// The asset of the amount.
+    pub currency: String,
+    /// Begin of the hour in microseconds.
+    pub hour: i64,
+    /// Sum of the quantities.
+    pub quantity: i128,
+    /// Sum of the charges.
+    pub amount: i128,
+    /// How many.
+    pub readings: i64,
+}
+
+/// All buckets, for comparison with the charges. Their ids are not parsed: what is stored is what is compared.
+pub async fn buckets(tx: &mut Transaction) -> Result<Vec<Bucket>, HoursError> {
+    let rows = tx.query(&HOURS_ALL, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let (Key { organization, project, meter, unit, currency, hour }, Sum { quantity, amount, readings }) = read(row)?;
+            Ok(Bucket { organization, project, meter, unit, currency, hour, quantity, amount, readings })
+        })
+        .collect()
 }
 
 fn schema() -> SchemaRef {
@@ -371,10 +395,12 @@ mod tests {
             assert!(fold_hours(&mut tx, BatchNo(3), BatchNo(4), &first).await.is_err(), "the same cut again");
             tx.rollback().await.unwrap();
             let mut tx = db.read().await.unwrap();
-            let found = totals(&mut tx).await.unwrap();
-            let month = Instant::parse("2026-10-01T00:00:00Z").unwrap().month();
+            let found = buckets(&mut tx).await.unwrap();
             let units = Quantity::parse(huge).unwrap().units() + 2_000_000_001;
-            assert_eq!(found.get(&(OrganizationId::parse("org").unwrap(), month)), Some(&(units, 0, 3)));
+            let hour = Instant::parse("2026-10-05T10:00:00Z").unwrap().micros();
+            let sums: Vec<_> =
+                found.iter().map(|found| (&*found.organization, found.hour, found.quantity, found.amount, found.readings)).collect();
+            assert_eq!(sums, [("org", hour, units, 0, 3)]);
         })
         .await;
     }

@@ -20,11 +20,18 @@ pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
                 .iter()
                 .map(|violation| json!({"check": violation.check, "subject": violation.subject, "detail": violation.detail}))
                 .collect();
-            println!("{}", json!({"batches": report.batches, "events": report.events, "charges": report.charges, "violations": rows}));
+            let unread: Vec<u64> = report.unread.iter().map(|batch_no| batch_no.0).collect();
+            println!(
+                "{}",
+                json!({"batches": report.batches, "events": report.events, "charges": report.charges, "violations": rows, "unread": unread})
+            );
         }
         _ => {
             for violation in &report.violations {
                 println!("{}: {}: {}", violation.check, violation.subject, violation.detail);
+            }
+            for batch_no in &report.unread {
+                println!("batch {batch_no} does not read: what follows from it was not compared");
             }
             println!(
                 "{} batches, {} stream positions, {} readings checked: {}",

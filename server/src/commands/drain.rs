@@ -32,9 +32,14 @@ pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
 async fn wait_for_owner(home: &Home) -> anyhow::Result<()> {
     let wanted = read_models::sys::stream_ends(home).await?;
     let bar = super::ingest::spinner("waiting for the owner of the home to commit and fold");
+    // What is accepted later is not waited for: the batch that covers the wanted positions is the goal of the folds.
+    let mut goal = None;
     loop {
         let progress = read_models::sys::progress(home).await?;
-        if progress.covers(&wanted) && progress.folds.values().all(|at| *at >= progress.committed) {
+        if goal.is_none() && progress.covers(&wanted) {
+            goal = Some(progress.committed);
+        }
+        if goal.is_some_and(|goal| progress.folds.values().all(|at| *at >= goal)) {
             bar.finish_and_clear();
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use shared_db::{Database, Statement, Value};
+use shared_db::{Cut, Database, Statement, Transaction, Value};
 
 use super::Refused;
 use crate::home::{Home, Store};
@@ -96,7 +96,10 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
     let scratch = tempfile::tempdir_in(home.path("db"))?;
     let file = scratch.path().join(format!("{}.db", fold.store().name()));
     let bar = super::ingest::spinner("rebuilding");
-    let cuts = rebuild(&home, fold, &file, scratch.path()).await?;
+    // One snapshot of the fold in use: its cuts and its rows, however much an owner folds meanwhile.
+    let mut used = home.database_read_only(fold.store()).await?.read().await?;
+    let cuts = shared_db::cuts(&mut used, fold.name()).await?;
+    rebuild(&home, fold, &cuts, &file, scratch.path()).await?;
     bar.finish_and_clear();
     if lock.is_some() {
         let target = home.database_file(fold.store());
@@ -107,11 +110,11 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
                 std::fs::remove_file(left)?;
             }
         }
-        report(common.format, fold, cuts, &[], "replaced");
+        report(common.format, fold, cuts.len(), &[], "replaced");
         return Ok(Outcome::Done);
     }
-    let differences = compare(&home, fold, &file).await?;
-    report(common.format, fold, cuts, &differences, if differences.is_empty() { "equal" } else { "different" });
+    let differences = compare(&mut used, fold, &file).await?;
+    report(common.format, fold, cuts.len(), &differences, if differences.is_empty() { "equal" } else { "different" });
     Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Found })
 }
 
@@ -126,10 +129,8 @@ fn report(format: Format, fold: FoldName, cuts: usize, differences: &[String], v
     println!("{} rebuilt along {cuts} recorded cuts: {verdict}", fold.name());
 }
 
-/// Folds the log along the recorded cuts of the fold in use; how many there were.
-async fn rebuild(home: &Home, fold: FoldName, file: &Path, scratch: &Path) -> anyhow::Result<usize> {
-    let used = home.database_read_only(fold.store()).await?;
-    let cuts = shared_db::cuts(&mut used.read().await?, fold.name()).await?;
+/// Folds the log along the recorded cuts of the fold in use.
+async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], file: &Path, scratch: &Path) -> anyhow::Result<()> {
     let log = home.database_read_only(Store::Log).await?;
     let lake = Lake::new(home);
     let owners: &[&str] = match fold {
@@ -140,19 +141,19 @@ async fn rebuild(home: &Home, fold: FoldName, file: &Path, scratch: &Path) -> an
     match fold {
         FoldName::Ledger => {
             let ledger = LedgerFold::new(log.clone(), fresh.clone(), lake);
-            for cut in &cuts {
+            for cut in cuts {
                 ledger.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
             }
         }
         FoldName::Lake => {
             let catalog = LakeFold::open(log.clone(), fresh.clone(), lake).await?;
-            for cut in &cuts {
+            for cut in cuts {
                 catalog.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
             }
         }
         FoldName::Usage => {
             let usage = UsageFold::new(log.clone(), fresh.clone(), lake);
-            for cut in &cuts {
+            for cut in cuts {
                 usage.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
             }
         }
@@ -160,22 +161,21 @@ async fn rebuild(home: &Home, fold: FoldName, file: &Path, scratch: &Path) -> an
             let books = home.database_read_only(Store::Books).await?;
             let tiles = scratch.join("tiles");
             let evidence = EvidenceFold::open(home, &home.secrets()?, log.clone(), books, fresh.clone(), lake, tiles).await?;
-            for cut in &cuts {
+            for cut in cuts {
                 evidence.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
             }
         }
     }
     fresh.close().await;
-    Ok(cuts.len())
+    Ok(())
 }
 
 /// Rows that differ between the fold in use and the rebuilt one, table by table.
-async fn compare(home: &Home, fold: FoldName, file: &Path) -> anyhow::Result<Vec<String>> {
-    let used = home.database_read_only(fold.store()).await?;
-    let fresh = Database::open_sqlite_read_only(file).await?;
+async fn compare(used: &mut Transaction, fold: FoldName, file: &Path) -> anyhow::Result<Vec<String>> {
+    let mut fresh = Database::open_sqlite_read_only(file).await?.read().await?;
     let mut differences = Vec::new();
     for table in fold.tables() {
-        let (used, fresh) = (dump(&used, table).await?, dump(&fresh, table).await?);
+        let (used, fresh) = (dump(used, table).await?, dump(&mut fresh, table).await?);
         for row in used.iter().filter(|row| fresh.binary_search(row).is_err()) {
             differences.push(format!("{table}: in use, not in the rebuilt fold: {row}"));
         }
@@ -190,12 +190,12 @@ async fn compare(home: &Home, fold: FoldName, file: &Path) -> anyhow::Result<Vec
 }
 
 /// Rows of a table as sorted text, without the columns that record when or under which random name something was written.
-async fn dump(database: &Database, table: &str) -> anyhow::Result<Vec<String>> {
+async fn dump(tx: &mut Transaction, table: &str) -> anyhow::Result<Vec<String>> {
     // Statements live as long as the process; a rebuild reads a handful of tables once.
     let sql: &'static str = Box::leak(format!("SELECT * FROM {table}").into_boxed_str());
     let statement = Statement { name: "rebuild.dump", sqlite: sql, postgres: sql };
     let mut rows = Vec::new();
-    for row in database.read().await?.query(&statement, &[]).await? {
+    for row in tx.query(&statement, &[]).await? {
         let mut text = Vec::new();
         for (name, value) in row.names().iter().zip(row.values()) {
             if name == "recorded_at" || name.ends_with("uuid") {

@@ -31,7 +31,7 @@ pub enum RegistryCommand {
     /// Print a published version as TOML, or list the versions.
     Show {
         /// Content address, or enough of its first digits; the one in force by default.
-        version: Option<String>,
+        address: Option<String>,
         /// List all versions instead.
         #[arg(long)]
         list: bool,
@@ -43,7 +43,7 @@ pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Ou
     match command {
         RegistryCommand::Check { folder } => check(&folder, common.format),
         RegistryCommand::Publish { folder } => publish(&folder, common).await,
-        RegistryCommand::Show { version, list } => show(version.as_deref(), list, common).await,
+        RegistryCommand::Show { address, list } => show(address.as_deref(), list, common).await,
     }
 }
 

@@ -31,7 +31,12 @@ pub async fn run(arguments: SqlArguments, common: &Common) -> anyhow::Result<Out
     };
     let engine = engine(&home).await?;
     let answer = engine.query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await.map_err(|error| Refused(chain(&error)))?;
-    std::io::stdout().write_all(&render(&answer, output(common.format))?)?;
+    let text = render(&answer, output(common.format)).map_err(|error| Refused(chain(&error)))?;
+    match std::io::stdout().write_all(&text) {
+        // Whoever read the answer has read enough of it.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
+        written => written?,
+    }
     if answer.truncated {
         eprintln!("tally: the answer was cut off after {} rows (query.rows_max)", home.settings.query.rows_max);
     }

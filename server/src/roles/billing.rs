@@ -172,7 +172,8 @@ async fn attach(stream: &dyn Stream, states: Vec<ShardState>) -> anyhow::Result<
         };
         let mut working = state.clone();
         if !same {
-            let incarnation = if fresh && end.incarnation > state.position.incarnation {
+            let incarnation = if end.incarnation > state.position.incarnation {
+                // A life of the stream of which nothing is committed yet.
                 end.incarnation
             } else {
                 let next = Incarnation(state.position.incarnation.0.max(end.incarnation.0).saturating_add(1));

@@ -27,10 +27,7 @@ pub async fn skip_fence(log: &Database, stream: &dyn Stream) -> anyhow::Result<(
         return Ok(());
     }
     let mut tx = log.begin().await?;
-    for sql in [
-        "DROP TRIGGER IF EXISTS platform_ingest_positions_forward",
-        "DROP TRIGGER IF EXISTS platform_ingest_ranges_contiguous",
-    ] {
+    for sql in ["DROP TRIGGER IF EXISTS platform_ingest_positions_forward", "DROP TRIGGER IF EXISTS platform_ingest_ranges_contiguous"] {
         tx.execute(&Statement { name: "plant", sqlite: sql, postgres: sql }, &[]).await?;
     }
     for state in store::shard_states(&mut tx).await? {

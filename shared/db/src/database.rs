@@ -166,7 +166,18 @@ async fn sqlite_pool(connections: u32, options: SqliteConnectOptions) -> Result<
 }
 
 async fn begin_sqlite(pool: &SqlitePool, begin: &'static str) -> Result<Transaction, DbError> {
-    Ok(Transaction::sqlite(pool.begin_with(begin).await.map_err(|error| classify("begin", error))?))
+    // A full disk makes SQLite roll back by itself; the driver then believes for ever that the connection is inside a transaction.
+    // Such a connection is given up for a new one, as often as the pool may hold one.
+    for _ in 0..pool.options().get_max_connections() {
+        match pool.begin_with(begin).await {
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                let stuck = pool.acquire().await.map_err(|error| classify("begin", error))?;
+                stuck.close().await.map_err(|error| classify("begin", error))?;
+            }
+            outcome => return outcome.map(Transaction::sqlite).map_err(|error| classify("begin", error)),
+        }
+    }
+    pool.begin_with(begin).await.map(Transaction::sqlite).map_err(|error| classify("begin", error))
 }
 
 fn is_schema_name(name: &str) -> bool {

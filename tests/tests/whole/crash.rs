@@ -189,7 +189,8 @@ impl Campaign {
             model.insert((organization, "request"), requests * 100_000);
         }
         let mut found: BTreeMap<(usize, String), i128> = BTreeMap::new();
-        let sql = "SELECT organization, sku_id, sum(amount) AS amount FROM usage.charges WHERE fate = 'charged' GROUP BY organization, sku_id";
+        let sql =
+            "SELECT organization, sku_id, sum(amount) AS amount FROM usage.charges WHERE fate = 'charged' GROUP BY organization, sku_id";
         for row in self.tally.sql(sql) {
             let organization = row["organization"].as_str().unwrap().trim_start_matches("org-").parse().unwrap();
             let amount = nano(row["amount"].as_str().unwrap());

@@ -79,7 +79,7 @@ fn the_books_balance_and_conservation_is_empty() {
     assert_eq!(tally.value("SELECT sum(amount) FROM ledger.postings"), charged);
     assert_eq!(tally.value("SELECT sum(amount) FROM usage.hours"), charged);
     assert_eq!(tally.value("SELECT sum(balance) FROM ledger.balances"), "0.000000000");
-    assert_eq!(tally.value("SELECT count(*) FROM evidence.checkpoints WHERE organizations = 7") .parse::<i64>().map(|n| n > 0), Ok(true));
+    assert_eq!(tally.value("SELECT count(*) FROM evidence.checkpoints WHERE organizations = 7").parse::<i64>().map(|n| n > 0), Ok(true));
     assert_eq!(tally.value("SELECT count(*) FROM registry.versions"), "1");
 }
 
@@ -158,6 +158,76 @@ fn the_demo_runs_and_everything_adds_up() {
 }
 
 #[test]
+fn keys_and_databases_that_were_lost_are_refused_before_anything_is_written() {
+    let tally = Tally::new();
+    posted(&tally, &some(20));
+    let key = tally.home().join("secrets/identity.key");
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::write(&key, "05".repeat(32)).unwrap();
+    let refused = tally.run(&["drain"]);
+    assert_eq!(refused.status.code(), Some(3), "other keys would count everything again: {}", err(&refused));
+    std::fs::write(&key, kept).unwrap();
+    for name in ["log", "books", "evidence"] {
+        let file = tally.home().join(format!("db/{name}.db"));
+        let aside = tally.scratch().join(name);
+        std::fs::rename(&file, &aside).unwrap();
+        let refused = tally.run(&["drain"]);
+        assert_eq!(refused.status.code(), Some(3), "{name}: {}", err(&refused));
+        assert!(err(&refused).contains("backup") && !file.exists(), "{name}: {}", err(&refused));
+        std::fs::rename(&aside, &file).unwrap();
+    }
+    // What follows from the batch log alone is folded again.
+    for name in ["lake", "usage"] {
+        std::fs::remove_file(tally.home().join(format!("db/{name}.db"))).unwrap();
+    }
+    tally.done(&["drain"]);
+    tally.check().unwrap();
+}
+
+#[test]
+fn folds_are_compared_and_drained_beside_a_server_that_keeps_receiving() {
+    let tally = Tally::new();
+    let server = tally.serve();
+    let client = server.client();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = std::sync::Arc::clone(&stop);
+    let source = std::thread::spawn(move || {
+        for at in 0.. {
+            if seen.load(std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            assert_eq!(client.events(&[request(&format!("s{at}"), "org", DAY, 1, 1)]).unwrap().status, 202);
+        }
+    });
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    tally.done(&["drain"]);
+    for fold in ["ledger", "lake", "usage", "evidence"] {
+        let output = tally.run(&["rebuild", fold, "--compare"]);
+        assert!(output.status.success(), "{fold}: {}{}", out(&output), err(&output));
+    }
+    tally.check().unwrap();
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    source.join().unwrap();
+    server.stop();
+}
+
+#[test]
+fn settings_with_which_nothing_would_work_are_refused_by_name() {
+    for (name, value) in [
+        ("TALLY_BATCH_RECORDS_MAX", "0"),
+        ("TALLY_SERVE_REQUESTS_MAX", "9223372036854775807"),
+        ("TALLY_QUERY_TIMEOUT_MS", "soon"),
+        ("TALLY_SERVE_LISTN", "127.0.0.1:1"),
+        ("TALLY_STREAM_SEGMENT_BYTES", "300000"),
+    ] {
+        let tally = Tally::empty().with(name, value);
+        let refused = tally.run(&["init"]);
+        assert_eq!(refused.status.code(), Some(3), "{name}={value}: {}", err(&refused));
+        assert!(!tally.home().join("tally.toml").exists(), "{name}: nothing is half made");
+    }
+}
+
+#[test]
 fn the_command_line_says_what_is_wrong() {
     let tally = Tally::empty();
     let missing = tally.run(&["sql", "SELECT 1"]);
@@ -173,6 +243,7 @@ fn the_command_line_says_what_is_wrong() {
     let wrong = tally.run(&["sql", "SELECT avg(amount) FROM usage.charges"]);
     assert_eq!(wrong.status.code(), Some(1));
     assert!(err(&wrong).contains("avg"), "{}", err(&wrong));
+    assert!(tally.run(&["registry", "show", "--list"]).status.success());
     let server = tally.serve();
     let second = tally.run(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(second.status.code(), Some(3), "a home has one owner: {}", err(&second));

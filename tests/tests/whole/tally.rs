@@ -206,11 +206,7 @@ impl Server {
     /// An agent and URL for events, to be used from other threads.
     pub fn client(&self) -> Client {
         Client {
-            agent: ureq::Agent::config_builder()
-                .http_status_as_error(false)
-                .timeout_global(Some(Duration::from_secs(30)))
-                .build()
-                .into(),
+            agent: ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build().into(),
             address: self.address.clone(),
         }
     }

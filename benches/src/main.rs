@@ -1,0 +1,77 @@
+//! `benches commit`, `benches path`: run by `cargo xtask bench`, which builds `tally` first.
+
+use std::path::PathBuf;
+
+use benches::machine::Profile;
+use benches::result::Reported;
+use benches::{commit, path};
+use clap::{Args, Parser, Subcommand};
+
+/// Benchmarks of the Tallystick workspace.
+#[derive(Parser)]
+#[command(arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct Output {
+    /// Print the result as one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// How this program and `tally` were built.
+    #[arg(long, value_enum)]
+    profile: Profile,
+    /// Where result files lie.
+    #[arg(long)]
+    results: PathBuf,
+    /// Where the bench works; its disk is what is measured.
+    #[arg(long)]
+    scratch: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The commit of a batch of 1,000 events beside bare files and a bare transaction with equal syncs.
+    Commit {
+        /// Commit numbers at which it is measured, ascending.
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 100_000])]
+        at: Vec<u64>,
+        /// Measured rounds at each of them.
+        #[arg(long, default_value_t = 100)]
+        rounds: u32,
+    },
+    /// `tally serve` from the wire to SQL.
+    Path {
+        /// Distinct events of the flood.
+        #[arg(long, default_value_t = 100_000)]
+        events: u64,
+        /// The binary.
+        #[arg(long)]
+        tally: PathBuf,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let Cli { bench, output } = Cli::parse();
+    std::fs::create_dir_all(&output.scratch)?;
+    let scratch = tempfile::tempdir_in(&output.scratch)?;
+    let reported: Reported = match bench {
+        Bench::Commit { at, rounds } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(commit::run(scratch.path(), output.profile, &at, rounds))?
+        }
+        Bench::Path { events, tally } => path::run(scratch.path(), output.profile, &tally, events)?,
+    };
+    let file = reported.keep(&output.results)?;
+    if output.json {
+        println!("{}", reported.json_text()?);
+    } else {
+        println!("{}", reported.table);
+        println!("kept in {}", file.display());
+    }
+    Ok(())
+}

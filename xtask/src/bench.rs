@@ -1,0 +1,77 @@
+//! `cargo xtask bench`: benchmarks, with their results in `benches/results`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::shell;
+
+/// A benchmark.
+#[derive(Subcommand)]
+pub enum Bench {
+    /// The commit of a batch of 1,000 events beside bare files and a bare SQLite transaction with equal syncs.
+    Commit {
+        /// Commit numbers at which it is measured, ascending.
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 100_000])]
+        at: Vec<u64>,
+        /// Measured rounds at each of them.
+        #[arg(long, default_value_t = 100)]
+        rounds: u32,
+        #[command(flatten)]
+        how: How,
+    },
+    /// `tally serve` from the wire to SQL: events per second, processor time, latency, profile.
+    Path {
+        /// Distinct events of the flood.
+        #[arg(long, default_value_t = 100_000)]
+        events: u64,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// What both share.
+#[derive(Args)]
+pub struct How {
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Build and measure in the release profile, whose result is kept beside the other.
+    #[arg(long)]
+    release: bool,
+}
+
+/// Builds what is measured and runs the benchmark.
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    let (how, arguments) = match bench {
+        Bench::Commit { at, rounds, how } => {
+            let at: Vec<String> = at.iter().map(ToString::to_string).collect();
+            (how, vec!["commit".to_owned(), "--at".to_owned(), at.join(","), "--rounds".to_owned(), rounds.to_string()])
+        }
+        Bench::Path { events, how } => {
+            let tally = match std::env::var_os("TALLY_BIN") {
+                Some(binary) => PathBuf::from(binary),
+                None if how.release => release_tally()?,
+                None => shell::build_tally(false)?,
+            };
+            (how, vec!["path".to_owned(), "--events".to_owned(), events.to_string(), "--tally".to_owned(), tally.display().to_string()])
+        }
+    };
+    let mut run = shell::cargo()?;
+    run.args(["run", "--quiet", "--package", "benches"]);
+    if how.release {
+        run.arg("--release");
+    }
+    run.args(["--", "--profile", if how.release { "release" } else { "dev" }]);
+    run.arg("--results").arg(shell::root()?.join("benches/results")).arg("--scratch").arg(shell::target_folder()?.join("bench"));
+    if how.json {
+        run.arg("--json");
+    }
+    run.args(arguments);
+    shell::run(&mut run)
+}
+
+fn release_tally() -> anyhow::Result<PathBuf> {
+    shell::run(shell::cargo()?.args(["build", "--package", "server", "--release"]))?;
+    Ok(shell::target_folder()?.join("release/tally"))
+}
