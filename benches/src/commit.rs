@@ -26,7 +26,7 @@ use shared_lake::files::simulated::SimulatedFiles;
 use shared_types::{BatchNo, Digest, Instant, WriterEpoch};
 
 use crate::figures::{Samples, milliseconds, ratio, table};
-use crate::machine::{Profile, Used, own_time};
+use crate::machine::{Profile, Used, own_time, wait_for_quiet};
 use crate::result::{Begun, Reported};
 use crate::world::{Batch, World};
 use lanes::{Plain, TimedFiles, write_tables};
@@ -41,7 +41,7 @@ const FILL: u64 = 500;
 const NAMES_MAX: u64 = 100_000;
 
 /// Runs the bench at ascending commit numbers.
-pub async fn run(scratch: &Path, profile: Profile, at: &[u64], rounds: u32) -> anyhow::Result<Reported> {
+pub async fn run(scratch: &Path, profile: Profile, patience: Duration, at: &[u64], rounds: u32) -> anyhow::Result<Reported> {
     ensure!(at.is_sorted() && rounds > 0, "commit numbers ascend, and there is at least one round");
     let begun = Begun::now("commit", profile, scratch).await?;
     let mut bench = Bench::open(scratch).await?;
@@ -50,6 +50,7 @@ pub async fn run(scratch: &Path, profile: Profile, at: &[u64], rounds: u32) -> a
         let filling = Timer::now();
         bench.fill(*number).await?;
         eprintln!("the log is at commit {} after {} ms of filling", bench.head.0, filling.elapsed().as_millis());
+        wait_for_quiet(patience)?;
         for _ in 0..WARM {
             bench.round(&mut Level::default()).await?;
         }
@@ -71,9 +72,14 @@ struct Level {
     from: u64,
     to: u64,
     ours: Samples,
-    encode: Samples,
+    arrow: Samples,
+    digest: Samples,
+    sort: Samples,
+    parquet: Samples,
     files: Samples,
     transaction: Samples,
+    /// Files and transaction together: what `bare` does too.
+    durable: Samples,
     bare: Samples,
     least: Samples,
     /// The last batch: its files, its ranges, its syncs of files and folders, and those of `bare` and `least`.
@@ -139,7 +145,7 @@ impl Bench {
         // The model of what is filled in; it is not committed itself, so only its events are lost.
         let records = self.world.records(EVENTS)?;
         let like = self.world.batch(records)?;
-        let tables = write_tables(&SimulatedFiles::new(), &self.lake, self.epoch, &like)?;
+        let tables = write_tables(&SimulatedFiles::new(), &self.lake, self.epoch, &like)?.tables;
         self.fill_folders(number.min(NAMES_MAX))?;
         while self.head.0.0 + 1 < number {
             let first = self.head.0.0 + 1;
@@ -179,7 +185,7 @@ impl Bench {
         let records = self.world.records(EVENTS)?;
         let batch = self.world.batch(records)?;
         let memory = SimulatedFiles::new();
-        let tables = write_tables(&memory, &self.lake, self.epoch, &batch)?;
+        let tables = write_tables(&memory, &self.lake, self.epoch, &batch)?.tables;
         let files: Vec<(String, Vec<u8>)> = tables
             .iter()
             .map(|table| Ok((table.path.clone(), memory.read(&self.lake.join(&table.path))?)))
@@ -204,9 +210,9 @@ impl Bench {
     async fn commit(&mut self, batch: &Batch, level: &mut Level) -> anyhow::Result<()> {
         let (files, syncs) = (self.files.spent(), self.files.syncs());
         let started = Timer::now();
-        let tables = write_tables(&self.files, &self.lake, self.epoch, batch)?;
+        let made = write_tables(&self.files, &self.lake, self.epoch, batch)?;
         let written = started.elapsed();
-        let header = self.header(batch.built.ranges.clone(), tables, batch.built.accepted_to)?;
+        let header = self.header(batch.built.ranges.clone(), made.tables, batch.built.accepted_to)?;
         let mut tx = self.log.begin().await?;
         let digest = store::append(&mut tx, &header, &batch.before, at()?).await?;
         shared_db::enqueue(&mut tx, committed_event(&header, digest)).await?;
@@ -215,9 +221,13 @@ impl Bench {
         self.head = (header.batch_no, digest);
         let files = self.files.spent().saturating_sub(files);
         level.ours.push(committed);
-        level.encode.push(written.saturating_sub(files));
+        level.arrow.push(made.arrow);
+        level.digest.push(made.digest);
+        level.sort.push(made.sort);
+        level.parquet.push(made.parquet_and_files.saturating_sub(files));
         level.files.push(files);
         level.transaction.push(committed.saturating_sub(written));
+        level.durable.push(committed.saturating_sub(written) + files);
         level.syncs = [self.files.syncs() - syncs, self.bare.syncs(), self.least.syncs()];
         let [ours, bare, _] = level.syncs;
         ensure!(ours == bare, "ours needs {ours} syncs of files and folders, bare was given {bare}: the comparison is not of equals");
@@ -266,10 +276,14 @@ fn figures(levels: &[Level]) -> Value {
             json!({
                 "commits": [level.from, level.to],
                 "ours": level.ours.json(),
-                "ours_stages": {"encode": level.encode.json(), "files": level.files.json(), "transaction": level.transaction.json()},
+                "ours_stages": {
+                    "arrow": level.arrow.json(), "digest": level.digest.json(), "sort": level.sort.json(), "parquet": level.parquet.json(),
+                    "files": level.files.json(), "transaction": level.transaction.json(),
+                },
                 "bare": level.bare.json(),
                 "least": level.least.json(),
                 "ratio_to_bare": ratio(level.ours.median(), level.bare.median()),
+                "ratio_of_files_and_transaction_to_bare": ratio(level.durable.median(), level.bare.median()),
                 "ratio_to_least": ratio(level.ours.median(), level.least.median()),
                 "syncs_of_files_and_folders": {"ours": level.syncs[0], "bare": level.syncs[1], "least": level.syncs[2]},
                 "rows": level.tables.iter().map(|file| (file.table.clone(), json!(file.rows))).collect::<serde_json::Map<_, _>>(),
@@ -291,28 +305,33 @@ fn figures(levels: &[Level]) -> Value {
 
 fn text(levels: &[Level]) -> String {
     let cell = |samples: &Samples| format!("{:.2} / {:.2}", milliseconds(samples.median()), milliseconds(samples.percentile(99)));
-    let times = |of: Duration, to: Duration| ratio(of, to).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
+    let times = |of: &Samples, to: &Samples| ratio(of.median(), to.median()).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
     let mut rows = vec![
-        ["commit", "ours", "= encode", "+ files", "+ transaction", "bare", "ours/bare", "least", "ours/least", "others' CPU"]
+        ["p50 / p99 in ms", "least", "bare", "ours", "arrow", "digest", "sort", "parquet", "files", "transaction"]
             .map(ToOwned::to_owned)
             .to_vec(),
     ];
     for level in levels {
-        rows.push(vec![
-            format!("{}..{}", level.from, level.to),
-            cell(&level.ours),
-            cell(&level.encode),
-            cell(&level.files),
-            cell(&level.transaction),
-            cell(&level.bare),
-            times(level.ours.median(), level.bare.median()),
-            cell(&level.least),
-            times(level.ours.median(), level.least.median()),
-            format!("{} %", level.others),
-        ]);
+        let lanes = [&level.least, &level.bare, &level.ours];
+        let stages = [&level.arrow, &level.digest, &level.sort, &level.parquet, &level.files, &level.transaction];
+        let cells = lanes.into_iter().chain(stages).map(cell);
+        rows.push(std::iter::once(format!("commits {} to {}", level.from, level.to)).chain(cells).collect());
+    }
+    let mut text = table(&rows);
+    for level in levels {
+        let line = format!(
+            "commits {} to {}: ours {} x bare and {} x least; files and transaction alone {} x bare; others took {} % of the processors\n",
+            level.from,
+            level.to,
+            times(&level.ours, &level.bare),
+            times(&level.ours, &level.least),
+            times(&level.durable, &level.bare),
+            level.others,
+        );
+        text.push_str(&line);
     }
     let growth = growth(levels).map_or_else(|| "-".to_owned(), |growth| format!("{growth:.2}"));
-    format!("{}\np50 / p99 in ms; last level to first {growth}; target: ours/bare at most 1.5, and as much at every level\n", table(&rows))
+    text + &format!("last level {growth} x the first; target: ours at most 1.5 x bare, and as much at every level\n")
 }
 
 #[cfg(test)]
@@ -323,7 +342,7 @@ mod tests {
     fn a_short_run_commits_in_every_lane_at_every_level() {
         let scratch = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let reported = runtime.block_on(run(scratch.path(), Profile::Dev, &[3, 20], 3)).unwrap();
+        let reported = runtime.block_on(run(scratch.path(), Profile::Dev, Duration::ZERO, &[3, 20], 3)).unwrap();
         let levels = reported.json["figures"]["levels"].as_array().unwrap();
         assert_eq!(levels[1]["commits"], json!([25, 27]));
         for level in levels {

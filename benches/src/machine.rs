@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant as Timer};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -99,6 +99,21 @@ impl Used {
         let (all, possible) = (now.all.saturating_sub(self.all), now.possible.saturating_sub(self.possible));
         Ok((percent(all, possible), percent(all.saturating_sub(ours), possible)))
     }
+}
+
+/// Waits until other programs leave the processors alone: less than a tenth of them over two seconds. Gives up after `patience`; the
+/// result says in any case how busy they were.
+pub fn wait_for_quiet(patience: Duration) -> anyhow::Result<()> {
+    let began = Timer::now();
+    while began.elapsed() < patience {
+        let used = Used::now()?;
+        std::thread::sleep(Duration::from_secs(2).min(patience));
+        let (busy, _) = used.since(Duration::ZERO)?;
+        if busy < 10.0 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Processor time of a process, user and system, to 10 ms.

@@ -1,6 +1,7 @@
 //! `benches commit`, `benches path`: run by `cargo xtask bench`, which builds `tally` first.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use benches::machine::Profile;
 use benches::result::Reported;
@@ -25,6 +26,9 @@ struct Output {
     /// How this program and `tally` were built.
     #[arg(long, value_enum)]
     profile: Profile,
+    /// Seconds to wait, before each measurement, for other programs to leave the processors alone.
+    #[arg(long, default_value_t = 0)]
+    patience: u64,
     /// Where result files lie.
     #[arg(long)]
     results: PathBuf,
@@ -59,12 +63,13 @@ fn main() -> anyhow::Result<()> {
     let Cli { bench, output } = Cli::parse();
     std::fs::create_dir_all(&output.scratch)?;
     let scratch = tempfile::tempdir_in(&output.scratch)?;
+    let patience = Duration::from_secs(output.patience);
     let reported: Reported = match bench {
         Bench::Commit { at, rounds } => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(commit::run(scratch.path(), output.profile, &at, rounds))?
+            runtime.block_on(commit::run(scratch.path(), output.profile, patience, &at, rounds))?
         }
-        Bench::Path { events, tally } => path::run(scratch.path(), output.profile, &tally, events)?,
+        Bench::Path { events, tally } => path::run(scratch.path(), output.profile, patience, &tally, events)?,
     };
     let file = reported.keep(&output.results)?;
     if output.json {

@@ -50,11 +50,12 @@ pub struct Native {
 }
 
 /// Writes the file, ingests it, and counts what became of it.
-pub fn run(binary: &Path, folder: &Path, events: u64) -> anyhow::Result<Native> {
+pub fn run(binary: &Path, folder: &Path, patience: Duration, events: u64) -> anyhow::Result<Native> {
     let tally = Tally::new(binary, folder)?;
     let (file, map) = (folder.join("requests.jsonl"), folder.join("requests.toml"));
     std::fs::write(&file, rows(events)?)?;
     std::fs::write(&map, MAP)?;
+    machine::wait_for_quiet(patience)?;
     let logged = tally.log()?.len();
     let (used, before, own) = (Used::now()?, machine::ended_children_time()?, machine::own_time()?);
     let started = Timer::now();

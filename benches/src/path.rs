@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs the bench.
-pub fn run(scratch: &Path, profile: Profile, binary: &Path, events: u64) -> anyhow::Result<Reported> {
+pub fn run(scratch: &Path, profile: Profile, patience: Duration, binary: &Path, events: u64) -> anyhow::Result<Reported> {
     ensure!(events > 0, "there is nothing to measure without events");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let begun = runtime.block_on(Begun::now("path", profile, scratch))?;
@@ -53,9 +53,11 @@ pub fn run(scratch: &Path, profile: Profile, binary: &Path, events: u64) -> anyh
     let warm = Phase::run(&tally, &server, &Load::flood(1, 2_000), &runtime)?;
     eprintln!("warm: {} events", warm.events);
 
+    machine::wait_for_quiet(patience)?;
     let flood = Phase::run(&tally, &server, &Load::flood(2, events), &runtime)?;
     eprintln!("flood: {} events, queryable at {} events/s", flood.events, per_second(flood.events, flood.queryable));
     let rate = per_second(flood.events, flood.queryable).div_ceil(2).max(1);
+    machine::wait_for_quiet(patience)?;
     let paced = Phase::run(&tally, &server, &Load::paced(3, rate), &runtime)?;
     eprintln!("paced: {} events at {rate} events/s", paced.events);
     let perf = Perf::start(server.process(), scratch);
@@ -66,7 +68,7 @@ pub fn run(scratch: &Path, profile: Profile, binary: &Path, events: u64) -> anyh
     let sent = warm.events + flood.events + paced.events + profiled.events;
     let found: u64 = tally.value("SELECT count(*) FROM usage.events WHERE outcome <> 'control'")?.parse()?;
     ensure!(found == sent, "{sent} events were accepted and {found} have an outcome");
-    let native = native::run(binary, &scratch.join("file"), events)?;
+    let native = native::run(binary, &scratch.join("file"), patience, events)?;
     let figures = json!({
         "what": "tally serve, events over HTTP on loopback; see benches/src/path.rs for the phases and for what each word means",
         "target": "at least 20,000 events/s JSON, p99 below 1 s, one node",

@@ -122,6 +122,8 @@ impl Share {
         let (shares, symbol) = line.split_once("[.] ").or_else(|| line.split_once("[k] "))?;
         let (whole, hundredths) = shares.split_whitespace().next()?.strip_suffix('%')?.split_once('.')?;
         let parts = whole.parse::<u32>().ok()?.checked_mul(100)?.checked_add(hundredths.parse().ok()?)?;
+        // Columns that perf cannot fill follow as dashes.
+        let symbol = symbol.trim_end_matches([' ', '-']);
         let symbol = if line.contains("[k] ") { format!("kernel::{}", symbol.trim()) } else { symbol.trim().to_owned() };
         Some(Self { parts, symbol })
     }
@@ -130,7 +132,9 @@ impl Share {
     fn crate_name(&self) -> &str {
         let symbol = self.symbol.trim_start_matches(['<', '&', '(', '*', '[']);
         let symbol = symbol.trim_start_matches("dyn ").trim_start_matches("mut ");
-        symbol.split_once("::").map_or("C: SQLite, zstd, libc", |(first, _)| first)
+        let first = symbol.split_once("::").map_or("C: SQLite, zstd, libc", |(first, _)| first);
+        // `<A as core::…>`: a trait of `core` for a type that has no name here.
+        first.rsplit(" as ").next().unwrap_or(first)
     }
 }
 
@@ -139,7 +143,7 @@ fn percent(parts: u32) -> String {
 }
 
 fn shown(share: &Share) -> Value {
-    let symbol: String = share.symbol.trim_end().chars().take(120).collect();
+    let symbol: String = share.symbol.chars().take(120).collect();
     json!([percent(share.parts), symbol])
 }
 
@@ -187,7 +191,7 @@ mod tests {
             "     5.31%  [.] <sha2::Sha256 as digest::Update>::update",
             "    12.00%     3.00%  [k] fsync",
             "# header",
-            "     1.25%  [.] sha2::x",
+            "     1.25%  [.] sha2::x      -      -   ",
         ];
         let shares: Vec<Share> = lines.iter().filter_map(|line| Share::parse(line)).collect();
         assert_eq!(shares.iter().map(|share| share.parts).collect::<Vec<_>>(), [531, 1_200, 125]);

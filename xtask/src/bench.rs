@@ -36,6 +36,9 @@ pub struct How {
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+    /// Seconds to wait, before each measurement, for other programs to leave the processors alone.
+    #[arg(long, default_value_t = 0)]
+    patience: u64,
     /// Build and measure in the release profile, whose result is kept beside the other.
     #[arg(long)]
     release: bool,
@@ -64,6 +67,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     }
     run.args(["--", "--profile", if how.release { "release" } else { "dev" }]);
     run.arg("--results").arg(shell::root()?.join("benches/results")).arg("--scratch").arg(shell::target_folder()?.join("bench"));
+    run.arg("--patience").arg(how.patience.to_string());
     if how.json {
         run.arg("--json");
     }

@@ -59,13 +59,33 @@ pub fn folders(epoch: WriterEpoch) -> impl Iterator<Item = String> {
     TABLES.iter().map(move |table| format!("{}/{epoch}", table.name))
 }
 
+/// The three files of a batch, and what making them took.
+pub struct Written {
+    /// As the header names them.
+    pub tables: Vec<TableFile>,
+    /// Rows to Arrow.
+    pub arrow: Duration,
+    /// Row digests.
+    pub digest: Duration,
+    /// Sorting.
+    pub sort: Duration,
+    /// Parquet and the files themselves.
+    pub parquet_and_files: Duration,
+}
+
 /// Writes the three files of a batch, durably, as the server does.
-pub fn write_tables(files: &dyn Files, lake: &Path, epoch: WriterEpoch, batch: &Batch) -> anyhow::Result<Vec<TableFile>> {
-    let mut written = Vec::with_capacity(TABLES.len());
+pub fn write_tables(files: &dyn Files, lake: &Path, epoch: WriterEpoch, batch: &Batch) -> anyhow::Result<Written> {
+    let nothing = Duration::ZERO;
+    let mut written =
+        Written { tables: Vec::with_capacity(TABLES.len()), arrow: nothing, digest: nothing, sort: nothing, parquet_and_files: nothing };
     for table in &TABLES {
+        let began = Timer::now();
         let rows = (table.rows)(batch)?;
+        let arrow = began.elapsed();
         let row_digest = shared_lake::row_digest(&rows, table.order)?;
+        let digest = began.elapsed();
         let sorted = shared_lake::sort(&rows, table.sort)?;
+        let sort = began.elapsed();
         let path = format!("{}/{epoch}/{row_digest}.parquet", table.name);
         let contents = Contents {
             schema: &rows.schema(),
@@ -74,7 +94,11 @@ pub fn write_tables(files: &dyn Files, lake: &Path, epoch: WriterEpoch, batch: &
             statistics: table.statistics,
         };
         let meta = shared_lake::write_file(files, lake, &path, &contents)?;
-        written.push(TableFile { bytes: meta.bytes, path, row_digest, rows: meta.rows, table: table.name.to_owned() });
+        written.arrow += arrow;
+        written.digest += digest.saturating_sub(arrow);
+        written.sort += sort.saturating_sub(digest);
+        written.parquet_and_files += began.elapsed().saturating_sub(sort);
+        written.tables.push(TableFile { bytes: meta.bytes, path, row_digest, rows: meta.rows, table: table.name.to_owned() });
     }
     Ok(written)
 }

@@ -71,7 +71,11 @@ fn two_worlds_that_differ_only_in_other_organizations_answer_byte_for_byte_alike
     let (acme, other) = (organization("acme"), other_world());
     for sql in QUESTIONS {
         let told = |answer: Result<platform_query::QueryResult, QueryError>| match answer {
-            Ok(result) => String::from_utf8(render(&result, Format::Json).unwrap()).unwrap(),
+            // Two columns of one name are refused in JSON only.
+            Ok(result) => {
+                let shown = render(&result, Format::Json).or_else(|_| render(&result, Format::Csv));
+                String::from_utf8(shown.unwrap()).unwrap()
+            }
             Err(error) => format!("{error:?}"),
         };
         let (one, two) = (told(ask_as(sql, &acme)), told(ask_over(Arc::clone(&other), sql, &acme)));

@@ -353,6 +353,8 @@ impl EvidenceFold {
 
     /// The checkpoint and tiles as files, after the commit: the database is the truth.
     async fn publish(&self) -> anyhow::Result<()> {
+        // A restored home may come without what follows from it.
+        std::fs::create_dir_all(&self.tiles)?;
         let mut tx = self.evidence.read().await?;
         platform_evidence::publish(&mut tx, &self.tiles, self.signer.key()).await?;
         Ok(())
