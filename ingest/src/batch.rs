@@ -35,6 +35,8 @@ pub struct ControlEffect {
     pub control_no: ControlNo,
     /// The registry version that it puts in force, if it does.
     pub registry_version: Option<Digest>,
+    /// The accounting month behind which nothing is booked any more, if it closes one.
+    pub closes: Option<Month>,
     /// What it is, for the row's detail, for example `registry`.
     pub kind: String,
 }
@@ -128,8 +130,8 @@ struct Parsed {
     event: Result<(Event, IdentityHash, Digest), platform_usage::Defect>,
 }
 
-/// Builds a batch. A control record that changes the registry version ends its shard's range; later records of that shard stay
-/// for the next batch.
+/// Builds a batch. A control record that changes the registry version or closes a month ends its shard's range; later records of that
+/// shard stay for the next batch.
 pub fn build(shards: Vec<ShardRecords>, rules: &dyn Rules, identities: &dyn Identities) -> Result<Built, BuildError> {
     let mut built = Built {
         rows: Vec::new(),
@@ -157,7 +159,7 @@ fn build_shard(
     if meters.is_none() && state.registry_version != Digest::ZERO {
         return Err(BuildError::Version { shard: state.position.shard, version: state.registry_version });
     }
-    let rated_under = state.registry_version;
+    let (rated_under, oldest_open) = (state.registry_version, state.oldest_open);
     let parsed = parse_range(records, &mut state, rules, built)?;
 
     let asked: Vec<(ShardId, IdentityHash)> = parsed
@@ -181,7 +183,7 @@ fn build_shard(
                             let entry = Entry::new(record.position, EntryOutcome::Accepted, &digest);
                             overlay.insert(identity, entry);
                             built.accepted.push((record.position.shard, identity, entry));
-                            accept(&record, &event, identity, digest, meters, &state, rules, &mut usage)
+                            accept(&record, &event, identity, digest, meters, oldest_open, rules, &mut usage)
                         }
                     },
                 }
@@ -208,7 +210,7 @@ fn build_shard(
     Ok(())
 }
 
-/// Walks a shard's records up to the first that changes the registry version: applies controls, parses events, moves the state.
+/// Walks a shard's records up to the first that ends the range: applies controls, parses events, moves the state.
 fn parse_range(
     records: Vec<StreamRecord>,
     state: &mut ShardState,
@@ -249,19 +251,17 @@ fn parse_range(
 }
 
 /// Applies a control record in its dense order. `None`: ignored (a repeat, or one whose predecessor has not come: the relay
-/// appends both again). `Some(true)`: the registry version changed.
+/// appends both again). `Some(true)`: what follows is rated or booked otherwise, so the range ends here.
 fn apply_control(effect: &ControlEffect, state: &mut ShardState) -> Option<bool> {
     if Some(effect.control_no) != state.control_no.next() {
         return None;
     }
+    let before = (state.registry_version, state.oldest_open);
     state.control_no = effect.control_no;
-    match effect.registry_version {
-        Some(version) if version != state.registry_version => {
-            state.registry_version = version;
-            Some(true)
-        }
-        _ => Some(false),
-    }
+    state.registry_version = effect.registry_version.unwrap_or(state.registry_version);
+    // Closed months stay closed: a close only ever moves forward.
+    state.oldest_open = state.oldest_open.max(effect.closes.and_then(Month::next));
+    Some((state.registry_version, state.oldest_open) != before)
 }
 
 fn empty_row(record: &StreamRecord, outcome: Outcome) -> EventRow {
@@ -357,13 +357,13 @@ fn accept(
     identity: IdentityHash,
     digest: Digest,
     meters: &MeterSet,
-    state: &ShardState,
+    oldest_open: Option<Month>,
     rules: &dyn Rules,
     usage: &mut UsageBatch,
 ) -> EventRow {
     let commitment = rules.commitment(&identity, &event.source_strings());
     let month = event.start_at().month();
-    let accounting_period = state.oldest_open.map_or(month, |oldest| oldest.max(month));
+    let accounting_period = oldest_open.map_or(month, |oldest| oldest.max(month));
     let mut readings = 0;
     for reading in meters.read(event) {
         let (quantity, refused) = match reading.result {

@@ -3,9 +3,10 @@
 use shared_db::{DbError, Engine, Transaction, Value, advance, cursor};
 use shared_types::{AssetId, BatchNo, Digest, Month};
 
-use crate::entry::{BookedPosting, Entry, RowsDigest};
-use crate::posting::{AccountId, EntryGroup};
-use crate::store::{self, BALANCES, ENTRIES, PERIOD_CLOSE, POSTINGS};
+use crate::command::Command;
+use crate::entry::{BookedPosting, Cause, Entry, RowsDigest};
+use crate::posting::{AccountId, EntryGroup, Posting};
+use crate::store::{self, BALANCES, COMMAND_FIND, COMMANDS, ENTRIES, PERIOD_CLOSE, PERIODS, POSTINGS};
 
 /// The name of the ledger's fold in `shared_db_cursors`.
 pub const FOLD: &str = "ledger";
@@ -24,6 +25,17 @@ pub struct Receipt {
     pub last_seq: u64,
     /// The entry's digest: the head of the chain.
     pub digest: Digest,
+}
+
+/// A command as it stands in the book.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookedCommand {
+    /// The entry that it made.
+    pub entry_no: u64,
+    /// Where the fold of the batch log stood when it was taken.
+    pub batch_no: BatchNo,
+    /// The command.
+    pub command: Command,
 }
 
 /// What an account holds of one asset.
@@ -82,11 +94,21 @@ pub enum AppendError {
     /// The database refused or failed; the book's own checks answer [`DbError::Refused`].
     #[error("could not write or read the book")]
     Store(#[from] DbError), // LEDGER-0006
+    /// A command about this subject was taken before.
+    #[error("command {kind} {subject} is in the book already, as entry {entry_no}")]
+    Repeated {
+        /// Its kind.
+        kind: String,
+        /// Its subject.
+        subject: String,
+        /// The entry that it made.
+        entry_no: u64,
+    }, // LEDGER-0007
 }
 
 /// Opens the assets, accounts and accounting periods that the group names and the book does not have. A closed period stays closed.
 pub async fn open_for(tx: &mut Transaction, group: &EntryGroup) -> Result<(), AppendError> {
-    if group.postings.is_empty() { Ok(()) } else { Ok(store::open(tx, group).await?) }
+    if group.postings.is_empty() { Ok(()) } else { Ok(store::open(tx, &group.postings).await?) }
 }
 
 /// Appends the group of a cut once, moves the fold's cursor and records the cut, all in the given transaction.
@@ -107,38 +129,53 @@ pub async fn append(tx: &mut Transaction, group: &EntryGroup) -> Result<Option<R
     if group.postings.is_empty() {
         return Ok(None);
     }
-    let entry = next_entry(head(tx).await?, group)?;
+    let (head, covered) = head_and_batches(tx).await?;
+    let first = BatchNo(covered.0.checked_add(1).ok_or(AppendError::Full)?);
+    let entry = next_entry(head, Cause::Batches { first, last }, &group.postings)?;
+    insert(tx, &entry, &group.postings).await.map(Some)
+}
+
+/// Takes a command once: its postings become an entry of the same sequence, in the given transaction. Accounts that it names are opened.
+///
+/// - Errors: [`AppendError::Repeated`] when a command of its kind about its subject was taken; [`AppendError::Store`] with
+///   [`DbError::Refused`] when a check of the database fails, as for [`append`].
+#[tracing::instrument(skip_all, err, fields(kind = command.kind(), subject = command.subject()))]
+pub async fn execute(tx: &mut Transaction, command: &Command) -> Result<Receipt, AppendError> {
+    let (kind, subject) = (command.kind(), command.subject());
+    if let Some(row) = tx.query_optional(&COMMAND_FIND, &[kind.into(), subject.into()]).await? {
+        return Err(AppendError::Repeated { kind: kind.to_owned(), subject: subject.to_owned(), entry_no: row.unsigned(0)? });
+    }
+    store::open(tx, command.postings()).await?;
+    let (head, _) = head_and_batches(tx).await?;
+    let entry = next_entry(head, Cause::Command { digest: command.digest() }, command.postings())?;
+    let batch_no = fold_cursor(tx).await?;
+    store::insert_command(tx, entry.number, batch_no, command).await?;
+    insert(tx, &entry, command.postings()).await
+}
+
+async fn insert(tx: &mut Transaction, entry: &Entry, postings: &[Posting]) -> Result<Receipt, AppendError> {
     // each engine's checks want this order: see the migration
     match tx.engine() {
         Engine::Sqlite => {
-            store::insert_postings(tx, &entry, &group.postings).await?;
-            store::insert_entry(tx, &entry).await?;
+            store::insert_postings(tx, entry, postings).await?;
+            store::insert_entry(tx, entry).await?;
         }
         Engine::Postgres => {
-            store::insert_entry(tx, &entry).await?;
-            store::insert_postings(tx, &entry, &group.postings).await?;
+            store::insert_entry(tx, entry).await?;
+            store::insert_postings(tx, entry, postings).await?;
         }
     }
-    Ok(Some(Receipt { entry_no: entry.number, first_seq: entry.first_seq, last_seq: entry.last_seq, digest: entry.digest }))
+    Ok(Receipt { entry_no: entry.number, first_seq: entry.first_seq, last_seq: entry.last_seq, digest: entry.digest })
 }
 
-/// The entry that follows the head and holds the group.
-fn next_entry(head: Option<Entry>, group: &EntryGroup) -> Result<Entry, AppendError> {
-    let (number, seq, batch, previous) =
-        head.map_or((0, 0, 0, store::NOTHING), |head| (head.number, head.last_seq, head.last_batch.0, head.digest));
-    let rows = u64::try_from(group.postings.len()).map_err(|_| AppendError::Full)?;
+/// The entry that follows the head and holds the postings.
+fn next_entry(head: Option<Entry>, cause: Cause, postings: &[Posting]) -> Result<Entry, AppendError> {
+    let (number, seq, previous) = head.map_or((0, 0, store::NOTHING), |head| (head.number, head.last_seq, head.digest));
+    let rows = u64::try_from(postings.len()).map_err(|_| AppendError::Full)?;
     let last_seq = seq.checked_add(rows).filter(|last| i64::try_from(*last).is_ok()).ok_or(AppendError::Full)?;
-    let mut entry = Entry {
-        number: number + 1,
-        first_seq: seq + 1,
-        last_seq,
-        first_batch: BatchNo(batch + 1),
-        last_batch: group.last_batch,
-        previous,
-        digest: Digest::ZERO,
-    };
+    let mut entry = Entry { number: number + 1, first_seq: seq + 1, last_seq, cause, previous, digest: Digest::ZERO };
     let mut digest = RowsDigest::new();
-    for (at, (seq, posting)) in (entry.first_seq..).zip(&group.postings).enumerate() {
+    for (at, (seq, posting)) in (entry.first_seq..).zip(postings).enumerate() {
         if let Some(bytes) = posting.key().map(|key| key.contract_line.len()).filter(|bytes| *bytes > LINE_BYTES) {
             return Err(AppendError::ContractLine { at, bytes });
         }
@@ -146,6 +183,28 @@ fn next_entry(head: Option<Entry>, group: &EntryGroup) -> Result<Entry, AppendEr
     }
     entry.digest = entry.digest_over(&digest.finish());
     Ok(entry)
+}
+
+/// Closes for ever every accounting period up to a month, the month itself included even if nothing was posted in it; the months that were
+/// still open.
+pub async fn close_through(tx: &mut Transaction, month: Month) -> Result<Vec<Month>, AppendError> {
+    let mut open = Vec::new();
+    let mut known = false;
+    for row in tx.query(&PERIODS, &[]).await? {
+        let period = row.month(0)?;
+        known |= period == month;
+        if period <= month && row.optional_integer(1)?.is_none() {
+            open.push(period);
+        }
+    }
+    if !known {
+        store::open_periods(tx, &[month]).await?;
+        open.push(month);
+    }
+    for period in &open {
+        close_period(tx, *period).await?;
+    }
+    Ok(open)
 }
 
 /// Closes an accounting period for ever: later postings into it are refused. It must have been opened by a posting.
@@ -156,7 +215,27 @@ pub async fn close_period(tx: &mut Transaction, period: Month) -> Result<(), App
 
 /// The last entry: the head of the chain. `None` in an empty book.
 pub async fn head(tx: &mut Transaction) -> Result<Option<Entry>, AppendError> {
-    store::head(tx).await?.transpose().map_err(|problem| AppendError::Damaged { problem })
+    Ok(head_and_batches(tx).await?.0)
+}
+
+/// The last entry, and the last batch that an entry covers.
+async fn head_and_batches(tx: &mut Transaction) -> Result<(Option<Entry>, BatchNo), AppendError> {
+    match store::head(tx).await? {
+        None => Ok((None, BatchNo(0))),
+        Some((entry, covered)) => Ok((Some(entry.map_err(|problem| AppendError::Damaged { problem })?), covered)),
+    }
+}
+
+/// Commands after an entry, in order, at most `limit`.
+pub async fn commands(tx: &mut Transaction, after: u64, limit: u32) -> Result<Vec<BookedCommand>, AppendError> {
+    let rows = tx.query(&COMMANDS, &[Value::try_from(after)?, limit.into()]).await?;
+    let mut commands = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let (entry_no, command) = store::read_command(row)?;
+        let damaged = |problem| AppendError::Damaged { problem: format!("the command of entry {entry_no}: {problem}") };
+        commands.push(BookedCommand { entry_no, batch_no: row.batch_no(5)?, command: command.map_err(damaged)? });
+    }
+    Ok(commands)
 }
 
 /// All entries in order.

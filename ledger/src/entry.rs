@@ -6,6 +6,8 @@
 //! Rows digest: SHA-256 of the tag `tallystick ledger rows 1\n` and all rows in order.
 //! Entry digest: SHA-256 of the tag `tallystick ledger entry 1\n`, the previous digest, `entry_no, first_seq, last_seq, first_batch,
 //! last_batch` as `u64`, and the rows digest.
+//! Digest of a command's entry: SHA-256 of the tag `tallystick ledger command entry 1\n`, the previous digest, `entry_no, first_seq, last_seq` as
+//! `u64`, the command's digest, and the rows digest.
 
 use sha2::{Digest as _, Sha256};
 use shared_types::{BatchNo, Digest};
@@ -14,8 +16,26 @@ use crate::posting::Posting;
 
 const ROWS_TAG: &[u8] = b"tallystick ledger rows 1\n";
 const ENTRY_TAG: &[u8] = b"tallystick ledger entry 1\n";
+const COMMAND_TAG: &[u8] = b"tallystick ledger command entry 1\n";
 
-/// The header of a group: which postings have one cause, which batches they cover, and its link in the chain.
+/// What an entry comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Usage: a cut of the batch log.
+    Batches {
+        /// First batch covered: the one after the last that an entry covers. Batches that posted nothing are covered by the next entry.
+        first: BatchNo,
+        /// Last batch covered.
+        last: BatchNo,
+    },
+    /// A command of the command log.
+    Command {
+        /// Digest of its payload.
+        digest: Digest,
+    },
+}
+
+/// The header of a group: which postings have one cause, what it is, and its link in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// Dense number, from 1.
@@ -24,10 +44,8 @@ pub struct Entry {
     pub first_seq: u64,
     /// Sequence number of its last posting.
     pub last_seq: u64,
-    /// First batch covered: the one after the previous entry's last. Batches that posted nothing are covered by the next entry.
-    pub first_batch: BatchNo,
-    /// Last batch covered.
-    pub last_batch: BatchNo,
+    /// What it comes from.
+    pub cause: Cause,
     /// Digest of the entry before; zeros for the first.
     pub previous: Digest,
     /// Digest of this entry.
@@ -49,10 +67,20 @@ impl Entry {
     /// The digest of an entry with these numbers over these rows.
     pub(crate) fn digest_over(&self, rows: &Digest) -> Digest {
         let mut hasher = Sha256::new();
-        hasher.update(ENTRY_TAG);
+        hasher.update(match self.cause {
+            Cause::Batches { .. } => ENTRY_TAG,
+            Cause::Command { .. } => COMMAND_TAG,
+        });
         hasher.update(self.previous.0);
-        for number in [self.number, self.first_seq, self.last_seq, self.first_batch.0, self.last_batch.0] {
+        for number in [self.number, self.first_seq, self.last_seq] {
             hasher.update(number.to_be_bytes());
+        }
+        match self.cause {
+            Cause::Batches { first, last } => {
+                hasher.update(first.0.to_be_bytes());
+                hasher.update(last.0.to_be_bytes());
+            }
+            Cause::Command { digest } => hasher.update(digest.0),
         }
         hasher.update(rows.0);
         Digest(hasher.finalize().into())
@@ -152,13 +180,14 @@ mod tests {
             number: 1,
             first_seq: 1,
             last_seq: 1,
-            first_batch: BatchNo(1),
-            last_batch: BatchNo(3),
+            cause: Cause::Batches { first: BatchNo(1), last: BatchNo(3) },
             previous: Digest::ZERO,
             digest: Digest::ZERO,
         };
         assert_eq!(rows.to_string(), "1a575b5946986078e77b696e79fede72ac4f0b4e54489c889f4064a49d1d4cea");
         assert_eq!(entry.digest_over(&rows).to_string(), "6b15444f385c2230aa561b5a27352b66096f2a3c21b314a9dfee7e2ff56b093e");
+        let command = Entry { cause: Cause::Command { digest: Digest([7; 32]) }, ..entry };
+        assert_eq!(command.digest_over(&rows).to_string(), "c507880e62ce85ce2718604d54b46115c54cf5e3a33fc8c66acaac9e8045bb46");
     }
 
     #[test]

@@ -8,14 +8,20 @@
 //! let receipt = platform_ledger::append(&mut tx, &group).await?;  // None when the cut posts nothing: only the cursor moves
 //! tx.commit().await?;
 //! ```
+//! Everything else that posts is a command, in the same sequence: `platform_ledger::execute(&mut tx, &command)`.
 
 pub mod book;
+pub mod command;
 pub mod entry;
 pub mod posting;
 mod store;
 pub mod verify;
 
-pub use book::{AppendError, Balance, FOLD, Receipt, append, balances, close_period, entries, head, open_for, postings};
-pub use entry::{BookedPosting, Entry};
+pub use book::{
+    AppendError, Balance, BookedCommand, FOLD, Receipt, append, balances, close_period, close_through, commands, entries, execute, head,
+    open_for, postings,
+};
+pub use command::{Command, CommandError};
+pub use entry::{BookedPosting, Cause, Entry};
 pub use posting::{AccountId, EntryGroup, Kind, Posting, PostingError, PostingKey};
 pub use verify::{Violation, verify};

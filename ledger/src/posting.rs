@@ -45,12 +45,14 @@ impl fmt::Debug for AccountId {
     }
 }
 
-/// What a posting is. The other numbers are kept for hold (2), capture (3), release (4), reversal (5), rounding (6) and close (7), which the
-/// book does not take yet and its triggers refuse.
+/// What a posting is. The other numbers are kept for hold (2), capture (3), release (4), reversal (5) and close (7), which the book does not
+/// take yet and its triggers refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An amount moves from the credit account to the debit account.
     Post,
+    /// What lies between an exact amount and the one on an invoice. Taken from commands only.
+    Rounding,
 }
 
 impl Kind {
@@ -58,7 +60,26 @@ impl Kind {
     pub fn number(self) -> u8 {
         match self {
             Self::Post => 1,
+            Self::Rounding => 6,
         }
+    }
+
+    /// `post` or `rounding`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Post => "post",
+            Self::Rounding => "rounding",
+        }
+    }
+
+    /// The kind with a name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Post, Self::Rounding].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The kind with a number.
+    pub(crate) fn numbered(number: i64) -> Option<Self> {
+        [Self::Post, Self::Rounding].into_iter().find(|kind| i64::from(kind.number()) == number)
     }
 }
 
@@ -84,6 +105,7 @@ pub struct Posting {
     credit: AccountId,
     asset: AssetId,
     amount: Amount,
+    kind: Kind,
     accounting_period: Month,
     key: Option<PostingKey>,
     quantity: Option<Quantity>,
@@ -152,7 +174,12 @@ impl Posting {
         if debit == credit {
             return Err(PostingError::SameAccount { account: debit });
         }
-        Ok(Self { debit, credit, asset, amount, accounting_period, key: None, quantity: None, effective_at })
+        Ok(Self { debit, credit, asset, amount, kind: Kind::Post, accounting_period, key: None, quantity: None, effective_at })
+    }
+
+    /// The same posting as another kind.
+    pub fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
     }
 
     /// The same posting about a key and a quantity.
@@ -187,7 +214,7 @@ impl Posting {
 
     /// What it is.
     pub fn kind(&self) -> Kind {
-        Kind::Post
+        self.kind
     }
 
     /// In whose books it stands.

@@ -6,8 +6,9 @@ use shared_db::{DbError, Transaction, Value, cuts};
 use shared_types::Digest;
 
 use crate::book::{AppendError, FOLD, balances, fold_cursor};
-use crate::entry::{BookedPosting, Entry, RowsDigest};
-use crate::store::{ACCOUNTS, ASSETS, ENTRIES, PERIODS, POSTINGS, read_entry, read_posting};
+use crate::command::Command;
+use crate::entry::{BookedPosting, Cause, Entry, RowsDigest};
+use crate::store::{ACCOUNTS, ASSETS, COMMANDS, ENTRIES, PERIODS, POSTINGS, read_command, read_entry, read_posting};
 
 /// How many postings are read at once.
 const PAGE: u32 = 10_000;
@@ -103,6 +104,14 @@ pub enum Violation {
         /// Its last batch.
         last_batch: u64,
     },
+    /// A command is not the one of its entry, or its entry posts something else.
+    #[error("the command of entry {entry_no} {problem}")]
+    Command {
+        /// The entry.
+        entry_no: u64,
+        /// What is wrong.
+        problem: String,
+    },
     /// The recorded cuts are not dense, or do not end at the cursor.
     #[error("cut {cut_no} of the fold does not continue the one before it, or does not end at the cursor")]
     Cursor {
@@ -123,8 +132,9 @@ pub async fn verify(tx: &mut Transaction) -> Result<Vec<Violation>, AppendError>
     let mut found = Vec::new();
     let entries = check_entries(tx, &mut found).await?;
     check_cuts(tx, &entries, &mut found).await?;
+    let commands = check_commands(tx, &entries, &mut found).await?;
     let references = References::read(tx, &mut found).await?;
-    let sums = check_postings(tx, &entries, &references, &mut found).await?;
+    let sums = check_postings(tx, &entries, &commands, &references, &mut found).await?;
     check_balances(tx, sums, &mut found).await?;
     Ok(found)
 }
@@ -140,10 +150,14 @@ async fn check_entries(tx: &mut Transaction, found: &mut Vec<Violation>) -> Resu
                 continue;
             }
         };
+        let continues = match entry.cause {
+            Cause::Batches { first, .. } => first.0 == batch + 1,
+            Cause::Command { .. } => true,
+        };
         let checks = [
             ("number", entry.number == number + 1),
             ("first_seq", entry.first_seq == seq + 1),
-            ("first_batch", entry.first_batch.0 == batch + 1),
+            ("first_batch", continues),
             ("previous", entry.previous == digest),
         ];
         for (what, fits) in checks {
@@ -151,7 +165,10 @@ async fn check_entries(tx: &mut Transaction, found: &mut Vec<Violation>) -> Resu
                 found.push(Violation::Chain { entry_no: entry.number, what });
             }
         }
-        (number, seq, batch, digest) = (entry.number, entry.last_seq, entry.last_batch.0, entry.digest);
+        (number, seq, digest) = (entry.number, entry.last_seq, entry.digest);
+        if let Cause::Batches { last, .. } = entry.cause {
+            batch = last.0;
+        }
         entries.push(entry);
     }
     Ok(entries)
@@ -171,10 +188,47 @@ async fn check_cuts(tx: &mut Transaction, entries: &[Entry], found: &mut Vec<Vio
         found.push(Violation::Cursor { cut_no: number });
     }
     let ends: BTreeSet<u64> = cuts.iter().map(|cut| cut.last.0).collect();
-    for entry in entries.iter().filter(|entry| !ends.contains(&entry.last_batch.0)) {
-        found.push(Violation::Cut { entry_no: entry.number, last_batch: entry.last_batch.0 });
+    for entry in entries {
+        if let Cause::Batches { last, .. } = entry.cause
+            && !ends.contains(&last.0)
+        {
+            found.push(Violation::Cut { entry_no: entry.number, last_batch: last.0 });
+        }
     }
     Ok(())
+}
+
+/// Commands by their entry; each has an entry that names its digest, and each entry of a command has it.
+async fn check_commands(tx: &mut Transaction, entries: &[Entry], found: &mut Vec<Violation>) -> Result<BTreeMap<u64, Command>, DbError> {
+    let mut named: BTreeMap<u64, Digest> = BTreeMap::new();
+    for entry in entries {
+        if let Cause::Command { digest } = entry.cause {
+            named.insert(entry.number, digest);
+        }
+    }
+    let mut commands = BTreeMap::new();
+    let mut after = 0;
+    loop {
+        let rows = tx.query(&COMMANDS, &[Value::try_from(after)?, PAGE.into()]).await?;
+        for row in &rows {
+            let (entry_no, command) = read_command(row)?;
+            after = entry_no;
+            let mut wrong = |problem: String| found.push(Violation::Command { entry_no, problem });
+            match (named.remove(&entry_no), command) {
+                (_, Err(problem)) => wrong(format!("is unreadable: {problem}")),
+                (None, Ok(_)) => wrong("has no entry that names it".to_owned()),
+                (Some(digest), Ok(command)) if digest != command.digest() => wrong("is not the one that its entry names".to_owned()),
+                (Some(_), Ok(command)) => {
+                    commands.insert(entry_no, command);
+                }
+            }
+        }
+        if u32::try_from(rows.len()).is_ok_and(|count| count < PAGE) {
+            break;
+        }
+    }
+    found.extend(named.into_keys().map(|entry_no| Violation::Command { entry_no, problem: "is missing".to_owned() }));
+    Ok(commands)
 }
 
 /// What postings refer to.
@@ -228,11 +282,12 @@ impl References {
 async fn check_postings(
     tx: &mut Transaction,
     entries: &[Entry],
+    commands: &BTreeMap<u64, Command>,
     references: &References,
     found: &mut Vec<Violation>,
 ) -> Result<BTreeMap<(String, String), Sums>, DbError> {
     let mut sums: BTreeMap<(String, String), Sums> = BTreeMap::new();
-    let mut walk = Walk { entries: entries.iter(), open: None, next_seq: 1 };
+    let mut walk = Walk { entries: entries.iter(), commands, open: None, next_seq: 1 };
     let mut after = 0;
     loop {
         let rows = tx.query(&POSTINGS, &[Value::try_from(after)?, PAGE.into()]).await?;
@@ -265,6 +320,7 @@ async fn check_postings(
 /// Where the walk over the postings stands among the entries.
 struct Walk<'a> {
     entries: std::slice::Iter<'a, Entry>,
+    commands: &'a BTreeMap<u64, Command>,
     open: Option<(&'a Entry, RowsDigest)>,
     next_seq: u64,
 }
@@ -288,6 +344,14 @@ impl Walk<'_> {
         match &mut self.open {
             Some((entry, digest)) if entry.number == booked.entry_no && seq >= entry.first_seq => {
                 digest.add(seq, booked.entry_no, &booked.posting);
+                let commanded = self.commands.get(&entry.number).map(|command| {
+                    let at = usize::try_from(seq.saturating_sub(entry.first_seq)).ok();
+                    at.and_then(|at| command.postings().get(at))
+                });
+                if commanded.is_some_and(|commanded| commanded != Some(&booked.posting)) {
+                    let problem = format!("does not say what posting {seq} posts");
+                    found.push(Violation::Command { entry_no: entry.number, problem });
+                }
             }
             _ => found.push(Violation::Stray { seq, entry_no: booked.entry_no }),
         }

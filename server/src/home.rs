@@ -23,6 +23,8 @@ pub struct Settings {
     pub query: QuerySettings,
     /// The evidence log.
     pub evidence: EvidenceSettings,
+    /// Invoices.
+    pub billing: BillingSettings,
 }
 
 /// The HTTP server.
@@ -91,6 +93,26 @@ pub struct EvidenceSettings {
     pub origin: String,
 }
 
+/// Invoices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BillingSettings {
+    /// Who issues: numbers are gapless per issuer and read `<issuer>-000001`.
+    pub issuer: String,
+    /// When drafts get their numbers.
+    pub issue: IssueWhen,
+}
+
+/// When drafts get their numbers and are booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IssueWhen {
+    /// As soon as the month's drafts are complete; the month stays provisional until the second opinion agrees.
+    AtClose,
+    /// When the second opinion on the month agrees.
+    AfterSecondOpinion,
+}
+
 impl Settings {
     /// Refuses values with which nothing would work, by name.
     fn check(&self) -> Result<(), String> {
@@ -110,6 +132,10 @@ impl Settings {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} = {value}: it must be {least} to {most}"));
             }
+        }
+        let issuer = &self.billing.issuer;
+        if !(1..=32).contains(&issuer.len()) || !issuer.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(format!("billing.issuer = {issuer:?}: it must be 1 to 32 letters, digits or -"));
         }
         Ok(())
     }
@@ -136,6 +162,12 @@ impl Default for BatchSettings {
 impl Default for QuerySettings {
     fn default() -> Self {
         Self { memory_bytes_max: 1 << 30, timeout_ms: 60_000, rows_max: 1_000_000 }
+    }
+}
+
+impl Default for BillingSettings {
+    fn default() -> Self {
+        Self { issuer: "TALLY".to_owned(), issue: IssueWhen::AtClose }
     }
 }
 
@@ -245,7 +277,7 @@ impl Store {
     pub fn owners(self) -> &'static [&'static str] {
         match self {
             Self::Log => &["platform-ingest"],
-            Self::Books => &["platform-registry", "platform-ledger"],
+            Self::Books => &["platform-registry", "platform-ledger", "platform-billing"],
             Self::Lake => &["shared-lake"],
             Self::Usage => &["platform-catalog"],
             Self::Evidence => &["platform-evidence"],

@@ -1,9 +1,10 @@
-//! Roles of the owning process and how they run together: billing (stream → batch log) and the folds that follow it.
+//! Roles of the owning process and how they run together: billing (stream → batch log), the folds that follow it, and invoicing.
 //! Composition only; what a role does is written in its module.
 
 pub mod billing;
 pub mod folds;
 pub mod intake;
+pub mod invoicing;
 #[cfg(feature = "plant")]
 mod plant;
 
@@ -12,10 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use platform_ingest::wire::WireLimits;
-use platform_registry::{Published, Version};
+use platform_registry::{Closed, Published, Version};
 use shared_bus::{Disk, Embedded, RealDisk, Stream, UnsyncedInMemory};
-use shared_types::BatchNo;
-use tokio::sync::{RwLock, mpsc, oneshot, watch};
+use shared_types::{BatchNo, Month};
+use tokio::sync::{Notify, RwLock, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::home::{DiskKind, Home, Lock, Store};
@@ -23,6 +24,7 @@ use crate::lake::Lake;
 use billing::{Billing, Command, Registries};
 use folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, follow};
 use intake::{Intake, Lag};
+use invoicing::Invoicing;
 
 /// What to do when a role fails.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,7 @@ pub struct Running {
     folded: Vec<(&'static str, watch::Receiver<BatchNo>)>,
     commits: watch::Receiver<BatchNo>,
     registry: watch::Sender<bool>,
+    invoice: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<anyhow::Result<()>>,
     /// Held as long as the roles run; freed when this is dropped.
@@ -96,8 +99,12 @@ impl Running {
         tasks.spawn(follow(usage, commits.clone(), usage_at, patience));
         // Evidence never runs ahead of the ledger: it follows its cursor.
         let evidence =
-            EvidenceFold::open(home, &secrets, log, books, home.database(Store::Evidence).await?, lake, home.path("tiles")).await?;
-        tasks.spawn(follow(evidence, ledger_seen.clone(), evidence_at, patience));
+            EvidenceFold::open(home, &secrets, log, books.clone(), home.database(Store::Evidence).await?, lake, home.path("tiles")).await?;
+        let (entries, booked) = watch::channel(0);
+        tasks.spawn(folds::seal(evidence, ledger_seen.clone(), booked, evidence_at, patience));
+        let invoice = Arc::new(Notify::new());
+        let invoicing = Invoicing::new(books, home.settings.billing.clone(), entries);
+        tasks.spawn(invoicing.run(ledger_seen.clone(), Arc::clone(&invoice), patience));
         tasks.spawn(billing.run(obeyed, stopping, patience));
 
         folded.push(("ledger", ledger_seen));
@@ -106,7 +113,7 @@ impl Running {
         folded.push(("evidence", evidence_seen));
         let limits = WireLimits { body_bytes_max: home.settings.serve.body_bytes_max, ..WireLimits::default() };
         let intake = Intake::new(stream, gate, registry_seen, lag, home.settings.serve.lag_events_max, limits);
-        Ok(Self { intake, commands, folded, commits, registry, stop, tasks, _lock: lock })
+        Ok(Self { intake, commands, folded, commits, registry, invoice, stop, tasks, _lock: lock })
     }
 
     /// Publishes a registry version behind everything accepted so far.
@@ -117,6 +124,16 @@ impl Running {
     /// A handle that publishes, for the HTTP server.
     pub fn publisher(&self) -> Publisher {
         Publisher { commands: self.commands.clone(), registry: self.registry.clone() }
+    }
+
+    /// Closes a month and all before it; answers when its record is in every shard. Drafting follows by itself.
+    pub async fn close(&self, month: Month) -> anyhow::Result<Closed> {
+        self.closer().close(month).await
+    }
+
+    /// A handle that closes months, for the HTTP server.
+    pub fn closer(&self) -> Closer {
+        Closer { commands: self.commands.clone(), invoice: Arc::clone(&self.invoice) }
     }
 
     /// How far the log and its folds are.
@@ -162,6 +179,27 @@ impl Publisher {
         let published = answered.await.context("the billing role has ended")??;
         self.registry.send_replace(true);
         Ok(published)
+    }
+}
+
+/// Closes months through the billing task, and wakes invoicing.
+#[derive(Clone)]
+pub struct Closer {
+    commands: mpsc::Sender<Command>,
+    invoice: Arc<Notify>,
+}
+
+impl Closer {
+    /// Closes a month and all before it; answers when its record is in every shard.
+    pub async fn close(&self, month: Month) -> anyhow::Result<Closed> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Close { month, answer }).await.map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
+        answered.await.context("the billing role has ended")?
+    }
+
+    /// Has invoicing look again: an opinion was recorded.
+    pub fn look_again(&self) {
+        self.invoice.notify_one();
     }
 }
 

@@ -84,6 +84,14 @@ impl ControlBody {
             Self::Tick { .. } | Self::Close { .. } => None,
         }
     }
+
+    /// The month that it closes.
+    pub fn closes(&self) -> Option<Month> {
+        match self {
+            Self::Close { month } => Some(*month),
+            Self::Registry { .. } | Self::Tick { .. } => None,
+        }
+    }
 }
 
 impl Control {
@@ -130,6 +138,11 @@ impl Control {
     /// The version that it puts in force.
     pub fn registry_version(&self) -> Option<Digest> {
         self.body.registry_version()
+    }
+
+    /// The month that it closes.
+    pub fn closes(&self) -> Option<Month> {
+        self.body.closes()
     }
 }
 

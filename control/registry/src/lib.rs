@@ -28,5 +28,5 @@ pub use document::{Document, DocumentError, Kind};
 pub use folder::{SourceFile, read_folder};
 pub use problem::{Problem, Problems};
 pub use reach::{Conflict, RatedKey, Reach, ReachBack, Scope, reach_back, refuse_reach_back};
-pub use store::{Published, PublishedVersion, StoreError};
+pub use store::{Closed, Published, PublishedVersion, StoreError};
 pub use version::{Entry, Version};

@@ -3,7 +3,7 @@
 
 use serde_json::{Value as Json, json};
 use shared_db::{DbError, Statement, Transaction, Value, statement};
-use shared_types::{ControlNo, Digest, Instant};
+use shared_types::{ControlNo, Digest, Instant, Month};
 
 use crate::{Control, ControlBody, ControlError, Document, DocumentError, Version};
 
@@ -11,6 +11,8 @@ const CONTROLS_LOCK: Statement = statement!("controls_lock");
 const CONTROL_INSERT: Statement = statement!("control_insert");
 const CONTROL_LAST: Statement = statement!("control_last");
 const CONTROL_ACTIVE: Statement = statement!("control_active");
+const CONTROL_CLOSES: Statement = statement!("control_closes");
+const CONTROL_VERSION_BEFORE: Statement = statement!("control_version_before");
 const CONTROLS_AFTER: Statement = statement!("controls_after");
 const DOCUMENTS_INSERT: Statement = statement!("documents_insert");
 const DOCUMENTS_OF: Statement = statement!("documents_of");
@@ -26,6 +28,17 @@ pub struct Published {
     /// Address of the version.
     pub address: Digest,
     /// False when the version was in force already: then there is no new control record.
+    pub changed: bool,
+}
+
+/// What became of a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The control record that closes the month.
+    pub control_no: ControlNo,
+    /// The month that it names: the one asked for, or a later one that had closed it already.
+    pub month: Month,
+    /// False when the month was closed already: then there is no new control record.
     pub changed: bool,
 }
 
@@ -122,6 +135,35 @@ pub async fn append(tx: &mut Transaction, body: ControlBody, recorded_at: Instan
     ];
     tx.execute(&CONTROL_INSERT, &values).await?;
     Ok(control)
+}
+
+/// Records that a month and all before it close, unless they are closed already.
+pub async fn close(tx: &mut Transaction, month: Month, recorded_at: Instant) -> Result<Closed, StoreError> {
+    tx.query(&CONTROLS_LOCK, &[]).await?;
+    if let Some((control_no, month)) = closes(tx).await?.into_iter().find(|(_, closed)| *closed >= month) {
+        return Ok(Closed { control_no, month, changed: false });
+    }
+    let control = append(tx, ControlBody::Close { month }, recorded_at).await?;
+    Ok(Closed { control_no: control.control_no, month, changed: true })
+}
+
+/// The control records that close a month, in order: their months rise.
+pub async fn closes(tx: &mut Transaction) -> Result<Vec<(ControlNo, Month)>, StoreError> {
+    let rows = tx.query(&CONTROL_CLOSES, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let control_no = ControlNo(row.unsigned(0)?);
+            let damaged = |source| StoreError::Control { control_no, source };
+            let control = Control::parse(row.text(1)?.as_bytes()).map_err(|source| damaged(Some(source)))?;
+            Ok((control_no, control.closes().ok_or_else(|| damaged(None))?))
+        })
+        .collect()
+}
+
+/// Address of the version in force just before a control record; none when none was.
+pub async fn version_before(tx: &mut Transaction, control_no: ControlNo) -> Result<Option<Digest>, StoreError> {
+    let row = tx.query_optional(&CONTROL_VERSION_BEFORE, &[Value::try_from(control_no.0)?]).await?;
+    Ok(row.map(|row| row.digest(0)).transpose()?)
 }
 
 /// The version in force; none before the first publication.

@@ -37,8 +37,12 @@ impl TestRules {
 impl Rules for TestRules {
     fn control(&self, payload: &[u8]) -> Result<ControlEffect, String> {
         let text = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
-        let number = text.parse().map_err(|_| format!("{text:?} is no number"))?;
-        Ok(ControlEffect { control_no: ControlNo(number), registry_version: Some(VERSION), kind: "registry".to_owned() })
+        // `<number>` publishes the version, `<number> close <month>` closes a month.
+        let (number, closes) = text.split_once(" close ").map_or((text, None), |(number, month)| (number, Some(month)));
+        let number = number.parse().map_err(|_| format!("{text:?} is no number"))?;
+        let closes = closes.map(|month| Month::parse(month).unwrap());
+        let (registry_version, kind) = if closes.is_some() { (None, "close") } else { (Some(VERSION), "registry") };
+        Ok(ControlEffect { control_no: ControlNo(number), registry_version, closes, kind: kind.to_owned() })
     }
 
     fn meters(&self, version: &Digest) -> Option<Arc<MeterSet>> {
@@ -207,4 +211,37 @@ fn usage_behind_a_close_goes_to_the_oldest_open_month() {
     let reading = &built.usage[0].usage.readings[0];
     assert_eq!(reading.start_at.month(), month("2026-10-01T00:00:00Z"));
     assert_eq!(reading.accounting_period, month("2026-11-01T00:00:00Z"));
+}
+
+/// The accounting periods of October usage around a close, for any batch cuts: what stands before the record stays in October.
+#[test]
+fn a_close_parts_the_readings_before_it_from_those_behind_it() {
+    let rules = TestRules::new();
+    let records: Vec<StreamRecord> = [
+        (RecordKind::Control, "1".to_owned()),
+        (RecordKind::Usage, event(1, 1)),
+        (RecordKind::Control, "2 close 2026-10".to_owned()),
+        (RecordKind::Usage, event(2, 1)),
+        // A close of an earlier month moves nothing back, and a repeat of the record nothing at all.
+        (RecordKind::Control, "3 close 2026-09".to_owned()),
+        (RecordKind::Control, "2 close 2026-10".to_owned()),
+        (RecordKind::Usage, event(3, 1)),
+    ]
+    .into_iter()
+    .zip(1..)
+    .map(|((kind, payload), sequence)| record(sequence, kind, payload))
+    .collect();
+    for cut in 1..=records.len() {
+        let (mut state, mut at, mut periods) = (start(), 0, Vec::new());
+        while at < records.len() {
+            let taken = records[at..(at + cut).min(records.len())].to_vec();
+            let built = build(vec![ShardRecords { state, records: taken }], &rules, &TestIndex::default()).unwrap();
+            at = usize::try_from(built.ranges[0].last.0).unwrap();
+            let readings = built.usage.iter().flat_map(|group| &group.usage.readings);
+            periods.extend(readings.filter(|reading| reading.ordinal == 0).map(|reading| reading.accounting_period.number()));
+            [state] = <[ShardState; 1]>::try_from(built.states).unwrap();
+        }
+        assert_eq!(periods, [202_610, 202_611, 202_611], "batches of {cut}");
+        assert_eq!((state.control_no, state.oldest_open), (ControlNo(3), Some(Month::parse("2026-11").unwrap())));
+    }
 }

@@ -1,5 +1,19 @@
-//! Billing: what usage means in the books. So far the one rule for usage; it reads no table, no price and no clock.
+//! Billing: what usage means in the books, how a month closes, and what is invoiced for it. It reads no batch file, no registry and no clock:
+//! whoever folds brings the deltas, whoever closes the policies. The ledger keeps what comes out.
+//!
+//! The path of a month: [`fold`] takes totals and passes in beside the ledger's entries and answers the months that closed;
+//! [`draft_organization`] makes each organization's invoices once, [`finish_drafts`] says that all are there, [`issue`] gives numbers and books.
+//! Each step is a short transaction of its own and does nothing when it was done before, so a kill anywhere goes on where it stopped.
 
+pub mod close;
+pub mod invoice;
+mod store;
 pub mod usage;
 
+pub use close::{
+    Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices_after,
+    invoices_in, invoices_of, issue, lines_hold, organizations, record_opinion, totals, unissued,
+};
+pub use invoice::{Invoice, InvoiceError, InvoiceId, Line, LineKind, LogRange, Policies, PriceSum, Rounding, RoundingMode, SkuText};
+pub use store::{KeyTotal, STATEMENTS};
 pub use usage::{BillingError, KeyDelta, postings_of};

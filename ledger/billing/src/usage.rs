@@ -6,7 +6,11 @@ use std::sync::Arc;
 
 use platform_ledger::posting::Sides;
 use platform_ledger::{AccountId, EntryGroup, Posting, PostingError, PostingKey};
-use shared_types::{Amount, AssetId, BatchNo, ContractId, Instant, Month, OrganizationId, Quantity};
+use shared_types::{Amount, AssetId, BatchNo, ContractId, Instant, Month, OrganizationId, Quantity, SkuId};
+
+use crate::close::CloseError;
+use crate::invoice::PriceSum;
+use crate::store::KeyTotal;
 
 /// What one batch added to one key in one accounting period.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub struct KeyDelta {
     pub contract: ContractId,
     /// Which line of it.
     pub contract_line: Arc<str>,
+    /// For what.
+    pub sku: SkuId,
     /// When the usage happened.
     pub service_period: Month,
     /// In which currency.
@@ -29,6 +35,38 @@ pub struct KeyDelta {
     pub quantity: Quantity,
     /// The amount in units of 10^-9: negative when the price fell.
     pub amount: i128,
+    /// How many readings.
+    pub readings: u64,
+    /// T of the key after the batch.
+    pub total: Amount,
+    /// State of the key after the batch.
+    pub prices: Vec<PriceSum>,
+    /// Sizes of the organization's logs after the batch, for the months that the key touched.
+    pub log_sizes: BTreeMap<Month, u64>,
+}
+
+impl KeyDelta {
+    /// As the running total of its accounting period.
+    pub(crate) fn total_row(&self) -> Result<KeyTotal, CloseError> {
+        let amount = Amount::from_units(self.amount).map_err(|_| CloseError::Totals {
+            problem: format!("{} × 10^-9 for {} in {} is no amount", self.amount, self.contract_line, self.service_period),
+        })?;
+        Ok(KeyTotal {
+            organization: self.organization.clone(),
+            contract: self.contract.clone(),
+            contract_line: self.contract_line.to_string(),
+            sku: self.sku.clone(),
+            service_period: self.service_period,
+            currency: self.currency.clone(),
+            accounting_period: self.accounting_period,
+            quantity: self.quantity,
+            amount,
+            readings: self.readings,
+            total: self.total,
+            prices: self.prices.clone(),
+            log_sizes: self.log_sizes.clone(),
+        })
+    }
 }
 
 /// Why deltas have no postings. The texts name the key.
@@ -150,12 +188,17 @@ mod tests {
             organization: OrganizationId::parse(words[0]).unwrap(),
             contract: ContractId::parse("c").unwrap(),
             contract_line: Arc::from("c/h200"),
+            sku: SkuId::parse("h200").unwrap(),
             service_period: Month::from_number(202_610).unwrap(),
             currency: AssetId::parse("USD").unwrap(),
             family: Arc::from(words[1]),
             accounting_period: Month::from_number(words.get(3).map_or(202_611, |month| month.parse().unwrap())).unwrap(),
             quantity: Quantity::from_units((units * 2) % 10_i128.pow(37)).unwrap(),
             amount: units,
+            readings: 1,
+            total: Amount::ZERO,
+            prices: Vec::new(),
+            log_sizes: BTreeMap::new(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use platform_ledger::BookedCommand;
 use serde_json::json;
 use shared_db::{Cut, Database, Statement, Transaction, Value};
 
@@ -60,7 +61,12 @@ impl FoldName {
     fn tables(self) -> &'static [&'static str] {
         match self {
             Self::Ledger => &[
+                "platform_billing_closes",
+                "platform_billing_passes",
+                "platform_billing_totals",
                 "platform_ledger_accounts",
+                "platform_ledger_commands",
+                "platform_ledger_period_closes",
                 "platform_ledger_periods",
                 "platform_ledger_entries",
                 "platform_ledger_postings",
@@ -99,7 +105,11 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
     // One snapshot of the fold in use: its cuts and its rows, however much an owner folds meanwhile.
     let mut used = home.database_read_only(fold.store()).await?.read().await?;
     let cuts = shared_db::cuts(&mut used, fold.name()).await?;
-    rebuild(&home, fold, &cuts, &file, scratch.path()).await?;
+    let commands = match fold {
+        FoldName::Ledger => platform_ledger::commands(&mut used, 0, u32::MAX).await?,
+        _ => Vec::new(),
+    };
+    rebuild(&home, fold, &cuts, &commands, &file, scratch.path()).await?;
     bar.finish_and_clear();
     if lock.is_some() {
         let target = home.database_file(fold.store());
@@ -129,20 +139,27 @@ fn report(format: Format, fold: FoldName, cuts: usize, differences: &[String], v
     println!("{} rebuilt along {cuts} recorded cuts: {verdict}", fold.name());
 }
 
-/// Folds the log along the recorded cuts of the fold in use.
-async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], file: &Path, scratch: &Path) -> anyhow::Result<()> {
+/// Folds the log along the recorded cuts of the fold in use; the ledger takes its commands again where it took them.
+async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCommand], file: &Path, scratch: &Path) -> anyhow::Result<()> {
     let log = home.database_read_only(Store::Log).await?;
     let lake = Lake::new(home);
     let owners: &[&str] = match fold {
-        FoldName::Ledger => &["platform-ledger"],
+        FoldName::Ledger => &["platform-ledger", "platform-billing"],
         _ => fold.store().owners(),
     };
     let fresh = Database::open_sqlite(file, owners).await?;
     match fold {
         FoldName::Ledger => {
             let ledger = LedgerFold::new(log.clone(), fresh.clone(), lake);
+            let mut commands = commands.iter().peekable();
             for cut in cuts {
+                while let Some(booked) = commands.next_if(|booked| booked.batch_no < cut.last) {
+                    take(&fresh, booked).await?;
+                }
                 ledger.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+            }
+            for booked in commands {
+                take(&fresh, booked).await?;
             }
         }
         FoldName::Lake => {
@@ -167,6 +184,13 @@ async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], file: &Path, scratch
         }
     }
     fresh.close().await;
+    Ok(())
+}
+
+async fn take(books: &Database, booked: &BookedCommand) -> anyhow::Result<()> {
+    let mut tx = books.begin().await?;
+    platform_ledger::execute(&mut tx, &booked.command).await?;
+    tx.commit().await?;
     Ok(())
 }
 

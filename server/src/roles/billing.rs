@@ -13,11 +13,11 @@ use platform_ingest::header::{FORMAT, Header, TableFile};
 use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
 use platform_rating::{Charge, Key, KeyState, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
-use platform_registry::{Compiled, Control, Published, RatedKey, Version};
+use platform_registry::{Closed, Compiled, Control, Published, RatedKey, Version};
 use platform_usage::{EventLimits, IdentityKey, MeterSet};
 use shared_bus::{Append, RecordKind, Stream};
 use shared_db::{Database, OutboxEvent};
-use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Position, Sequence, ShardId, WriterEpoch};
+use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Month, Position, Sequence, ShardId, WriterEpoch};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::now;
@@ -81,6 +81,7 @@ impl Rules for Registries {
         Ok(ControlEffect {
             control_no: control.control_no,
             registry_version: control.registry_version(),
+            closes: control.closes(),
             kind: control.kind_code().to_owned(),
         })
     }
@@ -128,6 +129,13 @@ pub enum Command {
         version: Box<Version>,
         /// Where the answer goes.
         answer: oneshot::Sender<anyhow::Result<Published>>,
+    },
+    /// Close a month and all before it: a record in every shard, behind what entered before it.
+    Close {
+        /// The month.
+        month: Month,
+        /// Where the answer goes, once the record is in every shard.
+        answer: oneshot::Sender<anyhow::Result<Closed>>,
     },
 }
 
@@ -521,6 +529,15 @@ impl Billing {
         Ok(published)
     }
 
+    /// Closes a month. Intake goes on: what enters a shard before its record is booked as before it, what enters behind it in the next month.
+    async fn close(&mut self, month: Month) -> anyhow::Result<Closed> {
+        let mut tx = self.books.begin().await?;
+        let closed = platform_registry::store::close(&mut tx, month, now()).await?;
+        tx.commit().await?;
+        self.relay().await?;
+        Ok(closed)
+    }
+
     /// Sends control records again to shards that stand at the stream's end without having applied them.
     async fn relay_again(&mut self) -> anyhow::Result<()> {
         for shard in &mut self.shards {
@@ -597,6 +614,11 @@ impl Billing {
                 let published = self.publish(&version).await;
                 // The asker may be gone; the publication stands.
                 let _ = answer.send(published);
+            }
+            Command::Close { month, answer } => {
+                let closed = self.close(month).await;
+                // The asker may be gone; the close stands.
+                let _ = answer.send(closed);
             }
         }
     }

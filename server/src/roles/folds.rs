@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use platform_billing::KeyDelta;
+use platform_billing::{KeyDelta, PriceSum, ShardEnd};
 use platform_catalog::hours::HourDelta;
 use platform_evidence::{CutInput, LeafInput, LedgerHead, SaltKey, Signer};
 use platform_ingest::events::events_schema;
 use platform_ingest::header::Header;
 use platform_ingest::store;
-use platform_rating::{Charge, charges_from_arrow, charges_schema, totals_from_arrow, totals_schema};
+use platform_rating::{Charge, Total, charges_from_arrow, charges_schema, decode_segments, totals_from_arrow, totals_schema};
 use shared_db::Database;
 use shared_lake::RealFiles;
 use shared_lake::ducklake::{self, LakeCommit, TableSpec};
@@ -80,6 +80,55 @@ pub async fn follow<F: Fold>(
     }
 }
 
+/// Runs the evidence fold behind the ledger and behind the entries that invoicing books, until both end. What is booked beside usage moves no
+/// batch: then the fold seals the ledger's new head alone.
+pub async fn seal(
+    mut fold: EvidenceFold,
+    mut ledger: watch::Receiver<BatchNo>,
+    mut entries: watch::Receiver<u64>,
+    reached: watch::Sender<BatchNo>,
+    patience: Option<Duration>,
+) -> anyhow::Result<()> {
+    let mut cursor = fold.cursor().await?;
+    reached.send_replace(cursor);
+    let (mut folding, mut invoicing) = (true, true);
+    loop {
+        let end = *ledger.borrow_and_update();
+        entries.borrow_and_update();
+        let worked = async {
+            let mut cursor = cursor;
+            while cursor < end {
+                cursor = fold.cut(end).await?;
+                reached.send_replace(cursor);
+            }
+            fold.seal_heads().await?;
+            Ok::<_, anyhow::Error>(cursor)
+        };
+        match (worked.await, patience) {
+            (Ok(next), _) => cursor = next,
+            (Err(error), Some(patience)) => {
+                tracing::error!(fold = fold.name(), error = format!("{error:#}"), "could not fold; trying again");
+                tokio::time::sleep(patience).await;
+                cursor = fold.cursor().await.unwrap_or(cursor);
+                continue;
+            }
+            (Err(error), None) => return Err(error.context(format!("could not fold into the {}", fold.name()))),
+        }
+        if !folding && !invoicing && *ledger.borrow() <= cursor {
+            return Ok(());
+        }
+        // An error says that the source ended: what it showed last is looked at once more.
+        tokio::select! {
+            changed = ledger.changed(), if folding => folding = changed.is_ok(),
+            changed = entries.changed(), if invoicing => invoicing = changed.is_ok(),
+            else => {}
+        }
+        if patience.is_some() {
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}
+
 /// The headers after a cursor, none beyond `end`.
 async fn headers(log: &Database, after: BatchNo, end: BatchNo) -> anyhow::Result<Vec<(Header, Digest)>> {
     let mut tx = log.read().await?;
@@ -117,7 +166,7 @@ fn accepted_to(headers: &[(Header, Digest)]) -> Instant {
     headers.iter().map(|(header, _)| header.accepted_to).max().unwrap_or(Instant::EPOCH)
 }
 
-/// `totals` → postings and balances.
+/// `totals` → postings and balances, running totals by accounting period, and the lock of a month that every shard has passed.
 pub struct LedgerFold {
     log: Database,
     books: Database,
@@ -130,34 +179,59 @@ impl LedgerFold {
         Self { log, books, lake }
     }
 
-    /// Folds exactly these batches as one entry group.
+    /// Folds exactly these batches as one entry group; locks each month whose last shard passes its close in them.
     pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
         let (first, last) = bounds(headers)?;
-        let mut deltas = Vec::new();
+        let (mut deltas, mut ends) = (Vec::new(), Vec::new());
         for (header, _) in headers {
             for rows in self.lake.read(header, TOTALS, None)? {
                 for total in totals_from_arrow(&rows)? {
-                    deltas.push(KeyDelta {
-                        organization: total.organization,
-                        contract: total.contract,
-                        contract_line: total.contract_line,
-                        service_period: total.service_period,
-                        currency: total.currency,
-                        family: total.family,
-                        accounting_period: total.accounting_period,
-                        quantity: total.quantity,
-                        amount: i128::from(total.amount.units()),
-                    });
+                    deltas.push(delta(total)?);
                 }
             }
+            ends.extend(header.ranges.iter().map(|range| ShardEnd {
+                shard: range.shard,
+                oldest_open: range.oldest_open,
+                registry_version: range.registry_version,
+                batch_no: header.batch_no,
+            }));
         }
         let group = platform_billing::postings_of(first, last, accepted_to(headers), &deltas)?;
         let mut tx = self.books.begin().await?;
         platform_ledger::open_for(&mut tx, &group).await?;
         platform_ledger::append(&mut tx, &group).await?;
+        for period in platform_billing::fold(&mut tx, last, &deltas, &ends).await? {
+            platform_ledger::close_through(&mut tx, period).await?;
+            tracing::info!(%period, "every shard has passed the close: the month is locked");
+        }
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// A row of `totals` as billing takes it.
+fn delta(total: Total) -> anyhow::Result<KeyDelta> {
+    let segments = decode_segments(&total.state)?;
+    let prices = segments
+        .into_iter()
+        .map(|(price_id, segment)| PriceSum { price_id, quantity: segment.quantity, readings: segment.readings })
+        .collect();
+    Ok(KeyDelta {
+        organization: total.organization,
+        contract: total.contract,
+        contract_line: total.contract_line,
+        sku: total.sku,
+        service_period: total.service_period,
+        currency: total.currency,
+        family: total.family,
+        accounting_period: total.accounting_period,
+        quantity: total.quantity,
+        amount: i128::from(total.amount.units()),
+        readings: total.readings,
+        total: total.total,
+        prices,
+        log_sizes: total.log_sizes,
+    })
 }
 
 #[async_trait]
@@ -362,21 +436,52 @@ impl EvidenceFold {
 
     /// Folds exactly these batches; the ledger must have folded them.
     pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
-        let ledger = {
-            let mut tx = self.books.read().await?;
-            let head = platform_ledger::head(&mut tx).await?;
-            LedgerHead {
-                batch_no: shared_db::cursor(&mut tx, platform_ledger::FOLD).await?,
-                seq: head.as_ref().map_or(0, |head| head.number),
-                digest: head.map_or(Digest::ZERO, |head| head.digest),
-            }
-        };
-        let cut = cut_input(&self.lake, headers, ledger, now())?;
+        let cut = cut_input(&self.lake, headers, ledger_head(&self.books).await?, now())?;
+        self.take(&cut).await
+    }
+
+    /// Seals the heads of the ledger when they moved without a batch; nothing otherwise.
+    pub async fn seal_heads(&self) -> anyhow::Result<()> {
+        let cursor = self.cursor().await?;
+        let last = platform_evidence::latest(&mut self.evidence.read().await?).await?;
+        let Some(last) = last else { return Ok(()) };
+        let ledger = ledger_head(&self.books).await?;
+        // A ledger that is ahead is sealed with the batches that it has folded.
+        if last.entry.batch_no != cursor || ledger.batch_no != cursor || last.entry.ledger == ledger {
+            return Ok(());
+        }
+        self.take(&CutInput {
+            first: cursor.next().context("batch numbers are used up")?,
+            last: cursor,
+            last_digest: last.entry.batch_digest,
+            leaves: Vec::new(),
+            sums: Vec::new(),
+            organizations: Vec::new(),
+            ledger,
+            registry_version: last.entry.registry_version,
+            recorded_at: now(),
+        })
+        .await?;
+        self.publish().await
+    }
+
+    async fn take(&self, cut: &CutInput) -> anyhow::Result<()> {
         let mut tx = self.evidence.begin().await?;
-        platform_evidence::fold(&mut tx, &cut, &self.salt, &self.signer).await?;
+        platform_evidence::fold(&mut tx, cut, &self.salt, &self.signer).await?;
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Where the ledger stands: what a checkpoint says of it.
+async fn ledger_head(books: &Database) -> anyhow::Result<LedgerHead> {
+    let mut tx = books.read().await?;
+    let head = platform_ledger::head(&mut tx).await?;
+    Ok(LedgerHead {
+        batch_no: shared_db::cursor(&mut tx, platform_ledger::FOLD).await?,
+        seq: head.as_ref().map_or(0, |head| head.number),
+        digest: head.map_or(Digest::ZERO, |head| head.digest),
+    })
 }
 
 /// What evidence takes of some batches: leaves by organization and month in sealed order, and the charged sums.

@@ -17,6 +17,12 @@ pub enum TimeError {
         /// The refused text.
         value: String,
     },
+    /// Not a calendar month.
+    #[error("{value:?} is not a month such as 2026-11")]
+    Month {
+        /// The refused text, cut to 40 characters.
+        value: String,
+    },
     /// Outside the years 1970 to 9999.
     #[error("{value:?} lies outside the years 1970 to 9999")]
     OutOfRange {
@@ -193,6 +199,18 @@ impl Month {
         }
     }
 
+    /// From `2026-11`, as people write it, or `202611`, as it stands in files.
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
+        let (year, month) = match text.as_bytes() {
+            [year @ .., b'-', tens, ones] if year.len() == 4 => (year, [*tens, *ones]),
+            [year @ .., tens, ones] if year.len() == 4 => (year, [*tens, *ones]),
+            _ => (&[][..], [0, 0]),
+        };
+        let mut digits = year.iter().chain(&month).map(|digit| char::from(*digit).to_digit(10));
+        let number = digits.try_fold(0_u32, |number, digit| Some(number * 10 + digit?)).and_then(|number| i32::try_from(number).ok());
+        number.and_then(|number| Self::from_number(number).ok()).ok_or_else(|| TimeError::Month { value: text.chars().take(40).collect() })
+    }
+
     /// As yyyymm.
     pub fn number(self) -> i32 {
         self.0
@@ -206,6 +224,12 @@ impl Month {
     /// The month after; `None` after December 9999.
     pub fn next(self) -> Option<Self> {
         let number = if self.0 % 100 == 12 { self.0 + 89 } else { self.0 + 1 };
+        Self::from_number(number).ok()
+    }
+
+    /// The month before; `None` before January 1970.
+    pub fn previous(self) -> Option<Self> {
+        let number = if self.0 % 100 == 1 { self.0 - 89 } else { self.0 - 1 };
         Self::from_number(number).ok()
     }
 }
@@ -262,6 +286,13 @@ mod tests {
         let december = Instant::parse("2026-12-31T23:59:59.999999Z").unwrap().month();
         assert_eq!(december.to_string(), "2026-12");
         assert_eq!(december.next().unwrap().start().to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(december.next().and_then(Month::previous), Some(december));
+        assert_eq!((december.previous().map(Month::number), Month(197_001).previous()), (Some(202_611), None));
+        assert_eq!(Month::parse("2026-12"), Ok(december));
+        assert_eq!(Month::parse("202612"), Ok(december));
+        for text in ["", "2026-13", "2026-1", "26-12", "+02612", "2026-1２", "2026-12-01"] {
+            assert!(Month::parse(text).is_err(), "{text}");
+        }
     }
 
     proptest::proptest! {

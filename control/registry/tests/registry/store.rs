@@ -1,6 +1,6 @@
 //! The registry's tables on both engines.
 
-use platform_registry::store::{self, Published};
+use platform_registry::store::{self, Closed, Published};
 use platform_registry::{Control, ControlBody, SourceFile, Version};
 use shared_db::{Database, DbError, OutboxEvent, Statement};
 use shared_testkit::{append_only_refusals, on_both_engines};
@@ -122,6 +122,31 @@ async fn other_control_records_are_numbered_in_the_same_row() {
         let mut tx = db.read().await.unwrap();
         assert_eq!(store::controls_after(&mut tx, ControlNo(1)).await.unwrap(), [tick, close]);
         assert_eq!(store::active(&mut tx).await.unwrap().unwrap().address(), version("1").address());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_month_is_closed_once_and_with_all_before_it() {
+    on_both_engines(OWNERS, |db| async move {
+        publish(&db, &version("1")).await;
+        let month = |text| Month::parse(text).unwrap();
+        let now = at("2026-11-24T10:00:00Z");
+        let mut tx = db.begin().await.unwrap();
+        let october = store::close(&mut tx, month("2026-10"), now).await.unwrap();
+        assert_eq!(october, Closed { control_no: ControlNo(2), month: month("2026-10"), changed: true });
+        for again in ["2026-10", "2026-09"] {
+            assert_eq!(store::close(&mut tx, month(again), now).await.unwrap(), Closed { changed: false, ..october });
+        }
+        let second = store::publish(&mut tx, &version("2"), now).await.unwrap();
+        let november = store::close(&mut tx, month("2026-11"), now).await.unwrap();
+        let closes = store::closes(&mut tx).await.unwrap();
+        assert_eq!(closes, [(october.control_no, october.month), (november.control_no, november.month)]);
+        let versions = [october, november].map(|closed| closed.control_no);
+        let before =
+            [store::version_before(&mut tx, versions[0]).await.unwrap(), store::version_before(&mut tx, versions[1]).await.unwrap()];
+        assert_eq!(before, [Some(version("1").address()), Some(second.address)]);
+        assert_eq!(store::version_before(&mut tx, ControlNo(1)).await.unwrap(), None);
     })
     .await;
 }

@@ -1,0 +1,150 @@
+//! The invoicing role: behind the ledger's fold it drafts the invoices of each closed month and gives them their numbers, organization by
+//! organization, each in a transaction of its own. What was done is not done again, so it goes on wherever a process was killed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use platform_billing::{Close, Policies, Rounding, RoundingMode, SkuText};
+use platform_registry::document;
+use shared_db::{Database, OutboxEvent, Transaction};
+use shared_types::{BatchNo, Digest};
+use tokio::sync::watch;
+
+use crate::clock::now;
+use crate::home::{BillingSettings, IssueWhen};
+
+/// Organizations and invoices taken at a time.
+const PAGE: u32 = 200;
+
+/// Drafts and issues.
+pub struct Invoicing {
+    books: Database,
+    settings: BillingSettings,
+    /// Raised with every entry that is booked here: evidence follows it.
+    entries: watch::Sender<u64>,
+}
+
+impl Invoicing {
+    /// In the books, as the settings say.
+    pub fn new(books: Database, settings: BillingSettings, entries: watch::Sender<u64>) -> Self {
+        Self { books, settings, entries }
+    }
+
+    /// Works behind the ledger's fold until that ends and everything is drafted and issued.
+    ///
+    /// - `asked`: raised when something else than a batch gives reason to look, such as a second opinion.
+    pub async fn run(
+        self,
+        mut ledger: watch::Receiver<BatchNo>,
+        asked: Arc<tokio::sync::Notify>,
+        patience: Option<Duration>,
+    ) -> anyhow::Result<()> {
+        loop {
+            ledger.borrow_and_update();
+            match (self.work().await, patience) {
+                (Ok(()), _) => {}
+                (Err(error), Some(patience)) => {
+                    tracing::error!(error = format!("{error:#}"), "could not invoice; trying again");
+                    tokio::time::sleep(patience).await;
+                    continue;
+                }
+                (Err(error), None) => return Err(error.context("could not invoice")),
+            }
+            tokio::select! {
+                changed = ledger.changed() => if changed.is_err() {
+                    // The fold has ended: what it folded last is looked at once more.
+                    return self.work().await;
+                },
+                () = asked.notified() => {}
+            }
+        }
+    }
+
+    /// Drafts and issues all that can be; nothing when there is nothing to do.
+    async fn work(&self) -> anyhow::Result<()> {
+        for close in platform_billing::closes(&mut self.books.read().await?).await? {
+            if close.drafted.is_none() {
+                self.draft(&close).await?;
+            }
+            let agreed = close.opinion == Some(true);
+            if close.drafted.is_some_and(|drafted| close.issued == drafted) {
+                continue;
+            }
+            if self.settings.issue == IssueWhen::AfterSecondOpinion && !agreed {
+                // Numbers follow the months: a later one waits too.
+                return Ok(());
+            }
+            self.issue(&close).await?;
+        }
+        Ok(())
+    }
+
+    async fn draft(&self, close: &Close) -> anyhow::Result<()> {
+        let policies = policies(&mut self.books.read().await?, close.registry_version).await?;
+        let mut after = None;
+        loop {
+            let page = platform_billing::organizations(&mut self.books.read().await?, close, after.as_ref(), PAGE).await?;
+            for organization in &page {
+                let mut tx = self.books.begin().await?;
+                platform_billing::draft_organization(&mut tx, close, organization, &policies).await?;
+                tx.commit().await?;
+            }
+            match page.into_iter().next_back() {
+                Some(last) => after = Some(last),
+                None => break,
+            }
+        }
+        let mut tx = self.books.begin().await?;
+        platform_billing::finish_drafts(&mut tx, close).await?;
+        tx.commit().await?;
+        tracing::info!(period = %close.period, "invoices are drafted");
+        Ok(())
+    }
+
+    async fn issue(&self, close: &Close) -> anyhow::Result<()> {
+        loop {
+            let page = platform_billing::unissued(&mut self.books.read().await?, close.period, PAGE).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for invoice_id in page {
+                let mut tx = self.books.begin().await?;
+                let issue = platform_billing::issue(&mut tx, &invoice_id, &self.settings.issuer, now()).await?;
+                let event = OutboxEvent {
+                    subject: "platform.billing.invoice-issued".to_owned(),
+                    event_type: "platform.billing.invoice-issued".to_owned(),
+                    version: 1,
+                    correlation_id: invoice_id.to_string(),
+                    payload:
+                        serde_json::json!({"invoice_id": invoice_id, "number": issue.shown(), "registry_version": close.registry_version})
+                            .to_string(),
+                };
+                shared_db::enqueue(&mut tx, event).await?;
+                tx.commit().await?;
+                if let Some(entry_no) = issue.entry_no {
+                    self.entries.send_replace(entry_no);
+                }
+            }
+        }
+    }
+}
+
+/// What invoices need to know of a registry version.
+pub async fn policies(tx: &mut Transaction, version: Digest) -> anyhow::Result<Policies> {
+    let Some(version) = platform_registry::store::version(tx, version).await? else { return Ok(Policies::default()) };
+    let compiled = platform_registry::compile(&version)?;
+    let roundings = compiled.roundings.into_values().map(|rounding| {
+        let mode = match rounding.mode {
+            document::RoundingMode::HalfAwayFromZero => RoundingMode::HalfAwayFromZero,
+            document::RoundingMode::HalfEven => RoundingMode::HalfEven,
+        };
+        (rounding.asset, Rounding { mode, scale: rounding.scale })
+    });
+    let units: std::collections::BTreeMap<_, _> = compiled.meters.into_iter().map(|meter| (meter.id, meter.unit)).collect();
+    let skus = compiled.skus.into_values().filter_map(|sku| {
+        let unit = units.get(&sku.meter)?.clone();
+        let description = sku.description.unwrap_or_else(|| sku.id.to_string());
+        Some((sku.id, SkuText { description, unit }))
+    });
+    Ok(Policies { roundings: roundings.collect(), skus: skus.collect() })
+}
