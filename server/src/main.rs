@@ -1,8 +1,10 @@
 //! `tally`: the one binary. It parses the command line, runs a command, and turns its end into an exit code.
 
+mod access;
 mod check;
 mod clock;
 mod commands;
+mod connections;
 mod home;
 mod lake;
 mod problem;
@@ -70,6 +72,18 @@ enum Command {
     /// The lake for other tools.
     #[command(subcommand)]
     Lake(commands::lake::LakeCommand),
+    /// Who owes: registered organizations.
+    #[command(subcommand)]
+    Organization(commands::iam::OrganizationCommand),
+    /// Sub-accounts of organizations.
+    #[command(subcommand)]
+    Project(commands::iam::ProjectCommand),
+    /// API keys: who may ask the server for what.
+    #[command(subcommand)]
+    Key(commands::iam::KeyCommand),
+    /// Enrolled sources: who may report usage, and for whom.
+    #[command(subcommand)]
+    Source(commands::iam::SourceCommand),
     /// What was quarantined, and why.
     #[command(subcommand)]
     Quarantine(commands::quarantine::QuarantineCommand),
@@ -149,6 +163,10 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Check => commands::check::run(common).await,
         Command::Rebuild(arguments) => commands::rebuild::run(arguments, common).await,
         Command::Lake(command) => commands::lake::run(command, common).await,
+        Command::Organization(command) => commands::iam::organization(command, common).await,
+        Command::Project(command) => commands::iam::project(command, common).await,
+        Command::Key(command) => commands::iam::key(command, common).await,
+        Command::Source(command) => commands::iam::source(command, common).await,
         Command::Quarantine(command) => commands::quarantine::run(command, common).await,
         Command::Demo(arguments) => commands::demo::run(arguments, common).await,
     }

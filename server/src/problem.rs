@@ -1,8 +1,14 @@
 //! Errors on HTTP: RFC 9457 problem documents with stable codes.
 
+use axum::Json;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
 use serde_json::json;
+
+/// Characters of a foreign error text that a problem repeats.
+const DETAIL_MAX: usize = 2_048;
 
 /// One problem document.
 #[derive(Clone, Debug)]
@@ -41,6 +47,51 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         response
     }
+}
+
+/// A JSON body; one that does not read is a problem that says where.
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let Json(body) =
+            Json::<T>::from_request(request, state).await.map_err(|rejected| refused(rejected.status(), rejected.body_text()))?;
+        Ok(Self(body))
+    }
+}
+
+fn refused(status: StatusCode, detail: String) -> Problem {
+    Problem::new(status, "HTTP-0005", "The request was refused; nothing was changed.", detail)
+}
+
+/// An answer whose error, if it is one, is a problem document: what the framework says by itself is put into one.
+pub async fn as_problem(response: Response, body_bytes_max: usize) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    if !is_error || kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem")) {
+        return response;
+    }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("the body is larger than {body_bytes_max} bytes; send smaller batches");
+        return Problem::new(status, "INGEST-0003", "The body was refused; nothing of it was stored.", detail).into_response();
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, DETAIL_MAX).await.unwrap_or_default();
+    let mut problem = refused(status, String::from_utf8_lossy(&text).into_owned()).into_response();
+    // What else the answer says, for example `Allow`, still holds.
+    parts.headers.remove(header::CONTENT_LENGTH);
+    for (name, value) in &parts.headers {
+        if name != header::CONTENT_TYPE {
+            problem.headers_mut().insert(name, value.clone());
+        }
+    }
+    problem
 }

@@ -1,5 +1,7 @@
 //! The HTTP surface: which route belongs to which domain, and the limits that hold for all of them.
 
+pub mod platform_audit;
+pub mod platform_iam;
 pub mod platform_ingest;
 pub mod platform_registry;
 
@@ -11,12 +13,14 @@ use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
+use crate::access::{self, Access};
 use crate::home::ServeSettings;
-use crate::problem::Problem;
+use crate::problem::{Problem, as_problem};
+use crate::roles::iam::Iam;
 use crate::roles::intake::Intake;
 use crate::roles::{Progress, Publisher};
 
@@ -29,17 +33,21 @@ pub struct App {
     intake: Intake,
     publisher: Publisher,
     progress: Progress,
+    access: Access,
+    iam: Iam,
     requests: Arc<Semaphore>,
     body_bytes_max: usize,
 }
 
 impl App {
     /// Handles of the running roles, and the limits.
-    pub fn new(intake: Intake, publisher: Publisher, progress: Progress, settings: &ServeSettings) -> Self {
+    pub fn new(intake: Intake, publisher: Publisher, progress: Progress, access: Access, iam: Iam, settings: &ServeSettings) -> Self {
         Self {
             intake,
             publisher,
             progress,
+            access,
+            iam,
             requests: Arc::new(Semaphore::new(settings.requests_max)),
             body_bytes_max: settings.body_bytes_max,
         }
@@ -49,6 +57,18 @@ impl App {
 impl FromRef<App> for Intake {
     fn from_ref(app: &App) -> Self {
         app.intake.clone()
+    }
+}
+
+impl FromRef<App> for Iam {
+    fn from_ref(app: &App) -> Self {
+        app.iam.clone()
+    }
+}
+
+impl FromRef<App> for platform_audit::Books {
+    fn from_ref(app: &App) -> Self {
+        Self(app.iam.books().clone())
     }
 }
 
@@ -64,9 +84,17 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/events", post(platform_ingest::accept_events))
         .route("/v1/registry/versions", post(platform_registry::publish_version))
+        .route("/v1/organizations", get(platform_iam::list_organizations).post(platform_iam::add_organization))
+        .route("/v1/projects", get(platform_iam::list_projects).post(platform_iam::add_project))
+        .route("/v1/keys", get(platform_iam::list_keys).post(platform_iam::create_key))
+        .route("/v1/keys/{key}", delete(platform_iam::revoke_key))
+        .route("/v1/sources", get(platform_iam::list_sources).post(platform_iam::enroll_source))
+        .route("/v1/audit/events", get(platform_audit::list_events))
         .route("/v1/health", get(health))
+        .method_not_allowed_fallback(unknown_method)
         .fallback(unknown_route)
         .layer(limit)
+        .layer(middleware::from_fn_with_state(app.access.clone(), access::recognise))
         .layer(middleware::from_fn_with_state(app.clone(), limit_requests))
         .with_state(app)
 }
@@ -86,7 +114,16 @@ async fn unknown_route(request: Request) -> Problem {
     )
 }
 
-/// At most so many requests are worked on at once; more are told to come back, and 413 answers are problems too.
+async fn unknown_method(request: Request) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "HTTP-0004",
+        "The route is not served with this method.",
+        format!("{} {} is not served; the header Allow lists what is", request.method(), request.uri().path()),
+    )
+}
+
+/// At most so many requests are worked on at once; more are told to come back, and every error is a problem document.
 async fn limit_requests(State(app): State<App>, request: Request, next: Next) -> Response {
     if request.uri().path() == "/v1/health" {
         return next.run(request).await;
@@ -111,20 +148,5 @@ async fn limit_requests(State(app): State<App>, request: Request, next: Next) ->
         )
         .into_response();
     };
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let is_problem = response
-            .headers()
-            .get(axum::http::header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/problem"));
-        if !is_problem {
-            return Problem::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "INGEST-0003",
-                "The body was refused; nothing of it was stored.",
-                format!("the body is larger than {} bytes; send smaller batches", app.body_bytes_max),
-            )
-            .into_response();
-        }
-    }
-    response
+    as_problem(response, app.body_bytes_max).await
 }

@@ -1,6 +1,6 @@
 //! The decision: a principal, an action and a target become a permit or a refusal. A pure function; whoever asks writes it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use platform_audit::{Action, Chain, Outcome, Record};
 use shared_types::{Instant, OrganizationId, SourceId};
@@ -16,7 +16,7 @@ pub enum Target {
     /// The things of one organization.
     Organization(OrganizationId),
     /// What sources report, each for one organization. A name that does not read is one that nobody may report for.
-    Reports(Vec<Report>),
+    Reports(BTreeSet<Report>),
 }
 
 /// A source reports for an organization.

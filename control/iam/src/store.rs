@@ -340,7 +340,8 @@ pub async fn source_enroll(
 ) -> Result<Source, IamError> {
     covered(permit, Action::SourceEnroll, None)?;
     if sequenced {
-        let why = "nothing checks the numbers of sequenced sources yet, and a source is what it is for ever: enrol it unsequenced".to_owned();
+        let why =
+            "nothing checks the numbers of sequenced sources yet, and a source is what it is for ever: enrol it unsequenced".to_owned();
         return Err(IamError::Unfit { what: format!("source {source} as sequenced"), why });
     }
     let wanted: BTreeSet<String> = match reports {
@@ -446,8 +447,7 @@ pub async fn bootstrap(
         return Ok(None);
     }
     let principal = PrincipalName::parse(FIRST_OPERATOR).map_err(|error| damaged("principal", FIRST_OPERATOR, error))?;
-    let wanted =
-        NewKey { principal, role: Role::Operator, organization: None, sources: BTreeSet::new(), scopes: None, expires_at: None };
+    let wanted = NewKey { principal, role: Role::Operator, organization: None, sources: BTreeSet::new(), scopes: None, expires_at: None };
     key_create(tx, permit, &wanted, text, pepper, at).await.map(Some)
 }
 

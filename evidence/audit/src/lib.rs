@@ -16,4 +16,4 @@ pub mod store;
 pub use action::{Action, Class, Severity, TargetType};
 pub use head::{AuditHead, ChainHead, Heads};
 pub use record::{Chain, Outcome, Record};
-pub use store::{AuditError, Flaw, Stored, heads, heads_at, record, records_after, verify};
+pub use store::{AuditError, Flaw, Stored, heads, heads_at, record, records_after, records_of, verify};

@@ -8,13 +8,14 @@ use shared_db::{DbError, Row, Statement, Transaction, Value, statement};
 use shared_types::{Digest, canonical_json};
 
 use crate::head::{ChainHead, Heads};
-use crate::record::Record;
+use crate::record::{Chain, Record};
 
 const HEAD_FIND: Statement = statement!("head_find");
 const HEADS: Statement = statement!("heads");
 const HEADS_AT: Statement = statement!("heads_at");
 const RECORD_INSERT: Statement = statement!("record_insert");
 const RECORDS_AFTER: Statement = statement!("records_after");
+const RECORDS_OF: Statement = statement!("records_of");
 const RECORDS_LAST: Statement = statement!("records_last");
 const RECORDS_LOCK: Statement = statement!("records_lock");
 
@@ -116,6 +117,12 @@ pub async fn records_after(tx: &mut Transaction, record_no: u64, limit: u64) -> 
     Ok(rows.iter().map(Stored::read).collect::<Result<_, DbError>>()?)
 }
 
+/// Records of one chain after a number of its own, in their order.
+pub async fn records_of(tx: &mut Transaction, chain: &Chain, seq: u64, limit: u64) -> Result<Vec<Stored>, AuditError> {
+    let rows = tx.query(&RECORDS_OF, &[chain.name().into(), Value::try_from(seq)?, Value::try_from(limit)?]).await?;
+    Ok(rows.iter().map(Stored::read).collect::<Result<_, DbError>>()?)
+}
+
 /// A place where the audit is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
@@ -153,7 +160,10 @@ pub async fn verify(tx: &mut Transaction) -> Result<Vec<Flaw>, AuditError> {
         let found = ends.remove(&chain);
         if found != Some(said) {
             let found = found.map_or_else(|| "has no records".to_owned(), |(seq, digest)| format!("ends at {seq} with {digest}"));
-            flaws.push(Flaw { subject: format!("audit chain {chain}"), detail: format!("{found}; its head says {} with {}", said.0, said.1) });
+            flaws.push(Flaw {
+                subject: format!("audit chain {chain}"),
+                detail: format!("{found}; its head says {} with {}", said.0, said.1),
+            });
         }
     }
     for (chain, (seq, _)) in ends {

@@ -136,10 +136,8 @@ impl Denials {
 
 impl Counted {
     fn record(&self) -> Record {
-        let mut detail = BTreeMap::from([
-            ("reason".to_owned(), self.first.reason.to_owned()),
-            ("route".to_owned(), self.first.route.clone()),
-        ]);
+        let mut detail =
+            BTreeMap::from([("reason".to_owned(), self.first.reason.to_owned()), ("route".to_owned(), self.first.route.clone())]);
         if self.count > 1 {
             detail.insert("last_at".to_owned(), self.last_at.to_string());
         }

@@ -4,11 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use platform_iam::{Action, Target};
 use platform_registry::{ReachBack, SourceFile, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::problem::Problem;
+use crate::access::Caller;
+use crate::problem::{JsonBody, Problem};
 use crate::roles::Publisher;
 
 /// The documents to publish, as files.
@@ -33,7 +35,11 @@ pub struct PublishFile {
 ///
 /// - 200: its address and control number; `changed` is false when it was in force already.
 /// - 422: the documents do not check, or the version reaches back over keys that were rated; `detail` says which and what to do.
-pub async fn publish_version(State(publisher): State<Publisher>, Json(request): Json<PublishRequest>) -> Response {
+pub async fn publish_version(State(publisher): State<Publisher>, caller: Caller, JsonBody(request): JsonBody<PublishRequest>) -> Response {
+    let permit = match caller.authorize(Action::RegistryPublish, Target::Deployment) {
+        Ok(permit) => permit,
+        Err(problem) => return problem.into_response(),
+    };
     let files: Vec<SourceFile> = request.files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect();
     let refused = |detail: String| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "REGISTRY-0001", "The registry version was refused.", detail).into_response()
@@ -42,7 +48,7 @@ pub async fn publish_version(State(publisher): State<Publisher>, Json(request): 
         Ok(version) => version,
         Err(problems) => return refused(problems.to_string()),
     };
-    match publisher.publish(version).await {
+    match publisher.publish(permit, version).await {
         Ok(published) => Json(json!({
             "version": published.address,
             "control_no": published.control_no,

@@ -1,0 +1,94 @@
+//! Organizations, projects, keys and sources over HTTP. Owned by platform-iam. Handlers ask for a permit and pass it on.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use platform_iam::{Action, IamError, KeyId, Target};
+use serde_json::{Value, json};
+
+use crate::access::{Caller, not_found};
+use crate::problem::{JsonBody, Problem};
+use crate::roles::iam::{Iam, KeyCreate, OrganizationAdd, ProjectAdd, SourceEnroll};
+
+/// A JSON answer or a problem.
+type Answer = Result<(StatusCode, Json<Value>), Problem>;
+
+/// `POST /v1/organizations`: registers an organization. 201; 409 when it has another name.
+pub async fn add_organization(State(iam): State<Iam>, caller: Caller, JsonBody(wanted): JsonBody<OrganizationAdd>) -> Answer {
+    let permit = caller.authorize(Action::OrganizationAdd, Target::Organization(wanted.organization.clone()))?;
+    made(iam.organization_add(&permit, &wanted).await)
+}
+
+/// `GET /v1/organizations`: those that the key may see.
+pub async fn list_organizations(State(iam): State<Iam>, caller: Caller) -> Answer {
+    list(&iam, &caller, Action::OrganizationRead, "organizations").await
+}
+
+/// `POST /v1/projects`: registers a project. 201; 422 when its organization is not registered; 409 when it has another name.
+pub async fn add_project(State(iam): State<Iam>, caller: Caller, JsonBody(wanted): JsonBody<ProjectAdd>) -> Answer {
+    let permit = caller.authorize(Action::ProjectAdd, Target::Organization(wanted.organization.clone()))?;
+    made(iam.project_add(&permit, &wanted).await)
+}
+
+/// `GET /v1/projects`: those that the key may see.
+pub async fn list_projects(State(iam): State<Iam>, caller: Caller) -> Answer {
+    list(&iam, &caller, Action::ProjectRead, "projects").await
+}
+
+/// `POST /v1/sources`: enrols a source, or lets it report for more organizations. 201; 422 for a sequenced one.
+pub async fn enroll_source(State(iam): State<Iam>, caller: Caller, JsonBody(wanted): JsonBody<SourceEnroll>) -> Answer {
+    let permit = caller.authorize(Action::SourceEnroll, Target::Deployment)?;
+    made(iam.source_enroll(&permit, &wanted).await)
+}
+
+/// `GET /v1/sources`: those that are enrolled.
+pub async fn list_sources(State(iam): State<Iam>, caller: Caller) -> Answer {
+    list(&iam, &caller, Action::SourceRead, "sources").await
+}
+
+/// `POST /v1/keys`: makes a key. 201 with its `secret`, which no other answer has; 422 when role, organization, sources and scopes do not fit.
+pub async fn create_key(State(iam): State<Iam>, caller: Caller, JsonBody(wanted): JsonBody<KeyCreate>) -> Answer {
+    let permit = caller.authorize(Action::KeyCreate, caller.target(wanted.organization.clone()))?;
+    made(iam.key_create(&permit, &wanted).await)
+}
+
+/// `GET /v1/keys`: those that the key may see, without their secrets.
+pub async fn list_keys(State(iam): State<Iam>, caller: Caller) -> Answer {
+    list(&iam, &caller, Action::KeyRead, "keys").await
+}
+
+/// `DELETE /v1/keys/{key}`: revokes a key at once. 200; 404 when there is none of that name for this key.
+pub async fn revoke_key(State(iam): State<Iam>, caller: Caller, Path(key): Path<String>) -> Answer {
+    let permit = caller.authorize(Action::KeyRevoke, caller.target(None))?;
+    let key = KeyId::parse(&key).ok_or_else(not_found)?;
+    Ok((StatusCode::OK, Json(iam.key_revoke(&permit, &key).await.map_err(|error| problem(&error))?)))
+}
+
+async fn list(iam: &Iam, caller: &Caller, action: Action, name: &str) -> Answer {
+    let permit = caller.authorize(action, caller.target(None))?;
+    Ok((StatusCode::OK, Json(json!({name: iam.list(&permit).await.map_err(|error| problem(&error))?}))))
+}
+
+fn made(answer: Result<Value, IamError>) -> Answer {
+    Ok((StatusCode::CREATED, Json(answer.map_err(|error| problem(&error))?)))
+}
+
+fn problem(error: &IamError) -> Problem {
+    const REFUSED: &str = "The request does not fit what is there; nothing was changed.";
+    let (status, code) = match error {
+        IamError::NoKey { .. } => return not_found(),
+        IamError::NoOrganization { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "IAM-0004"),
+        IamError::NoSource { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "IAM-0005"),
+        IamError::Exists { .. } => (StatusCode::CONFLICT, "IAM-0007"),
+        IamError::Unfit { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "IAM-0008"),
+        IamError::Db(_) | IamError::Audit(_) => (StatusCode::SERVICE_UNAVAILABLE, "IAM-0001"),
+        IamError::Damaged { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "IAM-0002"),
+        IamError::Permit { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "IAM-0003"),
+    };
+    if status.is_server_error() {
+        // What the database says is for the operator's log, not for whoever has a key.
+        tracing::error!(error = %error, source = std::error::Error::source(error).map(tracing::field::display), "who may do what could not be read or written");
+        return Problem::new(status, code, "It could not be done; nothing was changed.", error.to_string()).retry_after(1);
+    }
+    Problem::new(status, code, REFUSED, error.to_string())
+}
