@@ -164,8 +164,9 @@ impl Client {
     }
 
     /// How far the log and its folds are.
-    pub fn health(&self) -> anyhow::Result<Value> {
-        let text = self.agent.get(format!("http://{}/v1/health", self.address)).call()?.body_mut().read_to_string()?;
+    pub fn progress(&self) -> anyhow::Result<Value> {
+        let request = self.agent.get(format!("http://{}/v1/progress", self.address)).header("authorization", &self.authorization);
+        let text = request.call()?.body_mut().read_to_string()?;
         Ok(serde_json::from_str(&text)?)
     }
 }

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod drain;
+pub mod explain;
 pub mod iam;
 pub mod ingest;
 pub mod init;

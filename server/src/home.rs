@@ -103,6 +103,10 @@ pub struct QuerySettings {
     pub timeout_ms: u64,
     /// Rows of one answer.
     pub rows_max: usize,
+    /// Bytes of one answer over HTTP; rows beyond are left out, and that is told.
+    pub bytes_max: usize,
+    /// Queries that run at once; further ones wait, and their time runs.
+    pub concurrent_max: usize,
 }
 
 /// The evidence log.
@@ -134,6 +138,8 @@ impl Settings {
             ("query.memory_bytes_max", wide(self.query.memory_bytes_max), 1 << 20, 1 << 40),
             ("query.timeout_ms", self.query.timeout_ms, 1, 86_400_000),
             ("query.rows_max", wide(self.query.rows_max), 1, 1 << 40),
+            ("query.bytes_max", wide(self.query.bytes_max), 1 << 10, 1 << 40),
+            ("query.concurrent_max", wide(self.query.concurrent_max), 1, 1_024),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} = {value}: it must be {least} to {most}"));
@@ -177,7 +183,7 @@ impl Default for BatchSettings {
 
 impl Default for QuerySettings {
     fn default() -> Self {
-        Self { memory_bytes_max: 1 << 30, timeout_ms: 60_000, rows_max: 1_000_000 }
+        Self { memory_bytes_max: 1 << 30, timeout_ms: 60_000, rows_max: 1_000_000, bytes_max: 64 << 20, concurrent_max: 4 }
     }
 }
 

@@ -6,7 +6,7 @@ pub mod folds;
 pub mod iam;
 pub mod intake;
 #[cfg(feature = "plant")]
-mod plant;
+pub mod plant;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Refused;
+use crate::answers::Answers;
 use crate::home::Home;
 use crate::roles::iam::random_key;
 use crate::roles::{OnFailure, Running};
@@ -52,7 +53,8 @@ pub async fn run(arguments: ServeArguments, common: &Common) -> anyhow::Result<O
         running.progress(),
         running.access.clone().with_local(&local),
         running.iam.clone(),
-        &home.settings.serve,
+        Answers::open(&home).await?,
+        &home,
     );
     greet(&address, first.as_ref(), common.format);
     let mut terminate = signal(SignalKind::terminate())?;

@@ -12,6 +12,7 @@ use shared_db::Database;
 use shared_types::{Instant, OrganizationId, ProjectId, SourceId};
 
 use crate::clock::now;
+use crate::contract::wire;
 
 /// Cheap handle on the books.
 #[derive(Clone)]
@@ -20,65 +21,73 @@ pub struct Iam {
     pepper: Pepper,
 }
 
-/// Registers an organization.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OrganizationAdd {
-    /// Its id: what events and contracts name.
-    pub organization: OrganizationId,
-    /// What people call it.
-    pub name: String,
+wire! {
+    /// Registers an organization.
+    #[derive(Clone, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct OrganizationAdd {
+        /// Its id: what events and contracts name.
+        pub organization: OrganizationId,
+        /// What people call it.
+        pub name: String,
+    }
 }
 
-/// Registers a project.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProjectAdd {
-    /// Whose it is.
-    pub organization: OrganizationId,
-    /// Its id: what events name.
-    pub project: ProjectId,
-    /// What people call it.
-    pub name: String,
+wire! {
+    /// Registers a project.
+    #[derive(Clone, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ProjectAdd {
+        /// Whose it is.
+        pub organization: OrganizationId,
+        /// Its id: what events name.
+        pub project: ProjectId,
+        /// What people call it.
+        pub name: String,
+    }
 }
 
-/// Enrols a source, or lets it report for more organizations.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceEnroll {
-    /// Its id: what events name.
-    pub source: SourceId,
-    /// Whether it numbers what it sends without gaps, for ever.
-    #[serde(default)]
-    pub sequenced: bool,
-    /// For whom it may report.
-    #[serde(default)]
-    pub organizations: BTreeSet<OrganizationId>,
-    /// Whether it may report for every organization.
-    #[serde(default)]
-    pub any_organization: bool,
+wire! {
+    /// Enrols a source, or lets it report for more organizations.
+    #[derive(Clone, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct SourceEnroll {
+        /// Its id: what events name.
+        pub source: SourceId,
+        /// Whether it numbers what it sends without gaps, for ever.
+        #[serde(default)]
+        pub sequenced: bool,
+        /// For whom it may report.
+        #[serde(default)]
+        pub organizations: BTreeSet<OrganizationId>,
+        /// Whether it may report for every organization.
+        #[serde(default)]
+        pub any_organization: bool,
+    }
 }
 
-/// Makes a key.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyCreate {
-    /// Whose.
-    pub principal: String,
-    /// `operator`, `finance`, `auditor`, `customer` or `agent`.
-    pub role: String,
-    /// Of a customer.
-    #[serde(default)]
-    pub organization: Option<OrganizationId>,
-    /// Of an agent.
-    #[serde(default)]
-    pub sources: BTreeSet<SourceId>,
-    /// Names of actions; none: all that the role may.
-    #[serde(default)]
-    pub scopes: Option<BTreeSet<String>>,
-    /// From when on it is refused.
-    #[serde(default)]
-    pub expires_at: Option<Instant>,
+wire! {
+    /// Makes a key.
+    #[derive(Clone, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct KeyCreate {
+        /// Whose.
+        pub principal: String,
+        /// `operator`, `finance`, `auditor`, `customer` or `agent`.
+        pub role: String,
+        /// Of a customer.
+        #[serde(default)]
+        pub organization: Option<OrganizationId>,
+        /// Of an agent.
+        #[serde(default)]
+        pub sources: BTreeSet<SourceId>,
+        /// Names of actions; none: all that the role may.
+        #[serde(default)]
+        pub scopes: Option<BTreeSet<String>>,
+        /// From when on it is refused.
+        #[serde(default)]
+        pub expires_at: Option<Instant>,
+    }
 }
 
 impl Iam {

@@ -1,19 +1,43 @@
 //! `GET /v1/audit/events`: who did or tried what. Owned by platform-audit.
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use platform_audit::{Chain, Stored};
 use platform_iam::Action;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use shared_db::Database;
 
 use crate::access::Caller;
-use crate::problem::Problem;
+use crate::contract::{Operation, wire};
+use crate::problem::{Parameters, Problem};
 
 /// Records in one answer.
 const PAGE: u64 = 1_000;
+
+wire! {
+    /// From where on.
+    #[derive(Clone, Copy, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct AuditQuery {
+        /// Records behind this number; 0 by default.
+        pub after: Option<u64>,
+    }
+}
+
+/// What this domain answers.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/v1/audit/events", "list_audit_events", "Who did or tried what, in order.")
+            .about("A customer's key sees the chain of its organization.")
+            .query::<AuditQuery>()
+            .answers::<Value>(200, "At most 1,000 records, and next to ask for the following ones with, or null at the end.")
+            .problem(400, "The parameter does not read.")
+            .problem(503, "Send it again after retry-after."),
+    ]
+}
 
 /// The books, in which the audit lies.
 #[derive(Clone)]
@@ -22,9 +46,14 @@ pub struct Books(pub Database);
 /// Records behind `after` (0 by default), in their order: a customer's of its own organization by their number there, others' of all chains.
 ///
 /// - 200: at most 1,000 records, and `next` to ask for the following ones with, or null at the end.
-pub async fn list_events(State(Books(books)): State<Books>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub async fn list_events(
+    State(Books(books)): State<Books>,
+    caller: Caller,
+    Parameters(query): Parameters<AuditQuery>,
+) -> Result<Response, Problem> {
     let permit = caller.authorize(Action::AuditRead, caller.target(None))?;
-    let after = after(query.as_deref().unwrap_or_default())?;
+    // No chain is longer.
+    let after = query.after.unwrap_or_default().min(i64::MAX.unsigned_abs());
     let failed = |error: platform_audit::AuditError| {
         tracing::error!(error = %error, "the audit could not be read");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "AUDIT-0001", "The audit could not be read.", error.to_string()).retry_after(1)
@@ -50,29 +79,4 @@ fn event(record: &Stored) -> Value {
         fields.insert("digest".to_owned(), json!(record.digest));
     }
     event
-}
-
-fn after(query: &str) -> Result<u64, Problem> {
-    let refused = |what: &str| {
-        let detail = format!("{what}: the only parameter is `after`, a number from 0");
-        Problem::new(StatusCode::BAD_REQUEST, "HTTP-0005", "The request was refused; nothing was changed.", detail)
-    };
-    match query.split_once('=') {
-        None if query.is_empty() => Ok(0),
-        Some(("after", number)) => number.parse().ok().filter(|number| i64::try_from(*number).is_ok()).ok_or_else(|| refused(query)),
-        _ => Err(refused(query)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_to_go_on_from_is_a_number() {
-        assert_eq!((after("").ok(), after("after=7").ok()), (Some(0), Some(7)));
-        for query in ["after", "after=", "after=-1", "after=9223372036854775808", "before=1", "after=1&x=2"] {
-            assert!(after(query).is_err(), "{query}");
-        }
-    }
 }

@@ -7,8 +7,44 @@ use platform_iam::{Action, IamError, KeyId, Target};
 use serde_json::{Value, json};
 
 use crate::access::{Caller, not_found};
+use crate::contract::Operation;
 use crate::problem::{JsonBody, Problem};
 use crate::roles::iam::{Iam, KeyCreate, OrganizationAdd, ProjectAdd, SourceEnroll};
+
+/// What this domain answers.
+pub fn operations() -> Vec<Operation> {
+    let unfit = "It does not fit what is there; nothing was changed.";
+    vec![
+        Operation::get("/v1/organizations", "list_organizations", "Registered organizations that the key may see.")
+            .answers::<Value>(200, "They."),
+        Operation::post("/v1/organizations", "add_organization", "Registers an organization.")
+            .body::<OrganizationAdd>("application/json")
+            .answers::<Value>(201, "It is registered.")
+            .problem(409, "It has another name.")
+            .problem(422, unfit),
+        Operation::get("/v1/projects", "list_projects", "Registered projects that the key may see.").answers::<Value>(200, "They."),
+        Operation::post("/v1/projects", "add_project", "Registers a project.")
+            .body::<ProjectAdd>("application/json")
+            .answers::<Value>(201, "It is registered.")
+            .problem(409, "It has another name.")
+            .problem(422, unfit),
+        Operation::get("/v1/keys", "list_keys", "Keys that the key may see, without their secrets.").answers::<Value>(200, "They."),
+        Operation::post("/v1/keys", "create_key", "Makes a key: the answer has its secret, and no other has.")
+            .body::<KeyCreate>("application/json")
+            .answers::<Value>(201, "It is made.")
+            .problem(409, "The principal has another role.")
+            .problem(422, unfit),
+        Operation::delete("/v1/keys/{key}", "revoke_key", "Revokes a key at once, for ever.")
+            .in_path("key", "Its first 17 characters.")
+            .answers::<Value>(200, "It is revoked.")
+            .problem(404, "There is none of that name for this key."),
+        Operation::get("/v1/sources", "list_sources", "Enrolled sources.").answers::<Value>(200, "They."),
+        Operation::post("/v1/sources", "enroll_source", "Enrols a source, or lets it report for more organizations.")
+            .body::<SourceEnroll>("application/json")
+            .answers::<Value>(201, "It is enrolled.")
+            .problem(422, unfit),
+    ]
+}
 
 /// A JSON answer or a problem.
 type Answer = Result<(StatusCode, Json<Value>), Problem>;

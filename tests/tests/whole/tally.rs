@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub fn python() -> Option<PathBuf> {
 /// A home of a test, removed with it.
 pub struct Tally {
     binary: PathBuf,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     environment: Vec<(String, String)>,
     /// An operator's key, once a server showed one.
     key: Mutex<Option<String>>,
@@ -69,12 +69,12 @@ impl Tally {
 
     /// A folder that is no home yet.
     pub fn empty() -> Self {
-        Self { binary: binary(), folder: tempfile::tempdir().unwrap(), environment: Vec::new(), key: Mutex::new(None) }
+        Self { binary: binary(), folder: Arc::new(tempfile::tempdir().unwrap()), environment: Vec::new(), key: Mutex::new(None) }
     }
 
     /// Like [`Tally::empty`], in a folder of a given file system.
     pub fn on(disk: &Path) -> Self {
-        Self { folder: tempfile::tempdir_in(disk).unwrap(), ..Self::empty() }
+        Self { folder: Arc::new(tempfile::tempdir_in(disk).unwrap()), ..Self::empty() }
     }
 
     /// With another binary.
@@ -87,6 +87,11 @@ impl Tally {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same home, looked at by another binary with one more setting; its folder goes with the last of them.
+    pub fn beside(&self, binary: PathBuf, name: &str, value: &str) -> Self {
+        Self { binary, folder: Arc::clone(&self.folder), environment: vec![(name.to_owned(), value.to_owned())], key: Mutex::new(self.key.lock().unwrap().clone()) }
     }
 
     /// The home folder.
@@ -300,9 +305,59 @@ impl Client {
         })
     }
 
+    /// Sends any request; everything that came back.
+    pub fn reply(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = match method {
+            "GET" => self.agent.run(request.body(()).unwrap()),
+            _ => self.agent.run(request.body(body).unwrap()),
+        }
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Reply {
+            status: response.status().as_u16(),
+            headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: response.body_mut().with_config().limit(256 << 20).read_to_vec().unwrap(),
+        }
+    }
+
     /// POSTs events as one batch.
     pub fn events(&self, events: &[String]) -> Result<Answer, String> {
         self.post("/v1/events", "application/cloudevents-batch+json", format!("[{}]", events.join(",")).as_bytes())
+    }
+}
+
+/// A whole answer, for comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Headers by name, in their order.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 }
 
