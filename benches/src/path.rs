@@ -6,7 +6,7 @@
 //! - File: `tally ingest` of a JSONL file in a home of its own, until everything is folded.
 //!
 //! An event is *committed* when the last batch that holds records of its post is; *queryable* when every fold is past that batch: then
-//! its charge, posting, hour and evidence are all in the SQL tables. Both are seen in `GET /v1/health`, asked every 10 ms from a
+//! its charge, posting, hour and evidence are all in the SQL tables. Both are seen in `GET /v1/progress`, asked every 10 ms from a
 //! connection of its own, so a latency is too long by up to 10 ms and one round trip. Which batch holds what is read from the batch log
 //! afterwards. Latencies begin when the client has the answer to its post.
 
@@ -37,7 +37,7 @@ const POST: usize = 500;
 const PACED_POST: usize = 100;
 /// How long the pace is held.
 const PACED: Duration = Duration::from_secs(10);
-/// How often health is asked.
+/// How often progress is asked.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long the folds may take behind the last post.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -121,7 +121,7 @@ struct Posted {
     again: u64,
 }
 
-/// What health said.
+/// What progress said.
 struct Seen {
     at: Timer,
     committed: u64,
@@ -131,10 +131,10 @@ struct Seen {
 
 impl Seen {
     fn ask(client: &Client) -> anyhow::Result<Self> {
-        let said = client.health()?;
+        let said = client.progress()?;
         let at = Timer::now();
-        let number = |value: Option<&Value>| value.and_then(Value::as_u64).context("health does not read");
-        let folds = said.get("folds").and_then(Value::as_object).context("health names no folds")?;
+        let number = |value: Option<&Value>| value.and_then(Value::as_u64).context("progress does not read");
+        let folds = said.get("folds").and_then(Value::as_object).context("progress names no folds")?;
         Ok(Self {
             at,
             committed: number(said.get("committed"))?,
@@ -263,7 +263,7 @@ impl Phase {
     }
 }
 
-/// Posts everything while health is watched, until everything is folded.
+/// Posts everything while progress is watched, until everything is folded.
 fn drive(server: &Server, load: &Load) -> anyhow::Result<(Vec<Posted>, Vec<Seen>)> {
     let (next, done, began) = (AtomicUsize::new(0), AtomicBool::new(false), Timer::now());
     thread::scope(|scope| {
@@ -311,7 +311,7 @@ fn send(client: &Client, load: &Load, began: Timer, next: &AtomicUsize) -> anyho
     }
 }
 
-/// Asks health until everything was posted and everything that was accepted is folded.
+/// Asks for progress until everything was posted and everything that was accepted is folded.
 fn watch(client: &Client, done: &AtomicBool) -> anyhow::Result<Vec<Seen>> {
     let mut all = Vec::new();
     let mut deadline = None;

@@ -70,13 +70,27 @@ impl Tally {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("standard output was piped")?).read_line(&mut line)?;
         let said: Option<Value> = serde_json::from_str(&line).ok();
-        match said.as_ref().and_then(|said| said.get("listen")).and_then(Value::as_str) {
-            Some(address) => Ok(Server { child, address: address.to_owned() }),
+        let text = |name: &str| said.as_ref().and_then(|said| said.get(name)).and_then(Value::as_str).map(str::to_owned);
+        match text("listen") {
+            Some(address) => {
+                let mut server = Server { child, address, key: String::new() };
+                server.key = match text("operator_key") {
+                    Some(key) => key,
+                    // The first operator key is shown once; a server that was started before has shown it.
+                    None => self.key()?,
+                };
+                Ok(server)
+            }
             None => {
                 child.wait()?;
                 bail!("the server did not start: {}", self.last_words())
             }
         }
+    }
+
+    fn key(&self) -> anyhow::Result<String> {
+        let made = self.done(&["key", "create", "bench", "--role", "operator"])?;
+        Ok(made.lines().next().context("no key was made")?.to_owned())
     }
 
     fn last_words(&self) -> String {
@@ -90,6 +104,7 @@ impl Tally {
 pub struct Server {
     child: Child,
     address: String,
+    key: String,
 }
 
 impl Server {
@@ -101,7 +116,7 @@ impl Server {
     /// A client with a connection of its own.
     pub fn client(&self) -> Client {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build();
-        Client { agent: agent.into(), address: self.address.clone() }
+        Client { agent: agent.into(), address: self.address.clone(), authorization: format!("Bearer {}", self.key) }
     }
 
     /// Asks it to end and waits until it has.
@@ -136,19 +151,22 @@ pub fn signal(name: &str, process: u32) -> anyhow::Result<()> {
 pub struct Client {
     agent: ureq::Agent,
     address: String,
+    authorization: String,
 }
 
 impl Client {
     /// POSTs a batch of events; status and body of the answer.
     pub fn post(&self, body: &str) -> anyhow::Result<(u16, String)> {
         let url = format!("http://{}/v1/events", self.address);
-        let mut answer = self.agent.post(url).header("content-type", "application/cloudevents-batch+json").send(body)?;
+        let request = self.agent.post(url).header("authorization", &self.authorization);
+        let mut answer = request.header("content-type", "application/cloudevents-batch+json").send(body)?;
         Ok((answer.status().as_u16(), answer.body_mut().read_to_string()?))
     }
 
     /// How far the log and its folds are.
-    pub fn health(&self) -> anyhow::Result<Value> {
-        let text = self.agent.get(format!("http://{}/v1/health", self.address)).call()?.body_mut().read_to_string()?;
+    pub fn progress(&self) -> anyhow::Result<Value> {
+        let request = self.agent.get(format!("http://{}/v1/progress", self.address)).header("authorization", &self.authorization);
+        let text = request.call()?.body_mut().read_to_string()?;
         Ok(serde_json::from_str(&text)?)
     }
 }

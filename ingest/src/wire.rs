@@ -30,13 +30,18 @@ pub struct RawEvent {
     pub shard: ShardId,
     /// Its exact bytes.
     pub payload: Vec<u8>,
+    /// Member `organization` as far as it can be read.
+    pub organization: Option<String>,
+    /// Member `source` as far as it can be read.
+    pub source: Option<String>,
 }
 
 impl RawEvent {
     /// A record of these bytes, whatever they are.
     pub fn new(payload: Vec<u8>) -> Self {
-        let organization = glimpse(&payload).organization_text.unwrap_or_default();
-        Self { shard: ShardId::of_organization(&organization), payload }
+        let seen = glimpse(&payload);
+        let shard = ShardId::of_organization(seen.organization_text.as_deref().unwrap_or_default());
+        Self { shard, payload, organization: seen.organization_text, source: seen.source }
     }
 }
 

@@ -424,7 +424,7 @@ mod book {
                     },
                     "come_from_batches_or_a_command",
                 ),
-                ("no last batch", entry(4, Value::Null), "an entry continues the batches"),
+                ("no last batch", entry(4, Value::Null), "come_from_batches_or_a_command"),
                 ("broken chain", entry(5, Digest::of(b"other").into()), "an entry continues the chain"),
                 ("short digest", entry(6, vec![1_u8; 31].into()), ""),
                 ("empty entry", rows(0), "postings fill their entry exactly"),

@@ -8,9 +8,7 @@ use datafusion::arrow::datatypes::{DataType, Decimal128Type, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result as EngineResult};
 use datafusion::execution::context::SQLOptions;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
@@ -18,6 +16,8 @@ use datafusion::sql::parser::Statement;
 use futures::StreamExt;
 use platform_catalog::{AsOf, Catalog, ModelName, ReadModel, Scope};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::error::{QueryError, Raised};
 use crate::information;
@@ -28,19 +28,21 @@ use crate::workers::{Stop, Workers};
 /// What all queries of an engine may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryOptions {
-    /// Memory that all running queries share, results included. Nothing is ever written to disk.
+    /// Memory of each query, its result included. Nothing is ever written to disk.
     pub memory_bytes: usize,
     /// How long a query may take.
     pub timeout: Duration,
     /// How many rows an answer has at most.
     pub max_rows: usize,
-    /// How many threads compute, and into how many parts the work of a query is split.
+    /// How many threads compute, and into how many parts the work of an operator's query is split.
     pub threads: usize,
+    /// How many queries run at once; further ones wait for a place, and their time runs.
+    pub queries: usize,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        Self { memory_bytes: 512 * 1024 * 1024, timeout: Duration::from_secs(30), max_rows: 10_000, threads: 2 }
+        Self { memory_bytes: 512 * 1024 * 1024, timeout: Duration::from_secs(30), max_rows: 10_000, threads: 2, queries: 4 }
     }
 }
 
@@ -51,6 +53,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// Fewer rows than the engine's.
     pub max_rows: Option<usize>,
+    /// Less memory than the engine's.
+    pub memory_bytes: Option<usize>,
 }
 
 /// An answer.
@@ -82,20 +86,21 @@ pub struct QueryEngine {
     options: QueryOptions,
     sessions: Arc<Sessions>,
     workers: Workers,
+    places: Arc<Semaphore>,
 }
 
 impl QueryEngine {
     /// An engine over a catalog, with threads of its own; models registered later are seen too.
     pub fn new(catalog: Arc<Catalog>, options: QueryOptions) -> Result<Self, QueryError> {
-        let error = |error| QueryError::of(error, options.memory_bytes);
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(GreedyMemoryPool::new(options.memory_bytes)))
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
-            .build_arc()
-            .map_err(error)?;
         let threads = options.threads.max(1);
-        let workers = Workers::new(threads).map_err(|cause| error(cause.into()))?;
-        Ok(Self { catalog, sessions: Arc::new(Sessions::new(runtime, threads)), workers, options })
+        let workers = Workers::new(threads).map_err(|cause| QueryError::of(cause.into(), options.memory_bytes))?;
+        let places = Arc::new(Semaphore::new(options.queries.clamp(1, Semaphore::MAX_PERMITS)));
+        Ok(Self { catalog, sessions: Arc::new(Sessions::new(threads)), workers, places, options })
+    }
+
+    /// The read models that it answers from.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
     }
 
     /// Answers one statement for a scope, as of a batch.
@@ -105,28 +110,35 @@ impl QueryEngine {
     /// - Computes on the engine's threads and reads the models on the current tokio runtime; dropping the future stops the query.
     #[tracing::instrument(skip_all, err)]
     pub async fn query(&self, sql: &str, scope: &Scope, as_of: AsOf, limits: Limits) -> Result<QueryResult, QueryError> {
+        let timeout = limits.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
+        let late = |_| QueryError::Timeout { limit: timeout };
+        let deadline = Instant::now().checked_add(timeout).ok_or(QueryError::Timeout { limit: timeout })?;
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        let Ok(place) = tokio::time::timeout_at(deadline, waiting).await.map_err(late)? else {
+            return Err(asked_too_late());
+        };
         let stop = Stop::default();
+        let memory_bytes = limits.memory_bytes.map_or(self.options.memory_bytes, |bytes| bytes.min(self.options.memory_bytes));
         let asked = Asked {
             sessions: Arc::clone(&self.sessions),
             models: self.catalog.visible(scope),
             scope: scope.clone(),
             as_of,
             max_rows: limits.max_rows.map_or(self.options.max_rows, |rows| rows.min(self.options.max_rows)),
-            memory_bytes: self.options.memory_bytes,
+            memory_bytes,
             reader: Handle::current(),
             stop: stop.clone(),
+            _place: place,
         };
-        let timeout = limits.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
         // Leaving this function, in whatever way, stops the task: at its next pause, or in a long join at its next step.
         let _stopped = stop.on_drop();
         let text = sql.to_owned();
         let Some(task) = self.workers.spawn(async move { asked.answer(&text).await }) else {
             return Err(asked_too_late());
         };
-        match tokio::time::timeout(timeout, task).await {
-            Err(_) => Err(QueryError::Timeout { limit: timeout }),
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Err(QueryError::of(DataFusionError::External(Box::new(error)), self.options.memory_bytes)),
+        match tokio::time::timeout_at(deadline, task).await.map_err(late)? {
+            Ok(answer) => answer,
+            Err(error) => Err(QueryError::of(DataFusionError::External(Box::new(error)), memory_bytes)),
         }
     }
 }
@@ -151,6 +163,8 @@ struct Asked {
     memory_bytes: usize,
     reader: Handle,
     stop: Stop,
+    /// Given back when the work has ended, not when nobody waits for it any more.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Asked {
@@ -159,12 +173,18 @@ impl Asked {
         let ask = parse(sql)?;
         if let Ask::Describe(name) = &ask {
             let model = find(&self.models, name)?;
-            return information::described(model.as_ref()).map(QueryResult::of).map_err(|cause| error(cause.into()));
+            return information::described(model.as_ref(), &self.scope).map(QueryResult::of).map_err(|cause| error(cause.into()));
         }
         let Ask::Query(statement) = ask else {
             return information::shown_tables(&self.models).map(QueryResult::of).map_err(|cause| error(cause.into()));
         };
-        let state = self.sessions.open(&self.models, &self.scope, self.as_of, &self.reader, self.stop.clone()).map_err(error)?;
+        if let (Statement::Explain(explain), Scope::Organization(_)) = (statement.as_ref(), &self.scope)
+            && explain.options.analyze
+        {
+            return Err(QueryError::refused("EXPLAIN ANALYZE", "its figures are those of the machine, which others use too; use EXPLAIN"));
+        }
+        let opened = self.sessions.open(&self.models, &self.scope, self.as_of, &self.reader, self.memory_bytes, self.stop.clone());
+        let state = opened.map_err(error)?;
         run(state, *statement, self.max_rows).await.map_err(error)
     }
 }

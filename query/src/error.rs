@@ -56,10 +56,10 @@ pub enum QueryError {
         /// What happened.
         detail: String,
     },
-    /// More memory was needed than the engine has.
-    #[error("the query needs more memory than the {bytes} bytes that all queries share")]
+    /// More memory was needed than a query may have.
+    #[error("the query needs more memory than the {bytes} bytes that a query may have")]
     Memory {
-        /// The pool.
+        /// What it may have.
         bytes: usize,
     },
     /// It took too long.

@@ -7,7 +7,7 @@ use datafusion::arrow::array::{ArrayRef, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::record_batch::RecordBatch;
-use platform_catalog::ReadModel;
+use platform_catalog::{ReadModel, Scope};
 
 /// Name of the catalog of every session.
 pub(crate) const CATALOG: &str = "tally";
@@ -31,8 +31,8 @@ pub(crate) fn shown_tables(models: &[Arc<dyn ReadModel>]) -> Result<RecordBatch,
 }
 
 /// The answer to DESCRIBE.
-pub(crate) fn described(model: &dyn ReadModel) -> Result<RecordBatch, ArrowError> {
-    let schema = model.schema();
+pub(crate) fn described(model: &dyn ReadModel, scope: &Scope) -> Result<RecordBatch, ArrowError> {
+    let schema = model.schema_for(scope);
     let fields = || schema.fields().iter();
     batch(vec![
         ("column", texts(fields().map(|field| field.name().clone()))),
@@ -53,10 +53,10 @@ pub(crate) fn tables(models: &[Arc<dyn ReadModel>]) -> Result<RecordBatch, Arrow
 }
 
 /// `information_schema.columns`.
-pub(crate) fn columns(models: &[Arc<dyn ReadModel>]) -> Result<RecordBatch, ArrowError> {
+pub(crate) fn columns(models: &[Arc<dyn ReadModel>], scope: &Scope) -> Result<RecordBatch, ArrowError> {
     let mut rows: Vec<(&Arc<dyn ReadModel>, u64, Arc<Field>)> = Vec::new();
     for model in models {
-        rows.extend((1..).zip(model.schema().fields()).map(|(position, field)| (model, position, Arc::clone(field))));
+        rows.extend((1..).zip(model.schema_for(scope).fields()).map(|(position, field)| (model, position, Arc::clone(field))));
     }
     batch(vec![
         ("table_catalog", texts(rows.iter().map(|_| CATALOG))),

@@ -28,4 +28,4 @@ mod workers;
 
 pub use engine::{Limits, QueryEngine, QueryOptions, QueryResult};
 pub use error::QueryError;
-pub use render::{Format, render};
+pub use render::{Format, Rendered, render, render_within};

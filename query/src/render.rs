@@ -2,6 +2,7 @@
 //! It knows no protocol; a server adds content type and headers.
 
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
@@ -57,10 +58,27 @@ impl Format {
     }
 }
 
+/// An answer as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text or stream.
+    pub bytes: Vec<u8>,
+    /// Whether rows are missing: of the limit of rows, or of the limit of bytes.
+    pub truncated: bool,
+}
+
 /// Writes an answer.
 ///
 /// - Errors: `Refused` for JSON when two columns have one name: every parser would keep only one of them.
 pub fn render(result: &QueryResult, format: Format) -> Result<Vec<u8>, QueryError> {
+    Ok(render_within(result, format, usize::MAX)?.bytes)
+}
+
+/// Writes an answer of at most so many bytes: the rows that would go beyond are left out, whole ones, and that is told. What stands
+/// before and behind the rows is always written.
+///
+/// - Errors: those of [`render`].
+pub fn render_within(result: &QueryResult, format: Format, bytes_max: usize) -> Result<Rendered, QueryError> {
     if matches!(format, Format::Json | Format::Ndjson) {
         let mut names = std::collections::HashSet::new();
         if let Some(twice) = result.schema.fields().iter().find(|field| !names.insert(field.name())) {
@@ -71,13 +89,14 @@ pub fn render(result: &QueryResult, format: Format) -> Result<Vec<u8>, QueryErro
         }
     }
     let written = match format {
-        Format::Table => table(result).map(String::into_bytes),
-        Format::Csv => csv(result).map(String::into_bytes),
-        Format::Json => json(result).map(String::into_bytes),
-        Format::Ndjson => ndjson(result).map(String::into_bytes),
-        Format::Arrow => ipc(result),
+        Format::Table => table(result).map(|text| (text.into_bytes(), result.truncated)),
+        Format::Csv => csv(result, bytes_max).map(|(text, truncated)| (text.into_bytes(), truncated)),
+        Format::Json => json(result, bytes_max).map(|(text, truncated)| (text.into_bytes(), truncated)),
+        Format::Ndjson => ndjson(result, bytes_max).map(|(text, truncated)| (text.into_bytes(), truncated)),
+        Format::Arrow => ipc_within(result, bytes_max),
     };
-    written.map_err(|error| QueryError::Failed { detail: error.to_string(), source: Box::new(error.into()) })
+    let (bytes, truncated) = written.map_err(|error| QueryError::Failed { detail: error.to_string(), source: Box::new(error.into()) })?;
+    Ok(Rendered { bytes, truncated })
 }
 
 /// One value.
@@ -135,15 +154,52 @@ fn float(value: f64) -> Cell {
     if value.is_finite() { Cell::Bare(value.to_string()) } else { Cell::Text(value.to_string()) }
 }
 
-/// Calls `take` with the cells of each row.
-fn each_row(result: &QueryResult, mut take: impl FnMut(Vec<Cell>) -> Result<(), ArrowError>) -> Result<(), ArrowError> {
+/// Calls `take` with the cells of each row, until it breaks off.
+fn each_row(result: &QueryResult, mut take: impl FnMut(Vec<Cell>) -> ControlFlow<()>) -> Result<(), ArrowError> {
     for batch in &result.batches {
         let columns = batch.columns().iter().map(|array| Column::new(array.as_ref())).collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
-            take(columns.iter().map(|column| column.cell(row)).collect::<Result<_, _>>()?)?;
+            if take(columns.iter().map(|column| column.cell(row)).collect::<Result<_, _>>()?).is_break() {
+                return Ok(());
+            }
         }
     }
     Ok(())
+}
+
+/// What stands around the rows of a text.
+struct Frame<'a> {
+    head: String,
+    separator: &'a str,
+    /// What follows the rows when some are missing, and when none are: of one length, or the former the shorter.
+    tails: [&'a str; 2],
+}
+
+/// The rows as text, as many as fit, and whether some are missing.
+fn framed(
+    result: &QueryResult,
+    bytes_max: usize,
+    frame: &Frame<'_>,
+    write: impl Fn(&[Cell]) -> String,
+) -> Result<(String, bool), ArrowError> {
+    let mut out = frame.head.clone();
+    let room = bytes_max.saturating_sub(frame.tails.iter().map(|tail| tail.len()).max().unwrap_or_default());
+    let (mut first, mut truncated) = (true, result.truncated);
+    each_row(result, |cells| {
+        let row = write(&cells);
+        let separator = if first { "" } else { frame.separator };
+        if out.len().saturating_add(separator.len()).saturating_add(row.len()) > room {
+            truncated = true;
+            return ControlFlow::Break(());
+        }
+        out.push_str(separator);
+        out.push_str(&row);
+        first = false;
+        ControlFlow::Continue(())
+    })?;
+    let [cut, whole] = frame.tails;
+    out.push_str(if truncated { cut } else { whole });
+    Ok((out, truncated))
 }
 
 fn names(result: &QueryResult) -> Vec<&str> {
@@ -166,30 +222,27 @@ fn object(names: &[&str], cells: &[Cell]) -> String {
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-fn json(result: &QueryResult) -> Result<String, ArrowError> {
-    let (names, mut rows) = (names(result), Vec::new());
+fn json(result: &QueryResult, bytes_max: usize) -> Result<(String, bool), ArrowError> {
+    let names = names(result);
     let column = |field: &arrow::datatypes::FieldRef| {
         format!("{{\"name\":{},\"type\":{}}}", quoted(field.name()), quoted(&type_name(field.data_type())))
     };
     let columns: Vec<String> = result.schema.fields().iter().map(column).collect();
-    each_row(result, |cells| {
-        rows.push(object(&names, &cells));
-        Ok(())
-    })?;
-    Ok(format!("{{\"columns\":[{}],\"rows\":[{}],\"truncated\":{}}}\n", columns.join(","), rows.join(","), result.truncated))
+    let frame = Frame {
+        head: format!("{{\"columns\":[{}],\"rows\":[", columns.join(",")),
+        separator: ",",
+        tails: ["],\"truncated\":true}\n", "],\"truncated\":false}\n"],
+    };
+    framed(result, bytes_max, &frame, |cells| object(&names, cells))
 }
 
-fn ndjson(result: &QueryResult) -> Result<String, ArrowError> {
-    let (names, mut out) = (names(result), String::new());
-    each_row(result, |cells| {
-        out.push_str(&object(&names, &cells));
-        out.push('\n');
-        Ok(())
-    })?;
-    Ok(out)
+fn ndjson(result: &QueryResult, bytes_max: usize) -> Result<(String, bool), ArrowError> {
+    let names = names(result);
+    let frame = Frame { head: String::new(), separator: "", tails: ["", ""] };
+    framed(result, bytes_max, &frame, |cells| object(&names, cells) + "\n")
 }
 
-fn csv(result: &QueryResult) -> Result<String, ArrowError> {
+fn csv(result: &QueryResult, bytes_max: usize) -> Result<(String, bool), ArrowError> {
     let field = |text: &str| {
         if text.is_empty() || text.contains([',', '"', '\n', '\r']) {
             format!("\"{}\"", text.replace('"', "\"\""))
@@ -197,18 +250,14 @@ fn csv(result: &QueryResult) -> Result<String, ArrowError> {
             text.to_owned()
         }
     };
-    let mut out = names(result).into_iter().map(field).collect::<Vec<_>>().join(",");
-    out.push_str("\r\n");
-    each_row(result, |cells| {
+    let head = names(result).into_iter().map(field).collect::<Vec<_>>().join(",") + "\r\n";
+    framed(result, bytes_max, &Frame { head, separator: "", tails: ["", ""] }, |cells| {
         let fields = cells.iter().map(|cell| match cell {
             Cell::Null => String::new(),
             Cell::Bare(text) | Cell::Text(text) => field(text),
         });
-        out.push_str(&fields.collect::<Vec<_>>().join(","));
-        out.push_str("\r\n");
-        Ok(())
-    })?;
-    Ok(out)
+        fields.collect::<Vec<_>>().join(",") + "\r\n"
+    })
 }
 
 /// Control characters but line ends are shown, not obeyed: a value cannot move the reader's cursor.
@@ -230,7 +279,7 @@ fn table(result: &QueryResult) -> Result<String, ArrowError> {
             Cell::Bare(text) | Cell::Text(text) => lines(text),
         };
         rows.push(cells.iter().map(text).collect());
-        Ok(())
+        ControlFlow::Continue(())
     })?;
     let width = |column: usize| {
         let cells = rows.iter().chain([&header]).filter_map(|row| row.get(column));
@@ -260,11 +309,35 @@ fn table(result: &QueryResult) -> Result<String, ArrowError> {
     Ok(out)
 }
 
-fn ipc(result: &QueryResult) -> Result<Vec<u8>, ArrowError> {
+/// The stream of as many rows as fit: found by halving, as a row has no length of its own there.
+fn ipc_within(result: &QueryResult, bytes_max: usize) -> Result<(Vec<u8>, bool), ArrowError> {
+    let whole = ipc(result, result.rows())?;
+    if whole.len() <= bytes_max {
+        return Ok((whole, result.truncated));
+    }
+    // `fits` rows are known to fit, or are none; `beyond` rows do not.
+    let (mut fits, mut beyond) = (0, result.rows());
+    while beyond.saturating_sub(fits) > 1 {
+        let middle = fits.midpoint(beyond);
+        if ipc(result, middle)?.len() <= bytes_max {
+            fits = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    Ok((ipc(result, fits)?, true))
+}
+
+fn ipc(result: &QueryResult, rows: usize) -> Result<Vec<u8>, ArrowError> {
     let mut out = Vec::new();
     let mut writer = StreamWriter::try_new(&mut out, &result.schema)?;
+    let mut left = rows;
     for batch in &result.batches {
-        writer.write(batch)?;
+        let part = left.min(batch.num_rows());
+        if part > 0 {
+            writer.write(&batch.slice(0, part))?;
+        }
+        left = left.saturating_sub(part);
     }
     writer.finish()?;
     drop(writer);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::{Session, TableProvider};
@@ -50,7 +51,7 @@ impl fmt::Debug for ModelTable {
 #[async_trait]
 impl TableProvider for ModelTable {
     fn schema(&self) -> SchemaRef {
-        self.model.schema()
+        self.model.schema_for(&self.scope)
     }
 
     fn table_type(&self) -> TableType {
@@ -73,7 +74,7 @@ impl TableProvider for ModelTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let all = self.model.schema();
+        let all = self.model.schema_for(&self.scope);
         let columns: Vec<usize> = match projection {
             Some(columns) => columns.clone(),
             None => (0..all.fields().len()).collect(),
@@ -121,7 +122,7 @@ impl Rows {
         // Behind the wanted columns comes the one that tells whose a row is.
         let guard = match (&scope, model.description().audience()) {
             (Scope::Organization(organization), Audience::Organizations { column }) => {
-                columns.push(model.schema().index_of(column)?);
+                columns.push(model.schema_for(&scope).index_of(column)?);
                 Some(organization.clone())
             }
             _ => None,
@@ -139,8 +140,37 @@ impl Rows {
             }
             Ok(batch.project(&(0..wanted).collect::<Vec<_>>())?)
         });
+        if matches!(self.table.scope, Scope::Organization(_)) {
+            return Ok(even(Arc::clone(&self.schema), passed.boxed()).boxed());
+        }
         Ok(passed.boxed())
     }
+}
+
+/// Rows in a batch that goes up to an organization's query.
+const EVEN_ROWS: usize = 8_192;
+
+/// The same rows in batches of one size. How they lay in files, between the rows of others, then shows neither in the order in which they
+/// are worked on nor in where an answer is cut.
+fn even(schema: SchemaRef, batches: BoxStream<'static, Result<RecordBatch>>) -> impl Stream<Item = Result<RecordBatch>> + Send + 'static {
+    stream::try_unfold((batches, Vec::new(), 0_usize), move |(mut batches, mut held, mut rows)| {
+        let schema = Arc::clone(&schema);
+        async move {
+            while rows < EVEN_ROWS {
+                let Some(batch) = batches.next().await else { break };
+                let batch = batch?;
+                rows = rows.saturating_add(batch.num_rows());
+                held.push(batch);
+            }
+            if rows == 0 {
+                return Ok(None);
+            }
+            let all = concat_batches(&schema, &held)?;
+            let full = rows.min(EVEN_ROWS);
+            let rest = rows.saturating_sub(full);
+            Ok(Some((all.slice(0, full), (batches, vec![all.slice(full, rest)], rest))))
+        }
+    })
 }
 
 /// Runs a scan on the reader's threads and hands its batches over, a few ahead. A scan that panics is an error, never a short answer.

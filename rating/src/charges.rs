@@ -258,11 +258,136 @@ pub fn charges_to_arrow(rows: &[Charge]) -> Result<RecordBatch, ArrowError> {
 ///
 /// - Errors: a missing or mistyped column, or the first row with a value it cannot have.
 pub fn charges_from_arrow(batch: &RecordBatch) -> Result<Vec<Charge>, RowError> {
-    let identity = hash_column(batch, "identity")?;
-    let ordinal = int32_column(batch, "ordinal")?;
     let shard = int32_column(batch, "shard")?;
     let incarnation = int64_column(batch, "incarnation")?;
     let sequence = int64_column(batch, "sequence")?;
+    let commitment = digest_column(batch, "commitment")?;
+    rated_from_arrow(batch)?
+        .into_iter()
+        .enumerate()
+        .map(|(row, rated)| {
+            let Rated {
+                identity,
+                ordinal,
+                organization,
+                project,
+                source,
+                meter,
+                unit,
+                dimensions,
+                quantity,
+                start_at,
+                end_at,
+                accepted_at,
+                accounting_period,
+                registry_version,
+                supersedes,
+                fate,
+            } = rated;
+            Ok(Charge {
+                identity,
+                ordinal,
+                position: Position {
+                    shard: shard.required(row, |number| u8::try_from(number).ok().and_then(ShardId::new))?,
+                    incarnation: incarnation.required(row, |number| u32::try_from(number).ok().map(Incarnation))?,
+                    sequence: sequence.required(row, |number| as_count(number).map(Sequence))?,
+                },
+                organization,
+                project,
+                source,
+                meter,
+                unit,
+                dimensions,
+                quantity,
+                start_at,
+                end_at,
+                accepted_at,
+                accounting_period,
+                registry_version,
+                supersedes,
+                commitment: commitment.required(row, Digest::from_slice)?,
+                fate,
+            })
+        })
+        .collect()
+}
+
+/// A row of `charges` without its position and its commitment: what an organization sees of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rated {
+    /// The event's identity.
+    pub identity: IdentityHash,
+    /// Number of the reading within its event, from 0.
+    pub ordinal: u16,
+    /// Who owes.
+    pub organization: OrganizationId,
+    /// Sub-account, if the source named one.
+    pub project: Option<ProjectId>,
+    /// Who sent the event.
+    pub source: SourceId,
+    /// The meter that read it.
+    pub meter: MeterId,
+    /// What the quantity counts.
+    pub unit: UnitId,
+    /// What tells prices apart.
+    pub dimensions: Dimensions,
+    /// How much, in `unit`.
+    pub quantity: Quantity,
+    /// When the usage began.
+    pub start_at: Instant,
+    /// When it ended, for intervals.
+    pub end_at: Option<Instant>,
+    /// When the event entered the stream.
+    pub accepted_at: Instant,
+    /// In whose books it is posted.
+    pub accounting_period: Month,
+    /// The registry version it was rated under.
+    pub registry_version: Digest,
+    /// The reading it replaces, after a re-rating.
+    pub supersedes: Option<IdentityHash>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// The columns that [`rated_from_arrow`] reads.
+pub const RATED: &[&str] = &[
+    "identity",
+    "ordinal",
+    "log_month",
+    "log_seq",
+    "organization",
+    "project",
+    "source",
+    "meter",
+    "unit",
+    "dimensions",
+    "quantity",
+    "start_at",
+    "end_at",
+    "accepted_at",
+    "fate",
+    "reason",
+    "contract",
+    "contract_line",
+    "service_period",
+    "accounting_period",
+    "sku_id",
+    "price_id",
+    "rule",
+    "registry_version",
+    "state_before",
+    "state_after",
+    "amount",
+    "currency",
+    "supersedes",
+];
+
+/// Reads rows of `charges` that need not show their position.
+///
+/// - Errors: a missing or mistyped column, or the first row with a value it cannot have.
+pub fn rated_from_arrow(batch: &RecordBatch) -> Result<Vec<Rated>, RowError> {
+    let identity = hash_column(batch, "identity")?;
+    let ordinal = int32_column(batch, "ordinal")?;
     let organization = text_column(batch, "organization")?;
     let project = text_column(batch, "project")?;
     let source = text_column(batch, "source")?;
@@ -276,20 +401,14 @@ pub fn charges_from_arrow(batch: &RecordBatch) -> Result<Vec<Charge>, RowError> 
     let accounting_period = int32_column(batch, "accounting_period")?;
     let registry_version = digest_column(batch, "registry_version")?;
     let supersedes = hash_column(batch, "supersedes")?;
-    let commitment = digest_column(batch, "commitment")?;
     let mut known: HashMap<String, Dimensions> = HashMap::new();
     fates_from_arrow(batch)?
         .into_iter()
         .enumerate()
         .map(|(row, fate)| {
-            Ok(Charge {
+            Ok(Rated {
                 identity: identity.required(row, IdentityHash::from_slice)?,
                 ordinal: ordinal.required(row, |number| u16::try_from(number).ok())?,
-                position: Position {
-                    shard: shard.required(row, |number| u8::try_from(number).ok().and_then(ShardId::new))?,
-                    incarnation: incarnation.required(row, |number| u32::try_from(number).ok().map(Incarnation))?,
-                    sequence: sequence.required(row, |number| as_count(number).map(Sequence))?,
-                },
                 organization: organization.required(row, |id| OrganizationId::parse(id).ok())?,
                 project: project.optional(row, |id| ProjectId::parse(id).ok())?,
                 source: source.required(row, |id| SourceId::parse(id).ok())?,
@@ -303,7 +422,6 @@ pub fn charges_from_arrow(batch: &RecordBatch) -> Result<Vec<Charge>, RowError> 
                 accounting_period: accounting_period.required(row, as_month)?,
                 registry_version: registry_version.required(row, Digest::from_slice)?,
                 supersedes: supersedes.optional(row, IdentityHash::from_slice)?,
-                commitment: commitment.required(row, Digest::from_slice)?,
                 fate,
             })
         })

@@ -169,17 +169,24 @@ pub fn evaluate(segments: &BTreeMap<PriceId, SegmentState>, prices: &PriceIndex<
 /// What a row makes of a summed quantity, exactly; `visit` sees each step.
 pub(crate) fn worth(row: &PriceRow, quantity: Quantity, mut visit: impl FnMut(&Step)) -> Result<Exact, EvaluateError> {
     let mut sum = Exact::default();
-    let per = row.per.units();
     steps(row, quantity, |step| {
-        let (factor, per) = step.packages.map_or((step.quantity.units(), per), |packages| (packages, 1));
-        sum.add_quotient(factor, step.unit_price.units(), per)?;
-        if step.flat_fee != Price::ZERO {
-            sum.add_quotient(1, step.flat_fee.units(), 1)?;
-        }
+        step.add_to(&mut sum, row.per)?;
         visit(&step);
         Some(())
     })?;
     Ok(sum)
+}
+
+impl Step {
+    /// Adds what the step is worth, for unit prices of `per` units.
+    pub(crate) fn add_to(&self, sum: &mut Exact, per: Quantity) -> Option<()> {
+        let (factor, per) = self.packages.map_or((self.quantity.units(), per.units()), |packages| (packages, 1));
+        sum.add_quotient(factor, self.unit_price.units(), per)?;
+        if self.flat_fee != Price::ZERO {
+            sum.add_quotient(1, self.flat_fee.units(), 1)?;
+        }
+        Some(())
+    }
 }
 
 /// Splits a quantity into the steps at which its model prices it.

@@ -18,15 +18,19 @@ pub mod amount;
 pub mod charges;
 mod columns;
 pub mod evaluate;
+pub mod explain;
 pub mod plan;
 pub mod rate;
 pub mod state;
 pub mod totals;
 
 pub use amount::Exact;
-pub use charges::{CHARGES_ORDER, CHARGES_SORT, Charge, Fate, Priced, charges_from_arrow, charges_schema, charges_to_arrow};
+pub use charges::{
+    CHARGES_ORDER, CHARGES_SORT, Charge, Fate, Priced, RATED, Rated, charges_from_arrow, charges_schema, charges_to_arrow, rated_from_arrow,
+};
 pub use columns::RowError;
 pub use evaluate::{EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
+pub use explain::{ExplainError, Explanation};
 pub use plan::{Contract, Line, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
 pub use rate::{RateError, RatedBatch, rate};
 pub use state::{Key, KeyState, Overlay, RatingState, SegmentState, StateError, decode_segments, encode_segments};

@@ -3,9 +3,12 @@
 pub mod check;
 pub mod demo;
 pub mod drain;
+pub mod explain;
+pub mod iam;
 pub mod ingest;
 pub mod init;
 pub mod lake;
+pub mod owner;
 pub mod quarantine;
 pub mod rebuild;
 pub mod registry;

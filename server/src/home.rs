@@ -15,6 +15,8 @@ use shared_db::{Database, DbError};
 pub struct Settings {
     /// The HTTP server.
     pub serve: ServeSettings,
+    /// What one key may ask of it.
+    pub access: AccessSettings,
     /// The embedded stream.
     pub stream: StreamSettings,
     /// How batches are cut.
@@ -31,14 +33,34 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServeSettings {
-    /// Address and port; loopback only until access control exists.
+    /// Address and port; beyond loopback only with `behind_tls`.
     pub listen: String,
+    /// Whether TLS ends in front of the server: without it keys would travel in clear beyond loopback.
+    pub behind_tls: bool,
+    /// Connections held at once; more wait to be taken.
+    pub connections_max: usize,
+    /// How long a connection may take to send the head of its next request; then it is closed.
+    pub head_ms_max: u64,
     /// Largest request body in bytes; larger ones are answered with 413.
     pub body_bytes_max: usize,
     /// Requests worked on at once; more are answered with 503 and Retry-After.
     pub requests_max: usize,
     /// Events accepted but not yet committed; beyond it intake answers 503 and Retry-After.
     pub lag_events_max: u64,
+}
+
+/// Limits of one key; beyond them it is answered with 429 and Retry-After.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessSettings {
+    /// Requests a second over time.
+    pub requests_per_second: u64,
+    /// Requests that may come at once after a pause.
+    pub requests_burst: u64,
+    /// Requests worked on at once.
+    pub requests_max: usize,
+    /// Body bytes a second over time; after a pause, as many at once.
+    pub body_bytes_per_second: u64,
 }
 
 /// The embedded stream.
@@ -83,6 +105,10 @@ pub struct QuerySettings {
     pub timeout_ms: u64,
     /// Rows of one answer.
     pub rows_max: usize,
+    /// Bytes of one answer over HTTP; rows beyond are left out, and that is told.
+    pub bytes_max: usize,
+    /// Queries that run at once; further ones wait, and their time runs.
+    pub concurrent_max: usize,
 }
 
 /// The evidence log.
@@ -121,6 +147,12 @@ impl Settings {
             ("serve.body_bytes_max", wide(self.serve.body_bytes_max), 1 << 10, 64 << 20),
             ("serve.requests_max", wide(self.serve.requests_max), 1, 65_536),
             ("serve.lag_events_max", self.serve.lag_events_max, 1, u64::MAX),
+            ("serve.connections_max", wide(self.serve.connections_max), 1, 65_536),
+            ("serve.head_ms_max", self.serve.head_ms_max, 100, 3_600_000),
+            ("access.requests_per_second", self.access.requests_per_second, 1, 1_000_000),
+            ("access.requests_burst", self.access.requests_burst, 1, 1_000_000),
+            ("access.requests_max", wide(self.access.requests_max), 1, 65_536),
+            ("access.body_bytes_per_second", self.access.body_bytes_per_second, 1 << 10, 1 << 40),
             ("stream.segment_bytes", self.stream.segment_bytes, 2 << 20, 1 << 30),
             ("batch.interval_ms", self.batch.interval_ms, 0, 60_000),
             ("batch.records_max", wide(self.batch.records_max), 1, 1_000_000),
@@ -128,6 +160,8 @@ impl Settings {
             ("query.memory_bytes_max", wide(self.query.memory_bytes_max), 1 << 20, 1 << 40),
             ("query.timeout_ms", self.query.timeout_ms, 1, 86_400_000),
             ("query.rows_max", wide(self.query.rows_max), 1, 1 << 40),
+            ("query.bytes_max", wide(self.query.bytes_max), 1 << 10, 1 << 40),
+            ("query.concurrent_max", wide(self.query.concurrent_max), 1, 1_024),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} = {value}: it must be {least} to {most}"));
@@ -143,7 +177,21 @@ impl Settings {
 
 impl Default for ServeSettings {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:7420".to_owned(), body_bytes_max: 16 << 20, requests_max: 256, lag_events_max: 2_000_000 }
+        Self {
+            listen: "127.0.0.1:7420".to_owned(),
+            behind_tls: false,
+            connections_max: 1_024,
+            head_ms_max: 60_000,
+            body_bytes_max: 16 << 20,
+            requests_max: 256,
+            lag_events_max: 2_000_000,
+        }
+    }
+}
+
+impl Default for AccessSettings {
+    fn default() -> Self {
+        Self { requests_per_second: 1_000, requests_burst: 2_000, requests_max: 64, body_bytes_per_second: 64 << 20 }
     }
 }
 
@@ -161,7 +209,7 @@ impl Default for BatchSettings {
 
 impl Default for QuerySettings {
     fn default() -> Self {
-        Self { memory_bytes_max: 1 << 30, timeout_ms: 60_000, rows_max: 1_000_000 }
+        Self { memory_bytes_max: 1 << 30, timeout_ms: 60_000, rows_max: 1_000_000, bytes_max: 64 << 20, concurrent_max: 4 }
     }
 }
 
@@ -246,7 +294,7 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> HomeE
 pub enum Store {
     /// The batch log.
     Log,
-    /// Registry, ledger and billing.
+    /// Registry, ledger, billing, who may do what, and the audit.
     Books,
     /// The DuckLake catalog.
     Lake,
@@ -277,7 +325,7 @@ impl Store {
     pub fn owners(self) -> &'static [&'static str] {
         match self {
             Self::Log => &["platform-ingest"],
-            Self::Books => &["platform-registry", "platform-ledger", "platform-billing"],
+            Self::Books => &["platform-registry", "platform-ledger", "platform-billing", "platform-iam", "platform-audit"],
             Self::Lake => &["shared-lake"],
             Self::Usage => &["platform-catalog"],
             Self::Evidence => &["platform-evidence"],
@@ -304,6 +352,8 @@ pub struct Secrets {
     pub salt: [u8; 32],
     /// Signs checkpoints (Ed25519 seed).
     pub log: [u8; 32],
+    /// Keys the hashes of API keys.
+    pub pepper: [u8; 32],
 }
 
 /// The owner's lock; freed when dropped or when the process ends in any way.
@@ -312,7 +362,10 @@ pub struct Lock {
     file: File,
 }
 
-const SECRETS: [&str; 3] = ["identity.key", "salt.key", "log.key"];
+const SECRETS: [&str; 4] = ["identity.key", "salt.key", "log.key", "pepper.key"];
+
+/// The key of the OS user while a server owns the home: beside the lock, for commands that ask the server.
+const LOCAL_KEY: &str = "local.key";
 
 impl Home {
     /// Creates a home with fresh secrets. Refuses a folder that is one already; other files there are left alone.
@@ -423,8 +476,28 @@ impl Home {
             })?;
             Ok(key)
         };
-        let [identity, salt, log] = SECRETS;
-        Ok(Secrets { identity: read(identity)?, salt: read(salt)?, log: read(log)? })
+        let [identity, salt, log, pepper] = SECRETS;
+        Ok(Secrets { identity: read(identity)?, salt: read(salt)?, log: read(log)?, pepper: read(pepper)? })
+    }
+
+    /// Offers a key to whoever can read the home, until the owner ends or the next one offers another.
+    pub fn offer_local_key(&self, _owner: &Lock, key: &str) -> Result<LocalKeyFile, HomeError> {
+        let (path, fresh) = (self.path(LOCAL_KEY), self.path("local.key.new"));
+        // What a killed owner left half done is in the way of a file that only its maker may read.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io("remove", &fresh)(error)),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(io("create", &fresh))?;
+        file.write_all(key.as_bytes()).map_err(io("write", &fresh))?;
+        fs::rename(&fresh, &path).map_err(io("rename", &fresh))?;
+        Ok(LocalKeyFile { path })
+    }
+
+    /// The key that the owner offers.
+    pub fn local_key(&self) -> Result<String, HomeError> {
+        let path = self.path(LOCAL_KEY);
+        Ok(fs::read_to_string(&path).map_err(io("read", &path))?.trim().to_owned())
     }
 
     fn database_path(&self, store: Store) -> PathBuf {
@@ -465,6 +538,19 @@ fn digest_of(root: &Path) -> Result<String, HomeError> {
         keys.push(b'\n');
     }
     Ok(shared_types::Digest::of(&keys).to_string())
+}
+
+/// The file with the key of the OS user; gone with the owner that offers it.
+#[derive(Debug)]
+pub struct LocalKeyFile {
+    path: PathBuf,
+}
+
+impl Drop for LocalKeyFile {
+    fn drop(&mut self) {
+        // A file that stays is worth nothing: the next owner has another key.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// What the lock file says of the owner.

@@ -1,14 +1,20 @@
 //! `tally`: the one binary. It parses the command line, runs a command, and turns its end into an exit code.
 
+mod access;
+mod answers;
 mod check;
 mod clock;
 mod commands;
+mod connections;
+mod contract;
 mod home;
 mod lake;
+mod openapi;
 mod problem;
 mod read_models;
 mod roles;
 mod routes;
+mod story;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -63,6 +69,11 @@ enum Command {
     Drain,
     /// Ask in SQL, with exact money.
     Sql(commands::sql::SqlArguments),
+    /// Why was it billed, or not? An event by its identity, or a charge: the whole computation on one page.
+    Explain(commands::explain::ExplainArguments),
+    /// The OpenAPI document, for `cargo xtask generate`.
+    #[command(hide = true)]
+    Openapi(openapi::OpenapiArguments),
     /// Check conservation, chains and that every fold equals the log; exit 1 and the offending rows otherwise.
     Check,
     /// Rebuild a fold from the batch log.
@@ -70,6 +81,18 @@ enum Command {
     /// The lake for other tools.
     #[command(subcommand)]
     Lake(commands::lake::LakeCommand),
+    /// Who owes: registered organizations.
+    #[command(subcommand)]
+    Organization(commands::iam::OrganizationCommand),
+    /// Sub-accounts of organizations.
+    #[command(subcommand)]
+    Project(commands::iam::ProjectCommand),
+    /// API keys: who may ask the server for what.
+    #[command(subcommand)]
+    Key(commands::iam::KeyCommand),
+    /// Enrolled sources: who may report usage, and for whom.
+    #[command(subcommand)]
+    Source(commands::iam::SourceCommand),
     /// What was quarantined, and why.
     #[command(subcommand)]
     Quarantine(commands::quarantine::QuarantineCommand),
@@ -146,9 +169,15 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Serve(arguments) => commands::serve::run(arguments, common).await,
         Command::Drain => commands::drain::run(common).await,
         Command::Sql(arguments) => commands::sql::run(arguments, common).await,
+        Command::Explain(arguments) => commands::explain::run(arguments, common).await,
+        Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Check => commands::check::run(common).await,
         Command::Rebuild(arguments) => commands::rebuild::run(arguments, common).await,
         Command::Lake(command) => commands::lake::run(command, common).await,
+        Command::Organization(command) => commands::iam::organization(command, common).await,
+        Command::Project(command) => commands::iam::project(command, common).await,
+        Command::Key(command) => commands::iam::key(command, common).await,
+        Command::Source(command) => commands::iam::source(command, common).await,
         Command::Quarantine(command) => commands::quarantine::run(command, common).await,
         Command::Demo(arguments) => commands::demo::run(arguments, common).await,
     }

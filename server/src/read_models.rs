@@ -50,22 +50,21 @@ impl Readers {
 }
 
 /// Every read model.
-pub async fn catalog(home: &Home) -> anyhow::Result<Arc<Catalog>> {
-    let readers = Readers::open(home).await?;
+pub fn catalog_over(readers: &Readers) -> anyhow::Result<Arc<Catalog>> {
     let catalog = Catalog::new();
-    for model in usage::models(&readers)? {
+    for model in usage::models(readers)? {
         catalog.register(model)?;
     }
-    for model in ledger::models(&readers)? {
+    for model in ledger::models(readers)? {
         catalog.register(model)?;
     }
-    for model in registry::models(&readers)? {
+    for model in registry::models(readers)? {
         catalog.register(model)?;
     }
-    for model in evidence::models(&readers)? {
+    for model in evidence::models(readers)? {
         catalog.register(model)?;
     }
-    for model in sys::models(&readers)? {
+    for model in sys::models(readers)? {
         catalog.register(model)?;
     }
     Ok(Arc::new(catalog))

@@ -3,15 +3,17 @@
 
 pub mod billing;
 pub mod folds;
+pub mod iam;
 pub mod intake;
 pub mod invoicing;
 #[cfg(feature = "plant")]
-mod plant;
+pub mod plant;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use platform_iam::{Pepper, Permit};
 use platform_ingest::wire::WireLimits;
 use platform_registry::{Closed, Published, Version};
 use shared_bus::{Disk, Embedded, RealDisk, Stream, UnsyncedInMemory};
@@ -19,10 +21,12 @@ use shared_types::{BatchNo, Month};
 use tokio::sync::{Notify, RwLock, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::access::{Access, Denials};
 use crate::home::{DiskKind, Home, Lock, Store};
 use crate::lake::Lake;
 use billing::{Billing, Command, Registries};
 use folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, follow};
+use iam::Iam;
 use intake::{Intake, Lag};
 use invoicing::Invoicing;
 
@@ -39,6 +43,10 @@ pub enum OnFailure {
 pub struct Running {
     /// Where events enter.
     pub intake: Intake,
+    /// Who is asking.
+    pub access: Access,
+    /// Who may do what.
+    pub iam: Iam,
     commands: mpsc::Sender<Command>,
     folded: Vec<(&'static str, watch::Receiver<BatchNo>)>,
     commits: watch::Receiver<BatchNo>,
@@ -47,7 +55,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<anyhow::Result<()>>,
     /// Held as long as the roles run; freed when this is dropped.
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// The embedded stream of a home.
@@ -62,8 +70,12 @@ pub fn open_stream(home: &Home) -> anyhow::Result<Arc<dyn Stream>> {
 
 impl Running {
     /// Takes the home's lock and starts every role.
-    pub async fn start(home: &Home, listen: Option<&str>, on_failure: OnFailure) -> anyhow::Result<Self> {
-        let lock = home.lock(listen)?;
+    pub async fn start(home: &Home, on_failure: OnFailure) -> anyhow::Result<Self> {
+        Self::start_owned(home, home.lock(None)?, on_failure).await
+    }
+
+    /// Starts every role of a home whose lock is held.
+    pub async fn start_owned(home: &Home, lock: Lock, on_failure: OnFailure) -> anyhow::Result<Self> {
         let secrets = home.secrets()?;
         let stream = open_stream(home)?;
         let log = home.database(Store::Log).await?;
@@ -98,6 +110,10 @@ impl Running {
         let usage = UsageFold::new(log.clone(), home.database(Store::Usage).await?, lake.clone());
         tasks.spawn(follow(usage, commits.clone(), usage_at, patience));
         // Evidence never runs ahead of the ledger: it follows its cursor.
+        let (pepper, denials) = (Pepper::from_bytes(&secrets.pepper), Denials::default());
+        let access = Access::new(books.clone(), pepper.clone(), &home.settings.access, denials.clone());
+        let iam = Iam::new(books.clone(), pepper);
+        tasks.spawn(denials.run(books.clone(), stopping.clone()));
         let evidence =
             EvidenceFold::open(home, &secrets, log, books.clone(), home.database(Store::Evidence).await?, lake, home.path("tiles")).await?;
         let (entries, booked) = watch::channel(0);
@@ -113,12 +129,17 @@ impl Running {
         folded.push(("evidence", evidence_seen));
         let limits = WireLimits { body_bytes_max: home.settings.serve.body_bytes_max, ..WireLimits::default() };
         let intake = Intake::new(stream, gate, registry_seen, lag, home.settings.serve.lag_events_max, limits);
-        Ok(Self { intake, commands, folded, commits, registry, invoice, stop, tasks, _lock: lock })
+        Ok(Self { intake, access, iam, commands, folded, commits, registry, invoice, stop, tasks, lock })
     }
 
     /// Publishes a registry version behind everything accepted so far.
-    pub async fn publish(&self, version: Version) -> anyhow::Result<Published> {
-        self.publisher().publish(version).await
+    pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
+        self.publisher().publish(permit, version).await
+    }
+
+    /// The lock of the home.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
     }
 
     /// A handle that publishes, for the HTTP server.
@@ -170,10 +191,10 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes a registry version behind everything accepted so far.
-    pub async fn publish(&self, version: Version) -> anyhow::Result<Published> {
+    pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
         let (answer, answered) = oneshot::channel();
         self.commands
-            .send(Command::Publish { version: Box::new(version), answer })
+            .send(Command::Publish { permit: Box::new(permit), version: Box::new(version), answer })
             .await
             .map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
         let published = answered.await.context("the billing role has ended")??;

@@ -1,8 +1,14 @@
 //! Whole-workspace tests: the architecture, and the built binary from outside. The binary comes in `TALLY_BIN` (`cargo xtask test` sets it).
 
 #[cfg(test)]
+#[path = "whole/api.rs"]
+mod api;
+#[cfg(test)]
 #[path = "whole/architecture.rs"]
 mod architecture;
+#[cfg(test)]
+#[path = "whole/contracts.rs"]
+mod contracts;
 #[cfg(test)]
 #[path = "whole/crash.rs"]
 mod crash;
@@ -12,6 +18,9 @@ mod damage;
 #[cfg(test)]
 #[path = "whole/hostile.rs"]
 mod hostile;
+#[cfg(test)]
+#[path = "whole/isolation.rs"]
+mod isolation;
 #[cfg(test)]
 #[path = "whole/path.rs"]
 mod path;

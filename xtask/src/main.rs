@@ -1,4 +1,4 @@
-//! All tasks of the workspace: `cargo xtask demo`, `test`, `campaign`, `bench`. Two of them, demo and test, are all that a fresh
+//! All tasks of the workspace: `cargo xtask demo`, `test`, `generate`, `campaign`, `bench`. Two of them, demo and test, are all that a fresh
 //! machine with Rust and Python needs.
 
 mod bench;
@@ -31,6 +31,8 @@ enum Task {
         #[arg(value_enum)]
         parts: Vec<test::Part>,
     },
+    /// Write what is generated from the code: `contracts/openapi/`.
+    Generate,
     /// Long runs of what `test` runs in short form.
     #[command(subcommand)]
     Campaign(campaign::Campaign),
@@ -43,9 +45,20 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { parts } => test::run(&parts),
+        Task::Generate => generate(),
         Task::Campaign(campaign) => campaign::run(&campaign),
         Task::Bench(bench) => bench::run(&bench),
     }
+}
+
+/// Writes the OpenAPI documents anew: a fragment that no domain has any more goes.
+fn generate() -> anyhow::Result<()> {
+    let tally = shell::build_tally(false)?;
+    let contracts = shell::root()?.join("contracts/openapi");
+    if contracts.exists() {
+        std::fs::remove_dir_all(&contracts)?;
+    }
+    shell::run(std::process::Command::new(tally).arg("openapi").arg("--out").arg(contracts))
 }
 
 /// Runs the demo in `<target>/demo`, which is made anew.

@@ -78,7 +78,7 @@ fn whole() -> anyhow::Result<()> {
 }
 
 /// Each script is given the Python of `.tools` and exits non-zero when something does not hold.
-const SCRIPTS: [&str; 1] = ["evidence/tests/foreign/verify_vectors.py"];
+const SCRIPTS: [&str; 2] = ["evidence/tests/foreign/verify_vectors.py", "tests/foreign/openapi.py"];
 
 fn foreign() -> anyhow::Result<()> {
     let tools = tools::prepare()?;

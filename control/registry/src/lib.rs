@@ -21,6 +21,7 @@ mod read;
 pub mod show;
 pub mod store;
 pub mod version;
+mod view;
 
 pub use compile::{CompileError, Compiled, compile};
 pub use control::{Control, ControlBody, ControlError};

@@ -44,6 +44,22 @@ impl IdentityKey {
         }
         Self(Hmac::new(&block.into()))
     }
+
+    /// HMAC-SHA256 over (organization, source, id), each after its length as 32 bits big-endian; its first 16 bytes.
+    pub fn hash(&self, organization: &str, source: &str, id: &str) -> IdentityHash {
+        let mut mac = self.0.clone();
+        for part in [organization, source, id] {
+            // No part of an event exceeds 256 bytes.
+            mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+            mac.update(part.as_bytes());
+        }
+        let full: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut hash = [0_u8; 16];
+        for (slot, byte) in hash.iter_mut().zip(full) {
+            *slot = byte;
+        }
+        IdentityHash(hash)
+    }
 }
 
 impl std::fmt::Debug for IdentityKey {
@@ -179,20 +195,9 @@ impl Event {
         Digest::of(self.canonical.as_bytes())
     }
 
-    /// HMAC-SHA256 over (organization, source, id), each after its length as 32 bits big-endian; its first 16 bytes.
+    /// What it is counted once by: [`IdentityKey::hash`] of (organization, source, id).
     pub fn identity_hash(&self, key: &IdentityKey) -> IdentityHash {
-        let mut mac = key.0.clone();
-        for part in [self.organization.as_str(), self.source.as_str(), &self.id] {
-            // No part exceeds 256 bytes.
-            mac.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
-            mac.update(part.as_bytes());
-        }
-        let full: [u8; 32] = mac.finalize().into_bytes().into();
-        let mut hash = [0_u8; 16];
-        for (slot, byte) in hash.iter_mut().zip(full) {
-            *slot = byte;
-        }
-        IdentityHash(hash)
+        key.hash(self.organization.as_str(), self.source.as_str(), &self.id)
     }
 
     /// Canonical JSON of everything that the source supplied and a leaf of evidence does not show in clear:

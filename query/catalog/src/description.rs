@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::CatalogError;
+use crate::model::Scope;
 
 /// `schema.table`, lower case.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +69,8 @@ pub struct Description {
     schema: SchemaRef,
     audience: Audience,
     columns: HashMap<&'static str, &'static str>,
+    /// The schema without the columns that only the operator sees.
+    shown: SchemaRef,
 }
 
 impl Description {
@@ -103,7 +107,33 @@ impl Description {
                 Err(_) => return defect(format!("organization column {column} is missing")),
             }
         }
-        Ok(Self { name, owner, text, schema, audience, columns })
+        let shown = Arc::clone(&schema);
+        Ok(Self { name, owner, text, schema, audience, columns, shown })
+    }
+
+    /// Keeps columns from organizations: what counts over several of them, such as a position in a shard, tells one how busy the others
+    /// are. For an organization these columns do not exist. Refused: an unknown column, and the one that tells whose a row is.
+    pub fn for_the_operator(self, columns: &[&str]) -> Result<Self, CatalogError> {
+        let defect = |defect: String| CatalogError::Description { model: self.name.to_string(), defect };
+        for column in columns {
+            if self.schema.index_of(column).is_err() {
+                return Err(defect(format!("there is no column {column} to keep from organizations")));
+            }
+            if matches!(self.audience, Audience::Organizations { column: owner } if owner == *column) {
+                return Err(defect(format!("column {column} tells whose a row is and cannot be kept from organizations")));
+            }
+        }
+        let kept = |field: &&Arc<Field>| !columns.contains(&field.name().as_str());
+        let shown: Vec<Arc<Field>> = self.shown.fields().iter().filter(kept).cloned().collect();
+        Ok(Self { shown: Arc::new(Schema::new(shown)), ..self })
+    }
+
+    /// The columns that exist for a scope, in the order of the schema.
+    pub fn schema_for(&self, scope: &Scope) -> &SchemaRef {
+        match scope {
+            Scope::Operator => &self.schema,
+            Scope::Organization(_) => &self.shown,
+        }
     }
 
     /// The name.

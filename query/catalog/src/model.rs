@@ -52,7 +52,7 @@ pub trait ReadModel: Send + Sync {
 
     /// Reads the rows of the scope that pass the filters.
     ///
-    /// - `projection`: numbers of columns of the schema, in the order wanted; `None` is all of them.
+    /// - `projection`: numbers of columns of the schema for this scope, in the order wanted; `None` is all of them.
     /// - `filters`: a conjunction, none of them [`Support::Refused`].
     /// - Errors: `OperatorOnly` when the scope may not see the model, `NoHistory` when `as_of` cannot be honoured; never other rows instead.
     async fn scan(&self, scope: &Scope, projection: Option<&[usize]>, filters: &[Filter], as_of: AsOf)
@@ -68,9 +68,14 @@ pub trait ReadModel: Send + Sync {
         self.description().owner()
     }
 
-    /// The columns.
+    /// The columns, the operator's included.
     fn schema(&self) -> SchemaRef {
         Arc::clone(self.description().schema())
+    }
+
+    /// The columns that exist for the scope.
+    fn schema_for(&self, scope: &Scope) -> SchemaRef {
+        Arc::clone(self.description().schema_for(scope))
     }
 
     /// Whether the scope may know of the model.

@@ -54,7 +54,7 @@ fn request(description: &Description, scope: &Scope, filters: &[Filter], as_of: 
         }),
     }
     for filter in &filters {
-        let column_type = column_type(description, &filter.column)?;
+        let column_type = column_type(description.schema_for(scope), description, &filter.column)?;
         if !filter.fits(column_type) {
             return Err(CatalogError::Filter {
                 column: filter.column.clone(),
@@ -66,27 +66,28 @@ fn request(description: &Description, scope: &Scope, filters: &[Filter], as_of: 
     Ok(Request { scope: scope.clone(), filters, as_of })
 }
 
-fn column_type<'a>(description: &'a Description, column: &str) -> Result<&'a DataType, CatalogError> {
+fn column_type<'a>(schema: &'a SchemaRef, description: &Description, column: &str) -> Result<&'a DataType, CatalogError> {
     let missing = |_| CatalogError::Column { model: description.name().to_string(), column: column.to_owned() };
-    Ok(description.schema().field_with_name(column).map_err(missing)?.data_type())
+    Ok(schema.field_with_name(column).map_err(missing)?.data_type())
 }
 
 fn support(description: &Description, filter: &Filter) -> Support {
-    match column_type(description, &filter.column) {
+    match column_type(description.schema(), description, &filter.column) {
         Ok(column_type) if filter.fits(column_type) => Support::Exact,
         Ok(_) | Err(_) => Support::Refused,
     }
 }
 
-/// Column numbers checked against the schema; all of them when `None`.
-fn wanted(description: &Description, projection: Option<&[usize]>) -> Result<Vec<usize>, CatalogError> {
-    let count = description.schema().fields().len();
+/// Column numbers of the scope's schema, checked, as numbers of the whole schema; all that exist for the scope when `None`.
+fn wanted(description: &Description, scope: &Scope, projection: Option<&[usize]>) -> Result<Vec<usize>, CatalogError> {
+    let (all, shown) = (description.schema(), description.schema_for(scope));
+    let whole = |column: usize| match shown.fields().get(column) {
+        Some(field) => Ok(all.index_of(field.name())?),
+        None => Err(CatalogError::Column { model: description.name().to_string(), column: column.to_string() }),
+    };
     match projection {
-        None => Ok((0..count).collect()),
-        Some(columns) => match columns.iter().find(|column| **column >= count) {
-            None => Ok(columns.to_vec()),
-            Some(column) => Err(CatalogError::Column { model: description.name().to_string(), column: column.to_string() }),
-        },
+        None => (0..shown.fields().len()).map(whole).collect(),
+        Some(columns) => columns.iter().copied().map(whole).collect(),
     }
 }
 
@@ -162,7 +163,7 @@ impl ReadModel for RowsModel {
         as_of: AsOf,
     ) -> Result<BatchStream, CatalogError> {
         let request = request(&self.description, scope, filters, as_of)?;
-        let columns = wanted(&self.description, projection)?;
+        let columns = wanted(&self.description, scope, projection)?;
         let (filters, schema) = (request.filters.clone(), self.schema());
         let model = self.name().to_string();
         let batches = (self.read)(request).await?;
@@ -206,7 +207,7 @@ impl<F: Send + 'static> ReadModel for FilesModel<F> {
         as_of: AsOf,
     ) -> Result<BatchStream, CatalogError> {
         let request = request(&self.description, scope, filters, as_of)?;
-        let columns = wanted(&self.description, projection)?;
+        let columns = wanted(&self.description, scope, projection)?;
         let schema = self.schema();
         // Read: the wanted columns and those that the filters need, in the order of the schema.
         let mut read: Vec<usize> = columns.clone();
@@ -340,6 +341,26 @@ mod tests {
         assert!(matches!(batches.next().await, Some(Err(CatalogError::Shape { .. }))));
         let missing = model.scan(&Scope::Operator, Some(&[3]), &[], AsOf::default()).await;
         assert!(matches!(missing, Err(CatalogError::Column { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_column_for_the_operator_does_not_exist_for_an_organization() {
+        let ours = Audience::Organizations { column: "organization" };
+        let description = described("usage.kept", ours).for_the_operator(&["number"]).unwrap();
+        let model = RowsModel::constant(description, vec![rows(&[(1, "a"), (2, "b")])]);
+        let a = Scope::Organization(OrganizationId::parse("a").unwrap());
+        let names = |scope: &Scope| model.schema_for(scope).fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        assert_eq!((names(&Scope::Operator).len(), names(&a)), (3, vec!["organization".to_owned(), "note".to_owned()]));
+        let read = collect(&model.schema_for(&a), model.scan(&a, Some(&[0, 1]), &[], AsOf::default()).await.unwrap()).await.unwrap();
+        assert_eq!((read.num_rows(), read.schema().field(0).name().as_str()), (1, "organization"));
+        let filter = Filter { column: "number".to_owned(), comparison: Comparison::Eq, value: FilterValue::Integer(1) };
+        for (projection, filters) in [(&[2][..], vec![]), (&[0], vec![filter])] {
+            let refused = model.scan(&a, Some(projection), &filters, AsOf::default()).await;
+            assert!(matches!(refused, Err(CatalogError::Column { .. })));
+            assert!(model.scan(&Scope::Operator, Some(projection), &filters, AsOf::default()).await.is_ok());
+        }
+        assert!(described("usage.kept", ours).for_the_operator(&["nothing"]).is_err());
+        assert!(described("usage.kept", ours).for_the_operator(&["organization"]).is_err(), "whose a row is must be known");
     }
 
     #[test]

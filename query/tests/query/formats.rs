@@ -1,6 +1,6 @@
 //! The formats of answers, to the byte.
 
-use platform_query::{Format, QueryError, render};
+use platform_query::{Format, QueryError, render, render_within};
 
 use crate::world::ask;
 
@@ -58,6 +58,25 @@ fn arrow_round_trips() {
     let reader = arrow::ipc::reader::StreamReader::try_new(std::io::Cursor::new(bytes), None).unwrap();
     let batches: Vec<_> = reader.map(Result::unwrap).collect();
     assert_eq!(batches, result.batches);
+}
+
+#[test]
+fn an_answer_that_is_too_long_keeps_whole_rows_and_says_that_some_are_missing() {
+    let result = ask(SQL).unwrap();
+    for format in [Format::Csv, Format::Json, Format::Ndjson, Format::Arrow] {
+        let whole = render_within(&result, format, usize::MAX).unwrap();
+        assert_eq!((&whole.bytes, whole.truncated), (&render(&result, format).unwrap(), false));
+        assert_eq!(render_within(&result, format, whole.bytes.len()).unwrap(), whole, "{format:?}: it fits exactly");
+        let none = render_within(&result, format, 0).unwrap();
+        assert!(none.truncated, "{format:?}");
+        for limit in none.bytes.len()..whole.bytes.len() {
+            let cut = render_within(&result, format, limit).unwrap();
+            assert!(cut.truncated && cut.bytes.len() <= limit, "{format:?} {limit}: {} bytes", cut.bytes.len());
+        }
+    }
+    let one = render_within(&result, Format::Json, render(&result, Format::Json).unwrap().len() - 1).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&one.bytes).unwrap();
+    assert_eq!((json["rows"].as_array().unwrap().len(), &json["truncated"]), (2, &serde_json::json!(true)));
 }
 
 #[test]

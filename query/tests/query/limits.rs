@@ -101,6 +101,30 @@ fn a_query_that_needs_too_much_memory_is_refused_and_the_next_one_answered() {
 }
 
 #[test]
+fn what_others_use_cannot_make_a_query_fail_and_places_are_waited_for() {
+    let engine = QueryEngine::new(numbers(100_000), QueryOptions { queries: 1, ..options() }).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (operator, short) = (Scope::Operator, Limits { timeout: Some(Duration::from_millis(400)), ..Limits::default() });
+        let long =
+            engine.query("SELECT count(*) FROM usage.numbers a, usage.numbers b WHERE a.n + b.n < 0", &operator, AsOf::default(), short);
+        let waiting = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let little = Limits { timeout: Some(Duration::from_millis(50)), ..Limits::default() };
+            let refused = engine.query("SELECT 1", &operator, AsOf::default(), little).await;
+            assert!(matches!(refused, Err(QueryError::Timeout { .. })), "{refused:?}");
+            engine.query("SELECT 1", &operator, AsOf::default(), Limits::default()).await
+        };
+        let (long, waited) = tokio::join!(long, waiting);
+        assert!(matches!(long, Err(QueryError::Timeout { .. })), "{long:?}");
+        assert!(waited.is_ok(), "{waited:?}");
+    });
+    let tight = Limits { memory_bytes: Some(100_000), ..Limits::default() };
+    let answer = ask(numbers(100_000), "SELECT n, name FROM usage.numbers ORDER BY name", options(), tight);
+    assert!(matches!(answer, Err(QueryError::Memory { bytes: 100_000 })), "{answer:?}");
+}
+
+#[test]
 fn long_and_deep_texts_are_refused_and_do_no_harm() {
     let long = format!("SELECT '{}'", "x".repeat(40_000));
     assert!(matches!(ask(numbers(1), &long, options(), Limits::default()), Err(QueryError::TooLong { .. })));

@@ -113,7 +113,7 @@ pub fn catalog() -> Arc<Catalog> {
 }
 
 pub fn options() -> QueryOptions {
-    QueryOptions { memory_bytes: 64 * 1024 * 1024, timeout: Duration::from_secs(60), max_rows: 1000, threads: 2 }
+    QueryOptions { memory_bytes: 64 * 1024 * 1024, timeout: Duration::from_secs(60), max_rows: 1000, threads: 2, queries: 4 }
 }
 
 pub fn organization(id: &str) -> Scope {

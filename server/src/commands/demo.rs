@@ -4,6 +4,7 @@ use std::time::Instant as Timer;
 
 use clap::Args;
 use platform_catalog::{AsOf, Scope};
+use platform_iam::Action;
 use platform_ingest::wire::RawEvent;
 use platform_query::{Limits, render};
 use platform_registry::{SourceFile, Version};
@@ -13,7 +14,7 @@ use super::Refused;
 use crate::home::Home;
 use crate::read_models::Readers;
 use crate::roles::{OnFailure, Running};
-use crate::{Common, Format, Outcome, check};
+use crate::{Common, Format, Outcome, access, check};
 
 /// Arguments of `tally demo`.
 #[derive(Args)]
@@ -64,8 +65,8 @@ pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Ou
         }
     };
     say(format!("home      {}", home.root().display()));
-    let running = Running::start(&home, None, OnFailure::End).await?;
-    let published = running.publish(version).await?;
+    let running = Running::start(&home, OnFailure::End).await?;
+    let published = running.publish(access::local(Action::RegistryPublish)?, version).await?;
     say(format!("registry  version {} is in force", published.address));
 
     let options = datasets::Options { seed: arguments.seed, days: arguments.days, events: arguments.events, ..Default::default() };
@@ -121,7 +122,7 @@ pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Ou
 
 async fn send(running: &Running, events: &[String]) -> anyhow::Result<()> {
     let raw = events.iter().map(|event| RawEvent::new(event.clone().into_bytes())).collect();
-    running.intake.append(raw).await?;
+    running.intake.append(&access::local(Action::EventsSend)?, raw).await?;
     Ok(())
 }
 

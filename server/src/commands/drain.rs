@@ -15,7 +15,7 @@ pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
     if home.owner().is_some() {
         wait_for_owner(&home).await?;
     } else {
-        let running = Running::start(&home, None, OnFailure::End).await?;
+        let running = Running::start(&home, OnFailure::End).await?;
         let bar = super::ingest::spinner("committing and folding");
         running.drain().await?;
         bar.finish_and_clear();

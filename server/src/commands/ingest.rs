@@ -13,7 +13,8 @@ use serde_json::json;
 use shared_types::Digest;
 
 use super::Refused;
-use crate::home::{Home, Owner};
+use super::owner::OwnerClient;
+use crate::home::Home;
 use crate::roles::{OnFailure, Running};
 use crate::{Common, Format, Outcome};
 
@@ -49,7 +50,7 @@ struct Tally {
 /// Where the events go: the stream of a home that this process owns, or the owner's HTTP surface.
 enum Target {
     Own(Box<Running>),
-    Owner(ureq::Agent, String),
+    Owner(OwnerClient),
 }
 
 /// Sends every file, then waits until what was sent is committed and folded (own home only).
@@ -58,12 +59,9 @@ pub async fn run(arguments: IngestArguments, common: &Common) -> anyhow::Result<
     let map_text =
         std::fs::read_to_string(&arguments.map).with_context(|| format!("could not read the map {}", arguments.map.display()))?;
     let map = Map::parse(&map_text).map_err(|error| Refused(format!("{}: {error}", arguments.map.display())))?;
-    let target = match home.owner() {
-        Some(Owner { listen: Some(listen), .. }) => Target::Owner(
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60))).build().into(),
-            format!("http://{listen}/v1/events"),
-        ),
-        _ => Target::Own(Box::new(Running::start(&home, None, OnFailure::End).await?)),
+    let target = match OwnerClient::of(&home)? {
+        Some(owner) => Target::Owner(owner),
+        None => Target::Own(Box::new(Running::start(&home, OnFailure::End).await?)),
     };
     let mut reports = Vec::new();
     let mut broken = 0;
@@ -153,7 +151,7 @@ impl Target {
     async fn send(&self, events: Vec<RawEvent>) -> anyhow::Result<()> {
         match self {
             Self::Own(running) => loop {
-                match running.intake.append(events.clone()).await {
+                match running.intake.append(&crate::access::local(platform_iam::Action::EventsSend)?, events.clone()).await {
                     Ok(_) => return Ok(()),
                     Err(crate::roles::intake::IntakeError::Lagging { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
                     Err(crate::roles::intake::IntakeError::NoRegistry) => {
@@ -162,42 +160,21 @@ impl Target {
                     Err(error) => return Err(error.into()),
                 }
             },
-            Self::Owner(agent, url) => {
+            Self::Owner(owner) => {
                 let body = batch_body(&events);
                 loop {
-                    let (agent, url, body) = (agent.clone(), url.clone(), body.clone());
-                    let answer = tokio::task::spawn_blocking(move || post(&agent, &url, &body)).await??;
-                    match answer {
-                        Answer::Accepted => return Ok(()),
-                        Answer::Later(text) if text.contains("INGEST-0005") || text.contains("HTTP-0002") => {
+                    let (status, text) = owner.post("/v1/events", "application/cloudevents-batch+json", body.clone()).await?;
+                    match status {
+                        202 => return Ok(()),
+                        503 if text.contains("INGEST-0005") || text.contains("HTTP-0002") => {
                             tokio::time::sleep(Duration::from_millis(200)).await;
                         }
-                        Answer::Later(text) | Answer::Refused(text) => bail!(Refused(text)),
+                        _ => bail!(Refused(text)),
                     }
                 }
             }
         }
     }
-}
-
-enum Answer {
-    Accepted,
-    Later(String),
-    Refused(String),
-}
-
-fn post(agent: &ureq::Agent, url: &str, body: &[u8]) -> anyhow::Result<Answer> {
-    let mut response = agent
-        .post(url)
-        .header("content-type", "application/cloudevents-batch+json")
-        .send(body)
-        .with_context(|| format!("could not send events to {url}"))?;
-    let text = response.body_mut().read_to_string()?;
-    Ok(match response.status().as_u16() {
-        202 => Answer::Accepted,
-        429 | 503 => Answer::Later(text),
-        _ => Answer::Refused(text),
-    })
 }
 
 fn batch_body(events: &[RawEvent]) -> Vec<u8> {

@@ -10,7 +10,7 @@ use crate::{Common, Format, Outcome};
 pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::create(&common.home)?;
     // One short reign creates stream and databases, so that every command that only reads finds them.
-    Running::start(&home, None, OnFailure::End).await?.drain().await?;
+    Running::start(&home, OnFailure::End).await?.drain().await?;
     if common.format == Format::Json {
         println!("{}", json!({"home": home.root()}));
     } else {

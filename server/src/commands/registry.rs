@@ -1,19 +1,20 @@
 //! `tally registry check|publish|show`: folders of documents become versions.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
+use platform_iam::Action;
 use platform_registry::{Problem, SourceFile, Version};
 use serde_json::json;
 use shared_types::Digest;
 
 use super::Refused;
-use crate::home::{Home, Owner, Store};
+use super::owner::{Method, OwnerClient};
+use crate::home::{Home, Store};
 use crate::roles::{OnFailure, Running};
 use crate::routes::platform_registry::{PublishFile, PublishRequest};
-use crate::{Common, Format, Outcome};
+use crate::{Common, Format, Outcome, access};
 
 /// What of the registry.
 #[derive(Subcommand)]
@@ -86,11 +87,12 @@ fn problem(problem: &Problem) -> serde_json::Value {
 async fn publish(folder: &Path, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
     let version = read_version(folder)?;
-    let (address, control_no, changed) = match home.owner() {
-        Some(Owner { listen: Some(listen), .. }) => publish_to_owner(folder, &listen).await?,
-        _ => {
-            let running = Running::start(&home, None, OnFailure::End).await?;
-            let published = running.publish(version).await.map_err(|error| Refused(format!("{error:#}")))?;
+    let (address, control_no, changed) = match OwnerClient::of(&home)? {
+        Some(owner) => publish_to_owner(folder, &owner).await?,
+        None => {
+            let running = Running::start(&home, OnFailure::End).await?;
+            let permit = access::local(Action::RegistryPublish)?;
+            let published = running.publish(permit, version).await.map_err(|error| Refused(format!("{error:#}")))?;
             running.drain().await?;
             (published.address.to_string(), published.control_no.0, published.changed)
         }
@@ -103,26 +105,13 @@ async fn publish(folder: &Path, common: &Common) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn publish_to_owner(folder: &Path, listen: &str) -> anyhow::Result<(String, u64, bool)> {
+async fn publish_to_owner(folder: &Path, owner: &OwnerClient) -> anyhow::Result<(String, u64, bool)> {
     let files = read_folder(folder)?.into_iter().map(|file| PublishFile { name: file.name, text: file.text }).collect();
-    let body = serde_json::to_vec(&PublishRequest { files })?;
-    let url = format!("http://{listen}/v1/registry/versions");
-    let (status, text) = tokio::task::spawn_blocking(move || -> anyhow::Result<(u16, String)> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(300))).build().into();
-        let mut response = agent.post(&url).header("content-type", "application/json").send(&body)?;
-        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
-    })
-    .await??;
-    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    if status != 200 {
-        let detail = answer.get("detail").and_then(serde_json::Value::as_str).unwrap_or(&text);
-        bail!(Refused(detail.to_owned()));
-    }
+    let answer = owner.ask(Method::Post(serde_json::to_value(PublishRequest { files })?), "/v1/registry/versions").await?;
     let read = || -> Option<(String, u64, bool)> {
         Some((answer.get("version")?.as_str()?.to_owned(), answer.get("control_no")?.as_u64()?, answer.get("changed")?.as_bool()?))
     };
-    read().with_context(|| format!("the owner of the home answered {text}"))
+    read().with_context(|| format!("the owner of the home answered {answer}"))
 }
 
 async fn show(wanted: Option<&str>, list: bool, common: &Common) -> anyhow::Result<Outcome> {

@@ -1,16 +1,16 @@
 //! `tally sql "…"`: one question, one answer, exact.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use platform_catalog::{AsOf, Scope};
-use platform_query::{Limits, QueryEngine, QueryOptions, render};
+use platform_query::{Limits, QueryEngine, render};
 
 use super::Refused;
 use crate::home::Home;
-use crate::{Common, Format, Outcome, read_models};
+use crate::read_models::{self, Readers};
+use crate::{Common, Format, Outcome, answers};
 
 /// Arguments of `tally sql`.
 #[derive(Args)]
@@ -45,14 +45,7 @@ pub async fn run(arguments: SqlArguments, common: &Common) -> anyhow::Result<Out
 
 /// The query engine over a home's read models.
 pub async fn engine(home: &Home) -> anyhow::Result<QueryEngine> {
-    let settings = &home.settings.query;
-    let options = QueryOptions {
-        memory_bytes: settings.memory_bytes_max,
-        timeout: Duration::from_millis(settings.timeout_ms),
-        max_rows: settings.rows_max,
-        ..QueryOptions::default()
-    };
-    Ok(QueryEngine::new(read_models::catalog(home).await?, options)?)
+    Ok(QueryEngine::new(read_models::catalog_over(&Readers::open(home).await?)?, answers::options(&home.settings.query))?)
 }
 
 /// How answers are rendered for a format of the command line.

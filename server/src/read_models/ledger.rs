@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use platform_catalog::{Audience, ReadModel};
+use platform_catalog::{Audience, Description, ReadModel};
 
 use super::Readers;
-use super::rows::{Cell, MONEY, instant, model};
+use super::rows::{self, Cell, MONEY, instant, model};
 
 /// All of them.
 pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
@@ -71,39 +71,51 @@ fn postings(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
 
 fn balances(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
     let books = readers.books.clone();
-    model(
+    let columns = [
+        ("account", DataType::Utf8, false, "The account."),
+        ("organization", DataType::Utf8, true, "Whose account it is; null for the operator's own."),
+        ("asset", DataType::Utf8, false, "What the amounts count."),
+        ("debits", MONEY, false, "Sum of what was debited."),
+        ("credits", MONEY, false, "Sum of what was credited."),
+        ("balance", MONEY, false, "Debits minus credits."),
+        ("last_seq", DataType::Int64, false, "The last posting that touched it."),
+    ];
+    let description = Description::new(
         "ledger.balances",
         "platform-ledger",
         "One row for each account and asset.",
-        Audience::Operator,
-        &[
-            ("account", DataType::Utf8, false, "The account."),
-            ("asset", DataType::Utf8, false, "What the amounts count."),
-            ("debits", MONEY, false, "Sum of what was debited."),
-            ("credits", MONEY, false, "Sum of what was credited."),
-            ("balance", MONEY, false, "Debits minus credits."),
-            ("last_seq", DataType::Int64, false, "The last posting that touched it."),
-        ],
-        move || {
-            let books = books.clone();
-            Box::pin(async move {
-                let balances = platform_ledger::balances(&mut books.read().await?).await?;
-                Ok(balances
-                    .into_iter()
-                    .map(|balance| {
-                        vec![
-                            balance.account.as_str().into(),
-                            balance.asset.as_str().into(),
-                            Cell::Decimal(balance.debits),
-                            Cell::Decimal(balance.credits),
-                            Cell::Decimal(balance.debits - balance.credits),
-                            balance.last_seq.into(),
-                        ]
-                    })
-                    .collect())
-            })
-        },
-    )
+        Audience::Organizations { column: "organization" },
+        rows::schema(&columns),
+        &rows::sentences(&columns),
+    )?
+    // The ledger nets what it folds together, and when it folds depends on everybody's usage: only the balance is one organization's own.
+    .for_the_operator(&["debits", "credits", "last_seq"])?;
+    Ok(rows::described(description, move || {
+        let books = books.clone();
+        Box::pin(async move {
+            let balances = platform_ledger::balances(&mut books.read().await?).await?;
+            Ok(balances
+                .into_iter()
+                .map(|balance| {
+                    vec![
+                        balance.account.as_str().into(),
+                        organization_of(balance.account.as_str()).into(),
+                        balance.asset.as_str().into(),
+                        Cell::Decimal(balance.debits),
+                        Cell::Decimal(balance.credits),
+                        Cell::Decimal(balance.debits - balance.credits),
+                        balance.last_seq.into(),
+                    ]
+                })
+                .collect())
+        })
+    }))
+}
+
+/// The second segment of `org/<organization>/<what>`, as `AccountId::of` wrote it.
+fn organization_of(account: &str) -> Option<String> {
+    let (organization, _) = account.strip_prefix("org/")?.split_once('/')?;
+    Some(organization.replace("%2F", "/").replace("%25", "%"))
 }
 
 fn entries(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
@@ -143,4 +155,22 @@ fn entries(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             })
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use platform_ledger::AccountId;
+
+    use super::organization_of;
+
+    #[test]
+    fn an_account_tells_whose_it_is() {
+        for organization in ["acme", "a/b", "a%2Fb", "%"] {
+            let account = AccountId::of(&["org", organization, "credit", "grant-1"]).unwrap();
+            assert_eq!(organization_of(account.as_str()).as_deref(), Some(organization));
+        }
+        for account in [&["revenue", "gpu"][..], &["org", "acme"]] {
+            assert_eq!(organization_of(AccountId::of(account).unwrap().as_str()), None);
+        }
+    }
 }

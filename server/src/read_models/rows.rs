@@ -106,20 +106,36 @@ pub fn model<R>(
 where
     R: Fn() -> BoxFuture<'static, anyhow::Result<Vec<Vec<Cell>>>> + Send + Sync + 'static,
 {
-    let fields: Vec<Field> = columns.iter().map(|(name, kind, nullable, _)| Field::new(*name, kind.clone(), *nullable)).collect();
-    let schema: SchemaRef = Arc::new(Schema::new(fields));
-    let sentences: Vec<(&'static str, &'static str)> = columns.iter().map(|(name, _, _, text)| (*name, *text)).collect();
-    let description = Description::new(name, owner, text, audience, Arc::clone(&schema), &sentences)?;
-    Ok(Arc::new(RowsModel::new(description, move |request: Request| {
+    let description = Description::new(name, owner, text, audience, schema(columns), &sentences(columns))?;
+    Ok(described(description, read))
+}
+
+/// A model over rows from a closure, already described.
+pub fn described<R>(description: Description, read: R) -> Arc<dyn ReadModel>
+where
+    R: Fn() -> BoxFuture<'static, anyhow::Result<Vec<Vec<Cell>>>> + Send + Sync + 'static,
+{
+    let (name, schema) = (description.name().to_string(), Arc::clone(description.schema()));
+    Arc::new(RowsModel::new(description, move |request: Request| {
         let rows = read();
-        let schema = Arc::clone(&schema);
+        let (name, schema) = (name.clone(), Arc::clone(&schema));
         Box::pin(async move {
-            refuse_history(name, request.as_of)?;
-            let rows = rows.await.map_err(|error| failed(name, &error))?;
-            let batch = batch(&schema, &rows).map_err(|error| failed(name, &error))?;
+            refuse_history(&name, request.as_of)?;
+            let rows = rows.await.map_err(|error| failed(&name, &error))?;
+            let batch = batch(&schema, &rows).map_err(|error| failed(&name, &error))?;
             Ok::<BatchStream, CatalogError>(stream::iter([Ok(batch)]).boxed())
         })
-    })))
+    }))
+}
+
+/// The schema of columns.
+pub fn schema(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|(name, kind, nullable, _)| Field::new(*name, kind.clone(), *nullable)).collect::<Vec<_>>()))
+}
+
+/// The sentences of columns.
+pub fn sentences(columns: &[Column]) -> Vec<(&'static str, &'static str)> {
+    columns.iter().map(|(name, _, _, text)| (*name, *text)).collect()
 }
 
 /// Refuses to show an earlier state where only the newest is kept.

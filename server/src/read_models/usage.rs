@@ -18,6 +18,16 @@ use crate::lake::{CHARGES, EVENTS};
 
 const OURS: Audience = Audience::Organizations { column: "organization" };
 
+/// Where an event stands in the stream. Organizations share shards: the gaps between their numbers are the others' events.
+const POSITION: &[&str] = &["shard", "incarnation", "sequence"];
+
+/// Columns that do not exist for organizations.
+fn kept(columns: &'static [&'static str]) -> &'static [&'static str] {
+    #[cfg(feature = "plant")]
+    let columns = crate::roles::plant::show_positions(columns);
+    columns
+}
+
 /// All of them.
 pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
     Ok(vec![charges(readers)?, events(readers)?, quarantine(readers)?, hours(readers)?])
@@ -116,7 +126,8 @@ fn charges(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("supersedes", "The charge that this one corrects, if any."),
             ("commitment", "Evidence: H(salt, source-supplied strings)."),
         ],
-    )?;
+    )?
+    .for_the_operator(kept(POSITION))?;
     Ok(files_model(readers, description, CHARGES))
 }
 
@@ -125,7 +136,7 @@ fn events(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
         "usage.events",
         "platform-ingest",
         "One row for each stream position: what became of the record.",
-        Audience::Operator,
+        OURS,
         plain(&events_schema()),
         &[
             ("shard", "Shard."),
@@ -154,7 +165,10 @@ fn events(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("lane_epoch", "Sequenced sources: epoch of the lane."),
             ("lane_sequence", "Sequenced sources: number in the lane."),
         ],
-    )?;
+    )?
+    .for_the_operator(kept(POSITION))?
+    // A lane leads to a shard, not to an organization.
+    .for_the_operator(kept(&["first_shard", "first_incarnation", "first_sequence", "lane_epoch", "lane_sequence"]))?;
     Ok(files_model(readers, description, EVENTS))
 }
 
@@ -180,45 +194,47 @@ const QUARANTINE: fn() -> [rows::Column; 15] = || {
 };
 
 fn quarantine(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
-    let readers = readers.clone();
-    rows::model(
+    let (readers, columns) = (readers.clone(), QUARANTINE());
+    let description = Description::new(
         "usage.quarantine",
         "platform-ingest",
         "One row for each quarantined event or reading.",
-        Audience::Operator,
-        &QUARANTINE(),
-        move || {
-            let readers = readers.clone();
-            Box::pin(async move {
-                let mut rows = Vec::new();
-                for path in list(&readers.catalog, readers.lake.root(), EVENTS).await? {
-                    for batch in shared_lake::read_file(&path, None)? {
-                        quarantined_events(&batch, &mut rows)?;
-                    }
+        OURS,
+        rows::schema(&columns),
+        &rows::sentences(&columns),
+    )?
+    .for_the_operator(kept(POSITION))?;
+    Ok(rows::described(description, move || {
+        let readers = readers.clone();
+        Box::pin(async move {
+            let mut rows = Vec::new();
+            for path in list(&readers.catalog, readers.lake.root(), EVENTS).await? {
+                for batch in shared_lake::read_file(&path, None)? {
+                    quarantined_events(&batch, &mut rows)?;
                 }
-                for path in list(&readers.catalog, readers.lake.root(), CHARGES).await? {
-                    let columns = [
-                        "ordinal",
-                        "shard",
-                        "incarnation",
-                        "sequence",
-                        "organization",
-                        "source",
-                        "meter",
-                        "quantity",
-                        "start_at",
-                        "accepted_at",
-                        "fate",
-                        "reason",
-                    ];
-                    for batch in shared_lake::read_file(&path, Some(&columns))? {
-                        quarantined_readings(&batch, &mut rows)?;
-                    }
+            }
+            for path in list(&readers.catalog, readers.lake.root(), CHARGES).await? {
+                let columns = [
+                    "ordinal",
+                    "shard",
+                    "incarnation",
+                    "sequence",
+                    "organization",
+                    "source",
+                    "meter",
+                    "quantity",
+                    "start_at",
+                    "accepted_at",
+                    "fate",
+                    "reason",
+                ];
+                for batch in shared_lake::read_file(&path, Some(&columns))? {
+                    quarantined_readings(&batch, &mut rows)?;
                 }
-                Ok(rows)
-            })
-        },
-    )
+            }
+            Ok(rows)
+        })
+    }))
 }
 
 /// A text cell of a row, null kept.

@@ -1,12 +1,13 @@
 //! The billing role: stream → batch → rated batch → batch log. It composes the domains; they do not know each other.
 //! One task owns the state; everything before the commit is a pure function of (stream bytes, state, registry snapshot).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use platform_iam::{Action, Permit};
 use platform_ingest::batch::{self, Built, ControlEffect, Identities, Rules, ShardRecords, ShardState, VersionedUsage};
 use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, events_to_arrow};
 use platform_ingest::header::{FORMAT, Header, TableFile};
@@ -125,6 +126,8 @@ struct Shard {
 pub enum Command {
     /// Publish a registry version once everything before it is rated.
     Publish {
+        /// Who may.
+        permit: Box<Permit>,
         /// The version.
         version: Box<Version>,
         /// Where the answer goes.
@@ -512,7 +515,10 @@ impl Billing {
 
     /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
     /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated.
-    async fn publish(&mut self, version: &Version) -> anyhow::Result<Published> {
+    async fn publish(&mut self, permit: &Permit, version: &Version) -> anyhow::Result<Published> {
+        if !permit.covers(Action::RegistryPublish, None) {
+            bail!("a permit to {} does not cover publishing a registry version", permit.action());
+        }
         let gate = Arc::clone(&self.gate);
         let _closed = gate.write().await;
         while self.step().await? > 0 {}
@@ -522,7 +528,13 @@ impl Billing {
             let rated: Vec<RatedKey> = self.rating.keys().map(rated_key).collect();
             platform_registry::refuse_reach_back(&reaches, &rated)?;
         }
-        let published = platform_registry::store::publish(&mut tx, version, now()).await?;
+        let at = now();
+        let published = platform_registry::store::publish(&mut tx, version, at).await?;
+        if published.changed {
+            let detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);
+            let record = permit.record(None, &published.address.to_string(), detail, at);
+            platform_audit::record(&mut tx, &record).await?;
+        }
         tx.commit().await?;
         self.relay().await?;
         while self.step().await? > 0 {}
@@ -610,8 +622,8 @@ impl Billing {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Publish { version, answer } => {
-                let published = self.publish(&version).await;
+            Command::Publish { permit, version, answer } => {
+                let published = self.publish(&permit, &version).await;
                 // The asker may be gone; the publication stands.
                 let _ = answer.send(published);
             }

@@ -1,10 +1,14 @@
 //! The api role's intake: events enter the stream and nowhere else. Durable before the answer.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use platform_iam::access::Report;
+use platform_iam::{Action, Permit, Target};
 use platform_ingest::wire::{RawEvent, WireLimits};
 use shared_bus::{Append, Appended, BusError, RecordKind, Stream};
+use shared_types::{OrganizationId, SourceId};
 use tokio::sync::{RwLock, watch};
 
 use crate::clock::now;
@@ -23,6 +27,12 @@ pub enum IntakeError {
         /// The limit.
         limit: u64,
     },
+    /// The permit is for something else, or for other events: a defect of the program.
+    #[error("the permit to {had} does not cover these events")]
+    Permit {
+        /// What it is for.
+        had: Action,
+    },
     /// The stream could not make them durable.
     #[error("could not make the events durable")]
     Stream(#[from] BusError),
@@ -37,6 +47,27 @@ pub struct Intake {
     lag: Lag,
     lag_events_max: u64,
     limits: Arc<WireLimits>,
+}
+
+/// What the events report: each source and organization once. A permit of an agent is asked for by it.
+pub fn reports(events: &[RawEvent]) -> BTreeSet<Report> {
+    let texts: HashSet<(Option<&str>, Option<&str>)> =
+        events.iter().map(|event| (event.source.as_deref(), event.organization.as_deref())).collect();
+    let report = |(source, organization): (Option<&str>, Option<&str>)| Report {
+        source: source.and_then(|text| SourceId::parse(text).ok()),
+        organization: organization.and_then(|text| OrganizationId::parse(text).ok()),
+    };
+    texts.into_iter().map(report).collect()
+}
+
+/// Whether the permit is for these events: for all, or for every report that they make.
+fn covers(permit: &Permit, events: &[RawEvent]) -> bool {
+    let target = match permit.target() {
+        Target::Deployment => true,
+        Target::Organization(_) => false,
+        Target::Reports(permitted) => reports(events).is_subset(permitted),
+    };
+    permit.action() == Action::EventsSend && target
 }
 
 /// How many records entered and how many are committed, in this process's life.
@@ -85,7 +116,10 @@ impl Intake {
     }
 
     /// Makes the events durable, all or none.
-    pub async fn append(&self, events: Vec<RawEvent>) -> Result<Vec<Appended>, IntakeError> {
+    pub async fn append(&self, permit: &Permit, events: Vec<RawEvent>) -> Result<Vec<Appended>, IntakeError> {
+        if !covers(permit, &events) {
+            return Err(IntakeError::Permit { had: permit.action() });
+        }
         let _open = self.gate.read().await;
         if !*self.registry.borrow() {
             return Err(IntakeError::NoRegistry);

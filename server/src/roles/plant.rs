@@ -1,12 +1,13 @@
-//! Bugs planted on purpose, chosen by `TALLY_PLANT`, so that crash campaigns can prove that they catch them. Only with the feature
-//! `plant`; never in a shipped binary.
+//! Bugs planted on purpose, chosen by `TALLY_PLANT`, so that campaigns can prove that they catch them, and a clock that stands where
+//! `TALLY_CLOCK` says, so that two homes can hold the same bytes. Only with the feature `plant`; never in a shipped binary.
 
+use platform_catalog::Scope;
 use platform_ingest::batch::Built;
 use platform_ingest::events::Outcome;
 use platform_ingest::store;
 use shared_bus::Stream;
 use shared_db::{Database, Statement, Value};
-use shared_types::Sequence;
+use shared_types::{Instant, Sequence};
 
 fn asked_for(plant: &str) -> bool {
     std::env::var("TALLY_PLANT").is_ok_and(|asked| asked == plant)
@@ -47,4 +48,19 @@ pub async fn skip_fence(log: &Database, stream: &dyn Stream) -> anyhow::Result<(
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// The instant of `TALLY_CLOCK`, if it names one.
+pub fn stopped_clock() -> Option<Instant> {
+    Instant::parse(&std::env::var("TALLY_CLOCK").ok()?).ok()
+}
+
+/// `forget-scope`: whoever asks is answered as the operator is.
+pub fn forget_scope(scope: Scope) -> Scope {
+    if asked_for("forget-scope") { Scope::Operator } else { scope }
+}
+
+/// `show-positions`: columns that count over several organizations are kept from none of them.
+pub fn show_positions(columns: &'static [&'static str]) -> &'static [&'static str] {
+    if asked_for("show-positions") { &[] } else { columns }
 }

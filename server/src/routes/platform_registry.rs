@@ -1,39 +1,87 @@
-//! `POST /v1/registry/versions`: a folder of registry documents becomes the version in force. Owned by platform-registry.
+//! `POST /v1/registry/versions`: a folder of registry documents becomes the version in force. `GET /v1/registry`, `/v1/registry/versions/…`:
+//! what is in force, and what it says. An organization sees what prices its own usage. Owned by platform-registry.
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use platform_registry::{ReachBack, SourceFile, Version};
+use platform_catalog::Scope;
+use platform_iam::{Action, Target};
+use platform_registry::{Document, ReachBack, SourceFile, Version};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use shared_types::{ControlNo, Digest};
 
-use crate::problem::Problem;
+use super::platform_query::accepted;
+use super::scope_of;
+use crate::access::Caller;
+use crate::answers::Answers;
+use crate::contract::{Operation, wire};
+use crate::problem::{JsonBody, Problem, internal};
 use crate::roles::Publisher;
 
-/// The documents to publish, as files.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PublishRequest {
-    /// Every `.toml` file of the folder.
-    pub files: Vec<PublishFile>,
+wire! {
+    /// The documents to publish, as files.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct PublishRequest {
+        /// Every `.toml` file of the folder.
+        pub files: Vec<PublishFile>,
+    }
 }
 
-/// One file of documents.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PublishFile {
-    /// Its name, for error messages.
-    pub name: String,
-    /// Its text.
-    pub text: String,
+wire! {
+    /// One file of documents.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct PublishFile {
+        /// Its name, for error messages.
+        pub name: String,
+        /// Its text.
+        pub text: String,
+    }
+}
+
+wire! {
+    /// A version was put in force.
+    #[derive(Serialize)]
+    pub struct PublishedView {
+        /// Content address of the version.
+        pub version: String,
+        /// The control record that put it in force.
+        pub control_no: u64,
+        /// False when it was in force already.
+        pub changed: bool,
+    }
+}
+
+/// What this domain answers.
+pub fn operations() -> Vec<Operation> {
+    vec![
+        Operation::get("/v1/registry", "get_registry", "What is in force, and every version before.")
+            .answers::<RegistryView>(200, "The versions."),
+        Operation::post("/v1/registry/versions", "publish_version", "Checks and publishes a version behind everything accepted so far.")
+            .body::<PublishRequest>("application/json")
+            .answers::<PublishedView>(200, "It is in force.")
+            .problem(422, "The documents do not check, or reach back over keys that were rated; detail says what to do."),
+        Operation::get("/v1/registry/versions/{version}", "get_version", "The documents of a version.")
+            .about("With accept: application/toml they are as they were published. An organization sees what prices its own usage.")
+            .in_path("version", "Content address, 64 hex digits.")
+            .answers::<DocumentsView>(200, "The documents.")
+            .or("application/toml")
+            .problem(404, "There is no such version.")
+            .problem(406, "No format that is accepted."),
+    ]
 }
 
 /// Checks and publishes a version behind everything accepted so far.
 ///
 /// - 200: its address and control number; `changed` is false when it was in force already.
 /// - 422: the documents do not check, or the version reaches back over keys that were rated; `detail` says which and what to do.
-pub async fn publish_version(State(publisher): State<Publisher>, Json(request): Json<PublishRequest>) -> Response {
+pub async fn publish_version(State(publisher): State<Publisher>, caller: Caller, JsonBody(request): JsonBody<PublishRequest>) -> Response {
+    let permit = match caller.authorize(Action::RegistryPublish, Target::Deployment) {
+        Ok(permit) => permit,
+        Err(problem) => return problem.into_response(),
+    };
     let files: Vec<SourceFile> = request.files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect();
     let refused = |detail: String| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "REGISTRY-0001", "The registry version was refused.", detail).into_response()
@@ -42,13 +90,11 @@ pub async fn publish_version(State(publisher): State<Publisher>, Json(request): 
         Ok(version) => version,
         Err(problems) => return refused(problems.to_string()),
     };
-    match publisher.publish(version).await {
-        Ok(published) => Json(json!({
-            "version": published.address,
-            "control_no": published.control_no,
-            "changed": published.changed,
-        }))
-        .into_response(),
+    match publisher.publish(permit, version).await {
+        Ok(published) => {
+            Json(PublishedView { version: published.address.to_string(), control_no: published.control_no.0, changed: published.changed })
+                .into_response()
+        }
         Err(error) if error.chain().any(|cause| cause.is::<ReachBack>()) => refused(format!("{error:#}")),
         Err(error) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -58,4 +104,109 @@ pub async fn publish_version(State(publisher): State<Publisher>, Json(request): 
         )
         .into_response(),
     }
+}
+
+wire! {
+    /// The registry: what is in force, and what was.
+    #[derive(Serialize)]
+    pub struct RegistryView {
+        /// Content address of the version in force; null before the first one.
+        pub in_force: Option<String>,
+        /// Every publication, the first one first. For an organization: those that changed what it sees.
+        pub versions: Vec<VersionView>,
+    }
+}
+
+wire! {
+    /// One publication.
+    #[derive(Serialize)]
+    pub struct VersionView {
+        /// Content address: SHA-256 over all documents of the version.
+        pub version: String,
+        /// When the version was first recorded.
+        pub recorded_at: String,
+        /// The control record that put it in force; for the operator.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub control_no: Option<u64>,
+    }
+}
+
+wire! {
+    /// The documents of a version.
+    #[derive(Serialize)]
+    pub struct DocumentsView {
+        /// Content address of the version.
+        pub version: String,
+        /// Whether these are all of its documents. An organization sees those by which its own usage is metered, priced and rounded.
+        pub complete: bool,
+        /// By kind, then by id.
+        pub documents: Vec<serde_json::Value>,
+    }
+}
+
+/// What is in force, and every version before.
+pub async fn get_registry(State(answers): State<Answers>, caller: Caller) -> Result<Json<RegistryView>, Problem> {
+    let permit = caller.authorize(Action::RegistryRead, caller.target(None))?;
+    registry(&answers, &scope_of(&permit)).await.map(Json).map_err(|error| internal(&*error))
+}
+
+async fn registry(answers: &Answers, scope: &Scope) -> Result<RegistryView, Box<dyn std::error::Error + Send + Sync>> {
+    let mut tx = answers.readers.books.read().await?;
+    let recorded = platform_registry::store::versions(&mut tx).await?;
+    let mut versions = Vec::new();
+    let mut seen: Option<Vec<Document>> = None;
+    for control in platform_registry::store::controls_after(&mut tx, ControlNo(0)).await? {
+        let Some(address) = control.registry_version() else { continue };
+        if let Scope::Organization(organization) = scope {
+            let Some(version) = platform_registry::store::version(&mut tx, address).await? else { continue };
+            let documents = version.seen_by(organization);
+            if seen.as_ref() == Some(&documents) {
+                continue;
+            }
+            seen = Some(documents);
+        }
+        let recorded_at = recorded.iter().find(|found| found.address == address).map(|found| found.recorded_at.to_string());
+        let control_no = (*scope == Scope::Operator).then_some(control.control_no.0);
+        versions.push(VersionView { version: address.to_string(), recorded_at: recorded_at.unwrap_or_default(), control_no });
+    }
+    Ok(RegistryView { in_force: versions.last().map(|last| last.version.clone()), versions })
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Json,
+    Toml,
+}
+
+/// What a version says: JSON, or with `accept: application/toml` the documents as they are published.
+pub async fn get_version(
+    State(answers): State<Answers>,
+    caller: Caller,
+    Path(version): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let permit = caller.authorize(Action::RegistryRead, caller.target(None))?;
+    let shape = accepted(&headers, &[("application/json", Shape::Json), ("application/toml", Shape::Toml)])?;
+    let missing = || {
+        let detail = format!("no published version is {version:?}; /v1/registry lists them");
+        Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0003", "There is no such version.", detail)
+    };
+    let address = Digest::parse(&version).ok_or_else(missing)?;
+    let mut tx = answers.readers.books.read().await.map_err(|error| internal(&error))?;
+    let found = platform_registry::store::version(&mut tx, address).await.map_err(|error| internal(&error))?.ok_or_else(missing)?;
+    let (documents, complete) = match scope_of(&permit) {
+        Scope::Operator => (found.documents().cloned().collect(), true),
+        Scope::Organization(organization) => (found.seen_by(&organization), false),
+    };
+    Ok(match shape {
+        Shape::Json => {
+            let documents: Result<Vec<_>, _> = documents.iter().map(serde_json::to_value).collect();
+            let documents = documents.map_err(|error| internal(&error))?;
+            Json(DocumentsView { version: address.to_string(), complete, documents }).into_response()
+        }
+        Shape::Toml => {
+            let text: Vec<String> = documents.iter().map(Document::to_toml).collect();
+            ([(header::CONTENT_TYPE, "application/toml")], text.join("\n")).into_response()
+        }
+    })
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -50,8 +51,10 @@ pub fn python() -> Option<PathBuf> {
 /// A home of a test, removed with it.
 pub struct Tally {
     binary: PathBuf,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     environment: Vec<(String, String)>,
+    /// An operator's key, once a server showed one.
+    key: Mutex<Option<String>>,
 }
 
 impl Tally {
@@ -66,12 +69,12 @@ impl Tally {
 
     /// A folder that is no home yet.
     pub fn empty() -> Self {
-        Self { binary: binary(), folder: tempfile::tempdir().unwrap(), environment: Vec::new() }
+        Self { binary: binary(), folder: Arc::new(tempfile::tempdir().unwrap()), environment: Vec::new(), key: Mutex::new(None) }
     }
 
     /// Like [`Tally::empty`], in a folder of a given file system.
     pub fn on(disk: &Path) -> Self {
-        Self { folder: tempfile::tempdir_in(disk).unwrap(), ..Self::empty() }
+        Self { folder: Arc::new(tempfile::tempdir_in(disk).unwrap()), ..Self::empty() }
     }
 
     /// With another binary.
@@ -84,6 +87,11 @@ impl Tally {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same home, looked at by another binary with one more setting; its folder goes with the last of them.
+    pub fn beside(&self, binary: PathBuf, name: &str, value: &str) -> Self {
+        Self { binary, folder: Arc::clone(&self.folder), environment: vec![(name.to_owned(), value.to_owned())], key: Mutex::new(self.key.lock().unwrap().clone()) }
     }
 
     /// The home folder.
@@ -166,13 +174,27 @@ impl Tally {
                 let errors = child.stderr.take().unwrap();
                 std::thread::spawn(move || std::io::copy(&mut BufReader::new(errors), &mut std::io::sink()));
                 let address = said["listen"].as_str().unwrap().to_owned();
-                Ok(Server { child, address })
+                let mut key = self.key.lock().unwrap();
+                if let Some(shown) = said["operator_key"].as_str() {
+                    *key = Some(shown.to_owned());
+                }
+                // The home was served by another test before: its key is nowhere.
+                let key = key.get_or_insert_with(|| self.key(&["tester", "--role", "operator"])).clone();
+                Ok(Server { child, address, key })
             }
             Err(_) => {
                 let output = child.wait_with_output().unwrap();
                 Err(err(&output))
             }
         }
+    }
+}
+
+impl Tally {
+    /// Makes a key as these arguments of `tally key create` say; its text.
+    pub fn key(&self, arguments: &[&str]) -> String {
+        let made = self.done(&[&["--format", "json", "key", "create"], arguments].concat());
+        serde_json::from_str::<Value>(&made).unwrap()["secret"].as_str().unwrap().to_owned()
     }
 }
 
@@ -190,6 +212,7 @@ pub fn err(output: &Output) -> String {
 pub struct Server {
     child: Child,
     address: String,
+    key: String,
 }
 
 /// An HTTP answer.
@@ -200,6 +223,8 @@ pub struct Answer {
     pub text: String,
     /// `Retry-After`, if said.
     pub retry_after: Option<String>,
+    /// `Content-Type`.
+    pub content_type: String,
 }
 
 impl Server {
@@ -208,7 +233,13 @@ impl Server {
         Client {
             agent: ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build().into(),
             address: self.address.clone(),
+            key: Some(self.key.clone()),
         }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Kills it as a crash would.
@@ -232,32 +263,101 @@ impl Drop for Server {
     }
 }
 
-/// Sends to a server.
+/// Sends to a server, with an operator's key unless it is told otherwise.
 #[derive(Clone)]
 pub struct Client {
     agent: ureq::Agent,
     address: String,
+    key: Option<String>,
 }
 
 impl Client {
+    /// The same with another key, or with none.
+    pub fn with_key(&self, key: Option<&str>) -> Self {
+        Self { key: key.map(ToOwned::to_owned), ..self.clone() }
+    }
+
     /// POSTs a body; an error when the connection failed.
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, String> {
-        let mut response = self
-            .agent
-            .post(format!("http://{}{path}", self.address))
-            .header("content-type", content_type)
-            .send(body)
-            .map_err(|error| error.to_string())?;
+        self.ask("POST", path, content_type, body)
+    }
+
+    /// Any request; an error when the connection failed.
+    pub fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> Result<Answer, String> {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        if !body.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        let mut response = if body.is_empty() && method != "POST" {
+            self.agent.run(request.body(()).unwrap())
+        } else {
+            self.agent.run(request.body(body).unwrap())
+        }
+        .map_err(|error| error.to_string())?;
         Ok(Answer {
             status: response.status().as_u16(),
             retry_after: response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(ToOwned::to_owned),
+            content_type: response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
             text: response.body_mut().read_to_string().map_err(|error| error.to_string())?,
         })
+    }
+
+    /// Sends any request; everything that came back.
+    pub fn reply(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let mut request = ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some(key) = &self.key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = match method {
+            "GET" => self.agent.run(request.body(()).unwrap()),
+            _ => self.agent.run(request.body(body).unwrap()),
+        }
+        .unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        Reply {
+            status: response.status().as_u16(),
+            headers: response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+            body: response.body_mut().with_config().limit(256 << 20).read_to_vec().unwrap(),
+        }
     }
 
     /// POSTs events as one batch.
     pub fn events(&self, events: &[String]) -> Result<Answer, String> {
         self.post("/v1/events", "application/cloudevents-batch+json", format!("[{}]", events.join(",")).as_bytes())
+    }
+}
+
+/// A whole answer, for comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Status code.
+    pub status: u16,
+    /// Headers by name, in their order.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// A header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 }
 

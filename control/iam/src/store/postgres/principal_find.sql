@@ -1,0 +1,1 @@
+SELECT role, organization FROM platform_iam_principals WHERE principal = $1

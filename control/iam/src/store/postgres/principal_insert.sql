@@ -1,0 +1,1 @@
+INSERT INTO platform_iam_principals (principal, role, organization, created_at) VALUES ($1, $2, $3::text, $4)

@@ -1,0 +1,1 @@
+SELECT source, organization FROM platform_iam_source_reports

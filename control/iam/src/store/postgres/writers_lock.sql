@@ -1,0 +1,1 @@
+SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || '.platform_iam', 0))) AS held

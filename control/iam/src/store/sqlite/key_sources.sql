@@ -1,0 +1,1 @@
+SELECT key, source FROM platform_iam_key_sources

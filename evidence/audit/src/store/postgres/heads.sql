@@ -1,0 +1,1 @@
+SELECT chain, seq, digest FROM platform_audit_heads ORDER BY chain

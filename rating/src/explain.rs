@@ -1,0 +1,342 @@
+//! Why an amount is what it is: F with its tiers, before and after a reading, and the one rounding. A value to be shown as text or as
+//! JSON; the text is here. It knows charges, states and plans; not where they are stored, nor invoices' documents.
+
+mod page;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shared_types::{Amount, AssetId, ContractId, Digest, Month, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId};
+
+use crate::amount::Exact;
+use crate::charges::{Fate, Priced, Rated};
+use crate::evaluate::{EvaluateError, PriceIndex, Rule, Segment, Step, evaluate};
+use crate::plan::{Plan, PriceModel};
+use crate::state::{SegmentState, StateError, decode_segments};
+
+/// Why an amount cannot be explained.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainError {
+    /// A stored state does not read.
+    #[error("the state of {contract_line} does not read")]
+    State {
+        /// Whose.
+        contract_line: Arc<str>,
+        /// Why.
+        #[source]
+        source: StateError,
+    },
+    /// A state has no total under the plan.
+    #[error("the state of {contract_line} has no total under the registry version")]
+    Evaluate {
+        /// Whose.
+        contract_line: Arc<str>,
+        /// Why.
+        #[source]
+        source: EvaluateError,
+    },
+    /// The rows contradict the rule: T after minus T before is not what was booked.
+    #[error("{contract_line}: the totals differ by {found}, but {booked} was booked")]
+    Contradiction {
+        /// Whose.
+        contract_line: Arc<str>,
+        /// What the states come to.
+        found: Amount,
+        /// What the row says.
+        booked: Amount,
+    },
+}
+
+/// One explanation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What is explained.
+    pub subject: Subject,
+    /// The running total that it belongs to; none for a reading that could not be rated.
+    pub key: Option<KeyFacts>,
+    /// What it came to.
+    pub verdict: Verdict,
+}
+
+/// What is explained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// One reading.
+    Charge(Box<Rated>),
+    /// The running total of a key after its latest reading.
+    Key,
+    /// One line of an invoice.
+    Line(LineFacts),
+}
+
+/// The running total: whose, for what, when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Who owes.
+    pub organization: OrganizationId,
+    /// Under which agreement.
+    pub contract: ContractId,
+    /// `<contract>/<sku>`.
+    pub contract_line: Arc<str>,
+    /// What is sold.
+    pub sku: SkuId,
+    /// What is sold, for people.
+    pub description: Option<String>,
+    /// When the usage happened.
+    pub service_period: Month,
+    /// In which currency.
+    pub currency: AssetId,
+    /// What the quantity counts; none where the meter's unit is not known.
+    pub unit: Option<UnitId>,
+    /// The registry version whose prices are shown.
+    pub registry_version: Digest,
+}
+
+/// What an invoice says of its line. Amounts are the invoice's own texts, digit by digit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineFacts {
+    /// The invoice.
+    pub invoice: String,
+    /// Number of the line.
+    pub number: u32,
+    /// Decimal places of an invoice line in its currency.
+    pub scale: u32,
+    /// Which way a half goes: `half_away_from_zero` or `half_even`.
+    pub mode: String,
+    /// T at the close.
+    pub key_total: Amount,
+    /// T rounded to the currency.
+    pub key_amount: Amount,
+    /// What earlier invoices said of the key, rounded.
+    pub invoiced_before: Amount,
+    /// What this line asks for.
+    pub amount: Amount,
+}
+
+/// What it came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// T moved from one worth to another.
+    Charged {
+        /// The key's worth before.
+        before: Worth,
+        /// The key's worth after.
+        after: Worth,
+        /// T after minus T before.
+        amount: Amount,
+    },
+    /// T stands at a worth.
+    Total {
+        /// The key's worth.
+        worth: Worth,
+    },
+    /// Nothing is owed, by a named rule.
+    Free {
+        /// The rule.
+        rule: Arc<str>,
+    },
+    /// It could not be rated.
+    Quarantined {
+        /// Stable code of the reason.
+        reason: &'static str,
+    },
+}
+
+/// F and T of a key's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worth {
+    /// Parts by price row.
+    pub parts: Vec<Part>,
+    /// How many readings.
+    pub readings: u64,
+    /// F, exactly: a decimal, or a fraction where no decimal is exact.
+    pub exact: String,
+    /// T: F rounded once, half to even, at scale 9.
+    pub total: Amount,
+}
+
+/// What one price row makes of its part of the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The row.
+    pub price_id: PriceId,
+    /// In force for usage that starts at or after this instant.
+    pub effective_at: shared_types::Instant,
+    /// By which rule.
+    pub rule: Rule,
+    /// Unit size of the unit prices; size of a package for package prices.
+    pub per: Quantity,
+    /// Σ quantity.
+    pub quantity: Quantity,
+    /// How many readings.
+    pub readings: u64,
+    /// The steps, in order of tiers.
+    pub steps: Vec<PartStep>,
+    /// Its worth, exactly.
+    pub exact: String,
+}
+
+/// A part of a quantity and what it was priced at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartStep {
+    /// Lower bound of the tier, exclusive.
+    pub above: Quantity,
+    /// Upper bound of the tier, inclusive; none when open.
+    pub up_to: Option<Quantity>,
+    /// How much of the quantity is priced here.
+    pub quantity: Quantity,
+    /// How many packages that makes; package prices only.
+    pub packages: Option<i128>,
+    /// Money for `per` units, or for one package.
+    pub unit_price: Price,
+    /// Money due once, zero where none is.
+    pub flat_fee: Price,
+    /// What it is worth, exactly.
+    pub exact: String,
+}
+
+impl Explanation {
+    /// Explains a reading under the plan that it was rated with.
+    ///
+    /// - `description`: what is sold, for people.
+    /// - Errors: states that do not read or have no total, and rows that contradict the rule: then there is nothing to be explained.
+    pub fn of_charge(rated: Rated, plan: &Plan, description: Option<String>) -> Result<Self, ExplainError> {
+        let key = rated.fate.priced().map(|priced| key_facts(&rated, priced, description));
+        let verdict = match &rated.fate {
+            Fate::Quarantined { reason } => Verdict::Quarantined { reason: reason.code() },
+            Fate::Free { named, .. } => Verdict::Free { rule: Arc::clone(named) },
+            Fate::Charged { priced, state_before, state_after, amount } => {
+                let prices = PriceIndex::of(plan);
+                let line = &priced.contract_line;
+                let before = worth_of(state_before, line, &prices)?;
+                let after = worth_of(state_after, line, &prices)?;
+                let found = after.total.checked_sub(before.total);
+                if found != Ok(*amount) {
+                    let found = found.unwrap_or_default();
+                    return Err(ExplainError::Contradiction { contract_line: Arc::clone(line), found, booked: *amount });
+                }
+                Verdict::Charged { before, after, amount: *amount }
+            }
+        };
+        Ok(Self { subject: Subject::Charge(Box::new(rated)), key, verdict })
+    }
+
+    /// Explains the running total that the latest charge of a key left behind, under the plan that it was rated with.
+    ///
+    /// - Errors: those of [`Explanation::of_charge`]; a reading that was not charged moves no total and explains itself instead.
+    pub fn of_key(latest: Rated, plan: &Plan, description: Option<String>) -> Result<Self, ExplainError> {
+        let charge = Self::of_charge(latest, plan, description)?;
+        Ok(match charge.verdict {
+            Verdict::Charged { after, .. } => Self { subject: Subject::Key, key: charge.key, verdict: Verdict::Total { worth: after } },
+            _ => charge,
+        })
+    }
+
+    /// Explains a line of an invoice from the state of its key at the close.
+    ///
+    /// - Errors: a state without a total, or another one than the invoice's.
+    pub fn of_line(line: LineFacts, key: KeyFacts, state: &BTreeMap<PriceId, SegmentState>, plan: &Plan) -> Result<Self, ExplainError> {
+        let worth = worth(state, &key.contract_line, &PriceIndex::of(plan))?;
+        if worth.total != line.key_total {
+            let contract_line = Arc::clone(&key.contract_line);
+            return Err(ExplainError::Contradiction { contract_line, found: worth.total, booked: line.key_total });
+        }
+        Ok(Self { subject: Subject::Line(line), key: Some(key), verdict: Verdict::Total { worth } })
+    }
+
+    /// The page for people.
+    pub fn text(&self) -> String {
+        page::of(self)
+    }
+}
+
+fn key_facts(rated: &Rated, priced: &Priced, description: Option<String>) -> KeyFacts {
+    KeyFacts {
+        organization: rated.organization.clone(),
+        contract: priced.contract.clone(),
+        contract_line: Arc::clone(&priced.contract_line),
+        sku: priced.sku.clone(),
+        description,
+        service_period: priced.service_period,
+        currency: priced.currency.clone(),
+        unit: Some(rated.unit.clone()),
+        registry_version: rated.registry_version,
+    }
+}
+
+fn worth_of(state: &[u8], contract_line: &Arc<str>, prices: &PriceIndex<'_>) -> Result<Worth, ExplainError> {
+    let segments = decode_segments(state).map_err(|source| ExplainError::State { contract_line: Arc::clone(contract_line), source })?;
+    worth(&segments, contract_line, prices)
+}
+
+fn worth(segments: &BTreeMap<PriceId, SegmentState>, contract_line: &Arc<str>, prices: &PriceIndex<'_>) -> Result<Worth, ExplainError> {
+    let failed = |source| ExplainError::Evaluate { contract_line: Arc::clone(contract_line), source };
+    let evaluation = evaluate(segments, prices).map_err(failed)?;
+    let parts = evaluation.segments.iter().map(|segment| part(segment, prices).map_err(failed)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Worth {
+        readings: parts.iter().fold(0, |sum, part| sum.saturating_add(part.readings)),
+        parts,
+        exact: decimal(&evaluation.exact),
+        total: evaluation.rounded,
+    })
+}
+
+fn part(segment: &Segment, prices: &PriceIndex<'_>) -> Result<Part, EvaluateError> {
+    let row = prices.get(&segment.price_id).ok_or_else(|| EvaluateError::PriceMissing { price: segment.price_id.clone() })?;
+    let step = |step: &Step| {
+        let mut sum = Exact::default();
+        step.add_to(&mut sum, row.per).ok_or(EvaluateError::Overflow)?;
+        Ok(PartStep {
+            above: step.above,
+            up_to: step.up_to,
+            quantity: step.quantity,
+            packages: step.packages,
+            unit_price: step.unit_price,
+            flat_fee: step.flat_fee,
+            exact: decimal(&sum.text()),
+        })
+    };
+    Ok(Part {
+        price_id: segment.price_id.clone(),
+        effective_at: row.effective_at,
+        rule: segment.rule,
+        per: match &row.model {
+            PriceModel::Package { size, .. } => *size,
+            _ => row.per,
+        },
+        quantity: segment.quantity,
+        readings: segment.readings,
+        steps: segment.steps.iter().map(step).collect::<Result<Vec<_>, _>>()?,
+        exact: decimal(&segment.exact),
+    })
+}
+
+/// A reduced fraction as a decimal, where one is exact within 36 places; the fraction itself otherwise.
+fn decimal(fraction: &str) -> String {
+    exact_decimal(fraction).unwrap_or_else(|| fraction.to_owned())
+}
+
+fn exact_decimal(fraction: &str) -> Option<String> {
+    const PLACES: usize = 36;
+    let Some((numerator, denominator)) = fraction.split_once('/') else {
+        return Some(fraction.to_owned());
+    };
+    let (numerator, denominator): (ethnum::I256, ethnum::I256) = (numerator.parse().ok()?, denominator.parse().ok()?);
+    let sign = if numerator.is_negative() { "-" } else { "" };
+    let magnitude = numerator.checked_abs()?;
+    let whole = magnitude.checked_div(denominator)?;
+    let mut rest = magnitude.checked_rem(denominator)?;
+    let mut digits = String::new();
+    while rest != ethnum::I256::ZERO {
+        if digits.len() == PLACES {
+            return None;
+        }
+        rest = rest.checked_mul(ethnum::I256::from(10))?;
+        digits.push_str(&rest.checked_div(denominator)?.to_string());
+        rest = rest.checked_rem(denominator)?;
+    }
+    Some(if digits.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{digits}") })
+}
+
+#[cfg(test)]
+mod tests;

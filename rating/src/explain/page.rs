@@ -1,0 +1,279 @@
+//! An explanation as one page of text, for someone who distrusts the amount. Layout only: every figure comes from the explanation.
+
+use std::fmt::Write as _;
+
+use shared_types::{Amount, Month, Quantity};
+
+use super::{Explanation, LineFacts, Part, PartStep, Subject, Verdict, Worth};
+use crate::charges::Rated;
+use crate::evaluate::Rule;
+
+/// The page.
+pub(super) fn of(explanation: &Explanation) -> String {
+    let mut page = Page(String::new());
+    let currency = explanation.key.as_ref().map(|key| key.currency.as_str()).unwrap_or_default();
+    page.line(&title(explanation, currency));
+    page.line("");
+    page.facts(&facts(explanation));
+    match (&explanation.verdict, &explanation.subject) {
+        (Verdict::Quarantined { reason }, _) => {
+            page.line("");
+            page.line(&format!("It was not charged: quarantined as {reason}. It is in no total and on no invoice."));
+        }
+        (Verdict::Free { rule }, _) => {
+            page.line("");
+            page.line(&format!("Nothing is owed for it, by the rule {rule}. It is counted, but does not enter the running total."));
+        }
+        (Verdict::Charged { before, after, amount }, _) => {
+            page.prices(&[("before", before), ("after", after)]);
+            page.totals(&[("before", before), ("after", after)]);
+            page.line("");
+            page.line(&format!(
+                "The charge is T after this reading minus T before it: {} - {} = {amount} {currency}",
+                after.total, before.total
+            ));
+        }
+        (Verdict::Total { worth }, Subject::Line(line)) => {
+            page.prices(&[("", worth)]);
+            page.totals(&[("", worth)]);
+            page.invoiced(line, currency);
+        }
+        (Verdict::Total { worth }, _) => {
+            page.prices(&[("", worth)]);
+            page.totals(&[("", worth)]);
+        }
+    }
+    page.0
+}
+
+fn title(explanation: &Explanation, currency: &str) -> String {
+    match (&explanation.subject, &explanation.verdict) {
+        (Subject::Charge(rated), verdict) => {
+            let came_to = match verdict {
+                Verdict::Charged { amount, .. } => format!("{amount} {currency}"),
+                Verdict::Total { worth } => format!("{} {currency}", worth.total),
+                Verdict::Free { .. } => "free".to_owned(),
+                Verdict::Quarantined { .. } => "not charged".to_owned(),
+            };
+            format!("Charge {}:{}: {came_to}", rated.identity, rated.ordinal)
+        }
+        (Subject::Key, Verdict::Total { worth }) => format!("Running total: {} {currency}", worth.total),
+        (Subject::Key, _) => "Running total".to_owned(),
+        (Subject::Line(line), _) => format!("Line {} of invoice {}: {} {currency}", line.number, line.invoice, line.amount),
+    }
+}
+
+fn facts(explanation: &Explanation) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let rated = match &explanation.subject {
+        Subject::Charge(rated) => Some(rated.as_ref()),
+        Subject::Key | Subject::Line(_) => None,
+    };
+    let key = explanation.key.as_ref();
+    let organization = rated.map(|rated| &rated.organization).or(key.map(|key| &key.organization));
+    if let Some(organization) = organization {
+        let project = rated.and_then(|rated| rated.project.as_ref()).map(|project| format!(", project {project}")).unwrap_or_default();
+        facts.push(("organization", format!("{organization}{project}")));
+    }
+    if let Some(rated) = rated {
+        facts.extend(reading(rated));
+    }
+    if let Some(key) = key {
+        let description = key.description.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+        facts.push(("contract line", format!("{}{description}", key.contract_line)));
+        let booked = rated.map(|rated| format!(", in the books of {}", month(rated.accounting_period))).unwrap_or_default();
+        facts.push(("service period", format!("{}{booked}", month(key.service_period))));
+        facts.push(("prices of", format!("registry version {}", key.registry_version)));
+    }
+    facts
+}
+
+fn reading(rated: &Rated) -> Vec<(&'static str, String)> {
+    let until = rated.end_at.map(|at| format!(" to {at}")).unwrap_or_default();
+    let mut facts = vec![
+        ("usage", format!("{} {} of the meter {}", rated.quantity, rated.unit, rated.meter)),
+        ("used at", format!("{}{until}", rated.start_at)),
+        ("sent by", format!("source {}, accepted at {}", rated.source, rated.accepted_at)),
+    ];
+    let dimensions: Vec<String> = rated.dimensions.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    if !dimensions.is_empty() {
+        facts.push(("dimensions", dimensions.join(", ")));
+    }
+    facts
+}
+
+fn month(month: Month) -> String {
+    let number = month.number();
+    format!("{:04}-{:02}", number.div_euclid(100), number.rem_euclid(100))
+}
+
+/// What a rule does, in words.
+fn meaning(rule: Rule) -> &'static str {
+    match rule {
+        Rule::PerUnit => "quantity times price",
+        Rule::Package => "every begun package is owed",
+        Rule::Graduated => "the part of the quantity in each tier at the price of that tier",
+        Rule::Volume => "the whole quantity at the price of the tier that it reaches",
+        Rule::Free => "nothing is owed",
+    }
+}
+
+/// Two states side by side, or one: each with its name.
+type Columns<'a> = [(&'static str, &'a Worth)];
+
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{}", text.trim_end());
+    }
+
+    fn facts(&mut self, facts: &[(&'static str, String)]) {
+        let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for (name, value) in facts {
+            self.line(&format!("  {name:<width$}  {value}"));
+        }
+    }
+
+    /// One table for each price row that any of the states names.
+    fn prices(&mut self, columns: &Columns<'_>) {
+        let mut names: Vec<&Part> = Vec::new();
+        for part in columns.iter().flat_map(|(_, worth)| &worth.parts) {
+            if !names.iter().any(|known| known.price_id == part.price_id) {
+                names.push(part);
+            }
+        }
+        names.sort_by(|a, b| a.price_id.cmp(&b.price_id));
+        for shown in names {
+            self.line("");
+            self.line(&format!("Price {}, for usage from {} on", shown.price_id, shown.effective_at));
+            let unit = match shown.rule {
+                Rule::Package => format!("a package is {}", shown.per),
+                Rule::Free => String::new(),
+                _ => format!("prices are for {}", shown.per),
+            };
+            self.line(&format!("Rule {}: {}; {unit}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; ").to_owned());
+            self.line("");
+            self.steps(shown, columns);
+        }
+    }
+
+    fn steps(&mut self, shown: &Part, columns: &Columns<'_>) {
+        let parts: Vec<Option<&Part>> =
+            columns.iter().map(|(_, worth)| worth.parts.iter().find(|part| part.price_id == shown.price_id)).collect();
+        let mut bounds: Vec<&PartStep> = Vec::new();
+        for step in parts.iter().flatten().flat_map(|part| &part.steps) {
+            if !bounds.iter().any(|known| known.above == step.above) {
+                bounds.push(step);
+            }
+        }
+        bounds.sort_by_key(|step| step.above);
+        let mut table = Table::default();
+        let mut head = vec![if has_tiers(shown.rule) { "tier" } else { "" }.to_owned(), "price".to_owned()];
+        let packages = shown.rule == Rule::Package;
+        for (name, _) in columns {
+            head.push(format!("{} {name}", if packages { "packages" } else { "quantity" }));
+            head.push(format!("money {name}"));
+        }
+        table.row(head);
+        for bound in bounds {
+            let fee = if bound.flat_fee.units() == 0 { String::new() } else { format!(" + {} once", bound.flat_fee) };
+            let mut row = vec![if has_tiers(shown.rule) { tier(bound) } else { String::new() }, format!("{}{fee}", bound.unit_price)];
+            for part in &parts {
+                let step = part.and_then(|part| part.steps.iter().find(|step| step.above == bound.above));
+                row.push(
+                    step.map_or_else(|| "-".to_owned(), |step| step.packages.map_or(step.quantity.to_string(), |count| count.to_string())),
+                );
+                row.push(step.map_or_else(|| "-".to_owned(), |step| step.exact.clone()));
+            }
+            table.row(row);
+        }
+        self.table(&table);
+    }
+
+    /// What the prices add up to, and the one rounding.
+    fn totals(&mut self, columns: &Columns<'_>) {
+        self.line("");
+        self.line("All readings of the contract line and service period so far");
+        self.line("");
+        let mut table = Table::default();
+        let row = |name: &str, value: fn(&Worth) -> String| {
+            std::iter::once(name.to_owned()).chain(columns.iter().map(|(_, worth)| value(worth))).collect::<Vec<_>>()
+        };
+        if columns.len() > 1 {
+            table.row(std::iter::once(String::new()).chain(columns.iter().map(|(name, _)| (*name).to_owned())).collect());
+        }
+        table.row(row("readings", |worth| worth.readings.to_string()));
+        table.row(row("quantity", |worth| quantity(worth).to_string()));
+        table.row(row("F, the sum of the money above, exactly", |worth| worth.exact.clone()));
+        table.row(row("T, F rounded once to 9 places, half to even", |worth| worth.total.to_string()));
+        self.table(&table);
+    }
+
+    fn invoiced(&mut self, line: &LineFacts, currency: &str) {
+        self.line("");
+        let way = match line.mode.as_str() {
+            "half_even" => "half to the even digit",
+            _ => "half away from zero",
+        };
+        let rounding = line.key_amount.checked_sub(line.key_total).unwrap_or_default();
+        self.line(&format!(
+            "T at the close, rounded to {} places, {way}: {} {currency}; the difference of {rounding} is a posting of its own",
+            line.scale, line.key_amount
+        ));
+        if line.invoiced_before == Amount::ZERO {
+            self.line(&format!("Nothing of it was invoiced before: the line asks for {} {currency}", line.amount));
+        } else {
+            self.line(&format!(
+                "Invoices before asked for {}: the line asks for {} - {} = {} {currency}",
+                line.invoiced_before, line.key_amount, line.invoiced_before, line.amount
+            ));
+        }
+    }
+
+    fn table(&mut self, table: &Table) {
+        let columns = table.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |column: usize| table.rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or_default();
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        // A column in which nothing stands takes no room.
+        let shown = |column: &usize| widths.get(*column).is_some_and(|width| *width > 0);
+        for row in &table.rows {
+            let cells = (0..columns).filter(shown).map(|column| {
+                let cell = row.get(column).map(String::as_str).unwrap_or_default();
+                let width = widths.get(column).copied().unwrap_or_default();
+                if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            });
+            self.line(&format!("  {}", cells.collect::<Vec<_>>().join("  ")));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.into_iter().map(|cell| cell.trim().to_owned()).collect());
+    }
+}
+
+fn has_tiers(rule: Rule) -> bool {
+    matches!(rule, Rule::Graduated | Rule::Volume)
+}
+
+fn tier(step: &PartStep) -> String {
+    match step.up_to {
+        Some(up_to) if step.above == Quantity::ZERO => format!("up to {up_to}"),
+        Some(up_to) => format!("above {} up to {up_to}", step.above),
+        None if step.above == Quantity::ZERO => "all".to_owned(),
+        None => format!("above {}", step.above),
+    }
+}
+
+fn quantity(worth: &Worth) -> Quantity {
+    // Each part fits a quantity and so does what was metered in all; a page must not fail where a sum of prices did not.
+    worth.parts.iter().fold(Quantity::ZERO, |sum, part| sum.checked_add(part.quantity).unwrap_or(sum))
+}

@@ -1,0 +1,617 @@
+//! What became of an event and why an amount is what it is: one story, told by the API as JSON and by `tally explain` as text.
+//! It composes read models and the registry; every figure of an explanation is platform-rating's.
+
+use anyhow::Context;
+use platform_catalog::{Comparison, Filter, FilterValue, Scope};
+use platform_rating::explain::{KeyFacts, Part, PartStep, Subject, Verdict, Worth};
+use platform_rating::{ExplainError, Explanation, RATED, Rated, rated_from_arrow};
+use serde::Serialize;
+use shared_types::{IdentityHash, Incarnation, Month, Position, Sequence, ShardId};
+
+use crate::answers::{AnswerError, Answers, Row};
+use crate::contract::wire;
+
+/// Which event is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// By its identity.
+    Identity(IdentityHash),
+    /// By what its sender calls it.
+    Names {
+        /// Who owes.
+        organization: String,
+        /// Who sent it.
+        source: String,
+        /// The sender's id.
+        event_id: String,
+    },
+}
+
+wire! {
+    /// What became of an event.
+    #[derive(Clone, Serialize)]
+    pub struct Trace {
+        /// Keyed hash of (organization, source, event id), 32 hex digits.
+        pub identity: String,
+        /// `accepted`: counted once. `quarantined`: could not be read; every delivery says why. `not_received`: no committed record has this
+        /// identity; what was accepted a moment ago is committed within about a second.
+        pub outcome: &'static str,
+        /// Who owes.
+        pub organization: Option<String>,
+        /// Who sent it.
+        pub source: Option<String>,
+        /// The sender's id.
+        pub event_id: Option<String>,
+        /// Every record of it, in order of acceptance: the first that was accepted, repeats, and what was refused.
+        pub deliveries: Vec<Delivery>,
+        /// What was read from it: each is charged, free or quarantined.
+        pub readings: Vec<TracedReading>,
+    }
+}
+
+wire! {
+    /// One record of an event in the stream.
+    #[derive(Clone, Serialize)]
+    pub struct Delivery {
+        /// `accepted`, `duplicate` (the same again, not counted), `conflict` (the same identity with other content, not counted) or `quarantined`.
+        pub outcome: String,
+        /// When it entered the stream.
+        pub accepted_at: String,
+        /// Stable code of the reason of a quarantine.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+        /// The reason in words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub detail: Option<String>,
+        /// `shard/incarnation/sequence`; for the operator.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub position: Option<String>,
+        /// The batch that committed it; for the operator.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub batch_no: Option<u64>,
+    }
+}
+
+wire! {
+    /// What was read from an event by one meter.
+    #[derive(Clone, Serialize)]
+    pub struct TracedReading {
+        /// `<identity>:<ordinal>`: what `/v1/charges/{id}/explain` takes.
+        pub charge: String,
+        /// The meter.
+        pub meter: String,
+        /// How much.
+        pub quantity: String,
+        /// What the quantity counts.
+        pub unit: String,
+        /// `charged`, `free` or `quarantined`.
+        pub fate: String,
+        /// The rule of a free reading, the reason of a quarantined one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+        /// Contract and SKU.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub contract_line: Option<String>,
+        /// Month of the usage, `yyyy-mm`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub service_period: Option<String>,
+        /// Month of the books, `yyyy-mm`.
+        pub accounting_period: String,
+        /// The price row.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub price_id: Option<String>,
+        /// What it moved the running total by.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub amount: Option<String>,
+        /// The currency of the amount.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub currency: Option<String>,
+        /// The postings that hold it, with everything else that was netted for the same contract line; for the operator.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub postings: Vec<TracedPosting>,
+    }
+}
+
+wire! {
+    /// A posting of the ledger.
+    #[derive(Clone, Serialize)]
+    pub struct TracedPosting {
+        /// The entry that booked it.
+        pub entry_no: i64,
+        /// Its number.
+        pub seq: i64,
+        /// Account debited.
+        pub debit_account: String,
+        /// Account credited.
+        pub credit_account: String,
+        /// The amount of the posting: of all readings netted into it.
+        pub amount: String,
+    }
+}
+
+wire! {
+    /// An amount, explained.
+    #[derive(Clone, Serialize)]
+    pub struct ExplanationView {
+        /// `charge`, `key` or `line`.
+        pub subject: &'static str,
+        /// The charge, `<identity>:<ordinal>`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub charge: Option<String>,
+        /// The running total that it belongs to; none for a reading that could not be rated.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub key: Option<KeyView>,
+        /// The reading.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reading: Option<ReadingView>,
+        /// `charged`, `total`, `free` or `quarantined`.
+        pub verdict: &'static str,
+        /// The rule of a free reading, the reason of a quarantined one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+        /// The running total before the reading.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub before: Option<WorthView>,
+        /// The running total after it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub after: Option<WorthView>,
+        /// T after minus T before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub amount: Option<String>,
+        /// The same as one page of text.
+        pub text: String,
+    }
+}
+
+wire! {
+    /// A running total: whose, for what, when.
+    #[derive(Clone, Serialize)]
+    pub struct KeyView {
+        /// Who owes.
+        pub organization: String,
+        /// Contract and SKU.
+        pub contract_line: String,
+        /// What is sold.
+        pub sku: String,
+        /// What is sold, for people.
+        pub description: Option<String>,
+        /// Month of the usage, `yyyy-mm`.
+        pub service_period: String,
+        /// The currency.
+        pub currency: String,
+        /// The registry version whose prices are shown.
+        pub registry_version: String,
+    }
+}
+
+wire! {
+    /// A reading.
+    #[derive(Clone, Serialize)]
+    pub struct ReadingView {
+        /// Sub-account, if named.
+        pub project: Option<String>,
+        /// Who sent the event.
+        pub source: String,
+        /// The meter.
+        pub meter: String,
+        /// How much.
+        pub quantity: String,
+        /// What the quantity counts.
+        pub unit: String,
+        /// What tells prices apart.
+        pub dimensions: std::collections::BTreeMap<String, String>,
+        /// When the usage began.
+        pub start_at: String,
+        /// When it ended, for intervals.
+        pub end_at: Option<String>,
+        /// When the event entered the stream.
+        pub accepted_at: String,
+        /// Month of the books, `yyyy-mm`.
+        pub accounting_period: String,
+    }
+}
+
+wire! {
+    /// What a state is worth.
+    #[derive(Clone, Serialize)]
+    pub struct WorthView {
+        /// How many readings.
+        pub readings: u64,
+        /// F, exactly: a decimal, or a fraction where no decimal is exact.
+        pub exact: String,
+        /// T: F rounded once, half to even, to 9 places.
+        pub total: String,
+        /// Parts by price row.
+        pub parts: Vec<PartView>,
+    }
+}
+
+wire! {
+    /// What one price row makes of its part of a state.
+    #[derive(Clone, Serialize)]
+    pub struct PartView {
+        /// The row.
+        pub price_id: String,
+        /// In force for usage that starts at or after this instant.
+        pub effective_at: String,
+        /// Price model and version of its semantics.
+        pub rule: &'static str,
+        /// Unit size of the prices; size of a package for package prices.
+        pub per: String,
+        /// Sum of the quantities.
+        pub quantity: String,
+        /// How many readings.
+        pub readings: u64,
+        /// Its worth, exactly.
+        pub exact: String,
+        /// The tiers, or one step.
+        pub steps: Vec<StepView>,
+    }
+}
+
+wire! {
+    /// A part of a quantity and what it was priced at.
+    #[derive(Clone, Serialize)]
+    pub struct StepView {
+        /// Lower bound of the tier, exclusive.
+        pub above: String,
+        /// Upper bound of the tier, inclusive; none when open.
+        pub up_to: Option<String>,
+        /// How much is priced here.
+        pub quantity: String,
+        /// Begun packages; package prices only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub packages: Option<String>,
+        /// Money for `per` units, or for one package.
+        pub unit_price: String,
+        /// Money due once.
+        pub flat_fee: String,
+        /// What it is worth, exactly.
+        pub exact: String,
+    }
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum StoryError {
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The rows contradict the rule.
+    #[error(transparent)]
+    Explain(#[from] ExplainError),
+}
+
+impl From<anyhow::Error> for StoryError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Answer(AnswerError::Other(error))
+    }
+}
+
+fn equal(column: &str, value: FilterValue) -> Filter {
+    Filter { column: column.to_owned(), comparison: Comparison::Eq, value }
+}
+
+fn text_filter(column: &str, value: &str) -> Filter {
+    equal(column, FilterValue::Text(value.to_owned()))
+}
+
+const DELIVERIES: [&str; 11] =
+    ["identity", "outcome", "organization", "source", "event_id", "accepted_at", "reason", "detail", "shard", "incarnation", "sequence"];
+
+/// What became of an event, as far as the scope may know: what is not its own was never received.
+pub async fn trace(answers: &Answers, scope: &Scope, asked: &Asked) -> Result<Trace, StoryError> {
+    let (identity, filters) = match asked {
+        Asked::Identity(identity) => (*identity, vec![equal("identity", FilterValue::Bytes(identity.0.to_vec()))]),
+        Asked::Names { organization, source, event_id } => (
+            answers.identity.hash(organization, source, event_id),
+            vec![text_filter("organization", organization), text_filter("source", source), text_filter("event_id", event_id)],
+        ),
+    };
+    let mut rows = answers.scan_rows("usage.events", scope, &DELIVERIES, &filters).await?;
+    let of = |row: &Row| (row.text("accepted_at").map(ToOwned::to_owned), row.integer("sequence"));
+    rows.sort_by_key(of);
+    let mut deliveries = Vec::with_capacity(rows.len());
+    for row in &rows {
+        deliveries.push(delivery(answers, row).await?);
+    }
+    let first = rows.iter().find(|row| row.text("outcome") == Some("accepted")).or(rows.first());
+    let named = |column: &str| first.and_then(|row| row.text(column)).map(ToOwned::to_owned);
+    let batch_no = deliveries.iter().find(|delivery| delivery.outcome == "accepted").and_then(|delivery| delivery.batch_no);
+    let outcome = match first.and_then(|row| row.text("outcome")) {
+        Some("accepted" | "duplicate" | "conflict") => "accepted",
+        Some(_) => "quarantined",
+        None => "not_received",
+    };
+    let mut readings = Vec::new();
+    for rated in charges(answers, scope, identity).await? {
+        let postings = match (scope, batch_no) {
+            (Scope::Operator, Some(batch_no)) => postings(answers, scope, &rated, batch_no).await?,
+            _ => Vec::new(),
+        };
+        readings.push(reading(&rated, postings));
+    }
+    Ok(Trace {
+        identity: identity.to_string(),
+        outcome,
+        organization: named("organization"),
+        source: named("source"),
+        event_id: named("event_id"),
+        deliveries,
+        readings,
+    })
+}
+
+async fn delivery(answers: &Answers, row: &Row) -> Result<Delivery, StoryError> {
+    let text = |column: &str| row.text(column).map(ToOwned::to_owned);
+    let number = |column: &str| row.integer(column);
+    // Positions do not exist for organizations.
+    let position = match (number("shard"), number("incarnation"), number("sequence")) {
+        (Some(shard), Some(incarnation), Some(sequence)) => Some(Position {
+            shard: u8::try_from(shard).ok().and_then(ShardId::new).context("a row of the events has no shard")?,
+            incarnation: Incarnation(u32::try_from(incarnation).map_err(anyhow::Error::from)?),
+            sequence: Sequence(u64::try_from(sequence).map_err(anyhow::Error::from)?),
+        }),
+        _ => None,
+    };
+    let batch_no = match position {
+        None => None,
+        Some(position) => {
+            let mut tx = answers.readers.log.read().await.map_err(anyhow::Error::from)?;
+            platform_ingest::store::batch_of(&mut tx, position).await.map_err(anyhow::Error::from)?.map(|batch_no| batch_no.0)
+        }
+    };
+    Ok(Delivery {
+        outcome: text("outcome").unwrap_or_default(),
+        accepted_at: text("accepted_at").unwrap_or_default(),
+        reason: text("reason"),
+        detail: text("detail"),
+        position: position.map(|position| position.to_string()),
+        batch_no,
+    })
+}
+
+/// The readings of an event, by ordinal.
+pub async fn charges(answers: &Answers, scope: &Scope, identity: IdentityHash) -> Result<Vec<Rated>, StoryError> {
+    let filters = [equal("identity", FilterValue::Bytes(identity.0.to_vec()))];
+    let batch = answers.scan("usage.charges", scope, RATED, &filters).await?;
+    let mut charges = rated_from_arrow(&batch).map_err(anyhow::Error::from)?;
+    charges.sort_by_key(|charge| charge.ordinal);
+    Ok(charges)
+}
+
+/// The postings of a charge's key in the entry that covers its batch.
+async fn postings(answers: &Answers, scope: &Scope, rated: &Rated, batch_no: u64) -> Result<Vec<TracedPosting>, StoryError> {
+    let Some(priced) = rated.fate.priced() else { return Ok(Vec::new()) };
+    // Ids hold no quote.
+    let sql = format!(
+        "SELECT p.entry_no, p.seq, p.debit_account, p.credit_account, p.amount FROM ledger.postings p \
+         JOIN ledger.entries e ON p.entry_no = e.entry_no \
+         WHERE p.organization = '{}' AND p.contract_line = '{}' AND p.service_period = {} AND p.accounting_period = {} AND p.asset = '{}' \
+         AND e.first_batch <= {batch_no} AND e.last_batch >= {batch_no} ORDER BY p.seq",
+        rated.organization,
+        priced.contract_line,
+        priced.service_period.number(),
+        rated.accounting_period.number(),
+        priced.currency,
+    );
+    let rows = answers.rows(&sql, scope).await?;
+    let text = |row: &Row, column: &str| row.text(column).map(ToOwned::to_owned).unwrap_or_default();
+    let posting = |row: &Row| TracedPosting {
+        entry_no: row.integer("entry_no").unwrap_or_default(),
+        seq: row.integer("seq").unwrap_or_default(),
+        debit_account: text(row, "debit_account"),
+        credit_account: text(row, "credit_account"),
+        amount: row.decimal("amount").unwrap_or_default(),
+    };
+    Ok(rows.iter().map(posting).collect())
+}
+
+fn reading(rated: &Rated, postings: Vec<TracedPosting>) -> TracedReading {
+    let priced = rated.fate.priced();
+    TracedReading {
+        charge: format!("{}:{}", rated.identity, rated.ordinal),
+        meter: rated.meter.to_string(),
+        quantity: rated.quantity.to_string(),
+        unit: rated.unit.to_string(),
+        fate: rated.fate.code().to_owned(),
+        reason: rated.fate.reason().map(ToOwned::to_owned),
+        contract_line: priced.map(|priced| priced.contract_line.to_string()),
+        service_period: priced.map(|priced| month(priced.service_period)),
+        accounting_period: month(rated.accounting_period),
+        price_id: priced.map(|priced| priced.price.to_string()),
+        amount: rated.fate.amount().map(|amount| amount.to_string()),
+        currency: priced.map(|priced| priced.currency.to_string()),
+        postings,
+    }
+}
+
+fn month(month: Month) -> String {
+    let number = month.number();
+    format!("{:04}-{:02}", number.div_euclid(100), number.rem_euclid(100))
+}
+
+/// Explains one reading of an event; none when the scope has no such charge.
+pub async fn explain_charge(
+    answers: &Answers,
+    scope: &Scope,
+    identity: IdentityHash,
+    ordinal: u16,
+) -> Result<Option<Explanation>, StoryError> {
+    let found = charges(answers, scope, identity).await?.into_iter().find(|charge| charge.ordinal == ordinal);
+    match found {
+        None => Ok(None),
+        Some(rated) => Ok(Some(explain(answers, rated).await?)),
+    }
+}
+
+/// Explains a reading under the registry version that it was rated with.
+pub async fn explain(answers: &Answers, rated: Rated) -> Result<Explanation, StoryError> {
+    let compiled = answers.registry(rated.registry_version).await?;
+    let sku = rated.fate.priced().and_then(|priced| compiled.skus.get(&priced.sku));
+    let description = sku.and_then(|sku| sku.description.clone());
+    Ok(Explanation::of_charge(rated, &compiled.plan, description)?)
+}
+
+impl Trace {
+    /// The story as text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |text: &str| {
+            out.push_str(text.trim_end());
+            out.push('\n');
+        };
+        let unknown = || "unknown".to_owned();
+        match &self.event_id {
+            None => line(&format!("Event {}", self.identity)),
+            Some(event_id) => {
+                let source = self.source.clone().unwrap_or_else(unknown);
+                let organization = self.organization.clone().unwrap_or_else(unknown);
+                line(&format!("Event {event_id:?} of source {source} for organization {organization}"));
+                line(&format!("identity {}", self.identity));
+            }
+        }
+        line("");
+        line(match self.outcome {
+            "accepted" => "It was accepted and is counted once.",
+            "quarantined" => "It could not be read: nothing of it is counted.",
+            _ => {
+                "It was never received: no committed record has this identity. What was accepted a moment ago is committed within about a second."
+            }
+        });
+        if !self.deliveries.is_empty() {
+            line("");
+            line("Received");
+        }
+        for delivery in &self.deliveries {
+            let position = delivery.position.as_ref().map(|position| format!("  position {position}")).unwrap_or_default();
+            let batch = delivery.batch_no.map(|batch_no| format!(", batch {batch_no}")).unwrap_or_default();
+            let reason = delivery.reason.as_ref().map(|reason| format!("  {reason}")).unwrap_or_default();
+            let detail = delivery.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            line(&format!("  {}  {:<11}{position}{batch}{reason}{detail}", delivery.accepted_at, delivery.outcome));
+        }
+        if !self.readings.is_empty() {
+            line("");
+            line("Read from it");
+        }
+        for reading in &self.readings {
+            let came_to = match (&reading.amount, &reading.currency, &reading.reason) {
+                (_, _, Some(reason)) => format!("{} ({reason})", reading.fate),
+                (Some(amount), Some(currency), None) => format!("{} {amount} {currency}", reading.fate),
+                _ => reading.fate.clone(),
+            };
+            line(&format!("  {}  {}: {} {}, {came_to}", reading.charge, reading.meter, reading.quantity, reading.unit));
+            if let (Some(contract_line), Some(period)) = (&reading.contract_line, &reading.service_period) {
+                line(&format!("    in the running total of {contract_line} for {period}, in the books of {}", reading.accounting_period));
+            }
+            for posting in &reading.postings {
+                line(&format!(
+                    "    in entry {} of the ledger, posting {}: {} from {} to {}, netted with all others of that line",
+                    posting.entry_no, posting.seq, posting.amount, posting.credit_account, posting.debit_account
+                ));
+            }
+        }
+        out
+    }
+}
+
+impl From<&Explanation> for ExplanationView {
+    fn from(explanation: &Explanation) -> Self {
+        let (subject, rated) = match &explanation.subject {
+            Subject::Charge(rated) => ("charge", Some(rated.as_ref())),
+            Subject::Key => ("key", None),
+            Subject::Line(_) => ("line", None),
+        };
+        let (verdict, reason, before, after, amount) = match &explanation.verdict {
+            Verdict::Charged { before, after, amount } => {
+                ("charged", None, Some(before.into()), Some(after.into()), Some(amount.to_string()))
+            }
+            Verdict::Total { worth } => ("total", None, None, Some(worth.into()), None),
+            Verdict::Free { rule } => ("free", Some(rule.to_string()), None, None, None),
+            Verdict::Quarantined { reason } => ("quarantined", Some((*reason).to_owned()), None, None, None),
+        };
+        Self {
+            subject,
+            charge: rated.map(|rated| format!("{}:{}", rated.identity, rated.ordinal)),
+            key: explanation.key.as_ref().map(Into::into),
+            reading: rated.map(Into::into),
+            verdict,
+            reason,
+            before,
+            after,
+            amount,
+            text: explanation.text(),
+        }
+    }
+}
+
+impl From<&KeyFacts> for KeyView {
+    fn from(key: &KeyFacts) -> Self {
+        Self {
+            organization: key.organization.to_string(),
+            contract_line: key.contract_line.to_string(),
+            sku: key.sku.to_string(),
+            description: key.description.clone(),
+            service_period: month(key.service_period),
+            currency: key.currency.to_string(),
+            registry_version: key.registry_version.to_string(),
+        }
+    }
+}
+
+impl From<&Rated> for ReadingView {
+    fn from(rated: &Rated) -> Self {
+        Self {
+            project: rated.project.as_ref().map(ToString::to_string),
+            source: rated.source.to_string(),
+            meter: rated.meter.to_string(),
+            quantity: rated.quantity.to_string(),
+            unit: rated.unit.to_string(),
+            dimensions: rated.dimensions.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            start_at: rated.start_at.to_string(),
+            end_at: rated.end_at.map(|at| at.to_string()),
+            accepted_at: rated.accepted_at.to_string(),
+            accounting_period: month(rated.accounting_period),
+        }
+    }
+}
+
+impl From<&Worth> for WorthView {
+    fn from(worth: &Worth) -> Self {
+        Self {
+            readings: worth.readings,
+            exact: worth.exact.clone(),
+            total: worth.total.to_string(),
+            parts: worth.parts.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Part> for PartView {
+    fn from(part: &Part) -> Self {
+        Self {
+            price_id: part.price_id.to_string(),
+            effective_at: part.effective_at.to_string(),
+            rule: part.rule.code(),
+            per: part.per.to_string(),
+            quantity: part.quantity.to_string(),
+            readings: part.readings,
+            exact: part.exact.clone(),
+            steps: part.steps.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&PartStep> for StepView {
+    fn from(step: &PartStep) -> Self {
+        Self {
+            above: step.above.to_string(),
+            up_to: step.up_to.map(|bound| bound.to_string()),
+            quantity: step.quantity.to_string(),
+            packages: step.packages.map(|count| count.to_string()),
+            unit_price: step.unit_price.to_string(),
+            flat_fee: step.flat_fee.to_string(),
+            exact: step.exact.clone(),
+        }
+    }
+}
