@@ -1,14 +1,17 @@
 //! The commands of `tally`, one module each.
 
 pub mod check;
+pub mod close;
 pub mod demo;
 pub mod drain;
 pub mod explain;
 pub mod iam;
 pub mod ingest;
 pub mod init;
+pub mod invoice;
 pub mod lake;
 pub mod owner;
+pub mod period;
 pub mod quarantine;
 pub mod rebuild;
 pub mod registry;

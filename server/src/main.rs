@@ -43,12 +43,13 @@ struct Cli {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Aligned text.
+    #[value(alias = "text")]
     Human,
     /// The same as `human` (for `sql`).
     Table,
     /// One JSON document.
     Json,
-    /// Comma-separated values (`sql` only).
+    /// Comma-separated values (`sql` and `invoice` only).
     Csv,
     /// An Arrow IPC stream on standard output (`sql` only).
     Arrow,
@@ -67,6 +68,14 @@ enum Command {
     Serve(commands::serve::ServeArguments),
     /// Work until everything accepted is committed and folded.
     Drain,
+    /// Close a month and all before it: its books are locked, its invoices drafted and issued.
+    Close(commands::close::CloseArguments),
+    /// Invoices of closed months.
+    #[command(subcommand)]
+    Invoice(commands::invoice::InvoiceCommand),
+    /// Closed months, and what the second engine said of them.
+    #[command(subcommand)]
+    Period(commands::period::PeriodCommand),
     /// Ask in SQL, with exact money.
     Sql(commands::sql::SqlArguments),
     /// Why was it billed, or not? An event by its identity, or a charge: the whole computation on one page.
@@ -168,6 +177,9 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Ingest(arguments) => commands::ingest::run(arguments, common).await,
         Command::Serve(arguments) => commands::serve::run(arguments, common).await,
         Command::Drain => commands::drain::run(common).await,
+        Command::Close(arguments) => commands::close::run(arguments, common).await,
+        Command::Invoice(command) => commands::invoice::run(command, common).await,
+        Command::Period(command) => commands::period::run(command, common).await,
         Command::Sql(arguments) => commands::sql::run(arguments, common).await,
         Command::Explain(arguments) => commands::explain::run(arguments, common).await,
         Command::Openapi(arguments) => openapi::run(&arguments),

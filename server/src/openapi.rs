@@ -22,6 +22,7 @@ pub struct OpenapiArguments {
 fn domains() -> [(&'static str, Vec<Operation>); 10] {
     [
         ("platform-audit", routes::platform_audit::operations()),
+        ("platform-billing", routes::platform_billing::operations()),
         ("platform-catalog", routes::platform_catalog::operations()),
         ("platform-evidence", routes::platform_evidence::operations()),
         ("platform-iam", routes::platform_iam::operations()),

@@ -1,5 +1,6 @@
 //! The read models of a home: what `tally sql` can name. Everything is opened for reading only, beside an owner or without one.
 
+pub mod billing;
 pub mod evidence;
 pub mod ledger;
 pub mod registry;
@@ -56,6 +57,9 @@ pub fn catalog_over(readers: &Readers) -> anyhow::Result<Arc<Catalog>> {
         catalog.register(model)?;
     }
     for model in ledger::models(readers)? {
+        catalog.register(model)?;
+    }
+    for model in billing::models(readers)? {
         catalog.register(model)?;
     }
     for model in registry::models(readers)? {

@@ -148,8 +148,8 @@ impl Running {
     }
 
     /// Closes a month and all before it; answers when its record is in every shard. Drafting follows by itself.
-    pub async fn close(&self, month: Month) -> anyhow::Result<Closed> {
-        self.closer().close(month).await
+    pub async fn close(&self, permit: Permit, month: Month) -> anyhow::Result<Closed> {
+        self.closer().close(permit, month).await
     }
 
     /// A handle that closes months, for the HTTP server.
@@ -212,9 +212,10 @@ pub struct Closer {
 
 impl Closer {
     /// Closes a month and all before it; answers when its record is in every shard.
-    pub async fn close(&self, month: Month) -> anyhow::Result<Closed> {
+    pub async fn close(&self, permit: Permit, month: Month) -> anyhow::Result<Closed> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Close { month, answer }).await.map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
+        let command = Command::Close { permit: Box::new(permit), month, answer };
+        self.commands.send(command).await.map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
         answered.await.context("the billing role has ended")?
     }
 

@@ -1,6 +1,7 @@
 //! The HTTP surface: which route belongs to which domain, and the limits that hold for all of them.
 
 pub mod platform_audit;
+pub mod platform_billing;
 pub mod platform_catalog;
 pub mod platform_evidence;
 pub mod platform_iam;
@@ -15,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::platform_catalog::Scope;
+use ::platform_iam::{Action, Permit, Target};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use ::platform_iam::{Action, Permit, Target};
 use serde::Serialize;
 use shared_types::{IdError, OrganizationId};
 use tokio::sync::Semaphore;
@@ -33,7 +34,7 @@ use crate::home::Home;
 use crate::problem::{Problem, as_problem};
 use crate::roles::iam::Iam;
 use crate::roles::intake::Intake;
-use crate::roles::{Progress, Publisher};
+use crate::roles::{Closer, Progress, Publisher};
 
 /// How long a request may take, its body included.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
@@ -60,6 +61,7 @@ pub struct Tiles(pub PathBuf);
 pub struct App {
     intake: Intake,
     publisher: Publisher,
+    closer: Closer,
     progress: Progress,
     access: Access,
     iam: Iam,
@@ -73,9 +75,11 @@ pub struct App {
 
 impl App {
     /// Handles of the running roles, what is read, and the limits.
+    #[expect(clippy::too_many_arguments, reason = "one call site; a struct of these would only rename them")]
     pub fn new(
         intake: Intake,
         publisher: Publisher,
+        closer: Closer,
         progress: Progress,
         access: Access,
         iam: Iam,
@@ -86,6 +90,7 @@ impl App {
         Self {
             intake,
             publisher,
+            closer,
             progress,
             access,
             iam,
@@ -103,6 +108,12 @@ impl App {
 impl FromRef<App> for Answers {
     fn from_ref(app: &App) -> Self {
         app.answers.clone()
+    }
+}
+
+impl FromRef<App> for Closer {
+    fn from_ref(app: &App) -> Self {
+        app.closer.clone()
     }
 }
 
@@ -152,6 +163,9 @@ pub fn router(app: App) -> Router {
         .route("/v1/charges/{id}/explain", get(platform_rating::explain_charge))
         .route("/v1/usage", get(platform_catalog::list_usage))
         .route("/v1/balances", get(platform_ledger::list_balances))
+        .route("/v1/periods", get(platform_billing::list_periods))
+        .route("/v1/periods/{period}/close", post(platform_billing::close_period))
+        .route("/v1/periods/{period}/opinion", post(platform_billing::record_opinion))
         .route("/v1/sql", post(platform_query::ask))
         .route("/v1/registry", get(platform_registry::get_registry))
         .route("/v1/registry/versions", post(platform_registry::publish_version))

@@ -31,7 +31,7 @@ impl Reach {
 fn row(action: Action) -> [Reach; 5] {
     match action {
         Action::AuditRead => [Any, None, Any, Own, None],
-        Action::InvoiceIssue => [Any, Any, None, None, None],
+        Action::OpinionRecord => [Any, Any, Any, None, None],
         Action::InvoiceRead => [Any, Any, None, Own, None],
         Action::PeriodClose => [Any, Any, None, None, None],
         Action::BundleMake => [Any, Any, None, Own, None],

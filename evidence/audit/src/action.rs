@@ -144,10 +144,10 @@ macro_rules! actions {
 actions! {
     /// Read the audit.
     AuditRead = "audit.event.read", Read, AuditEvent, Info;
-    /// Issue an invoice: it gets its number and is posted.
-    InvoiceIssue = "billing.invoice.issue", Change, Invoice, Warning;
     /// Read invoices and drafts.
     InvoiceRead = "billing.invoice.read", Read, Invoice, Info;
+    /// Record what the second engine said of a closed month.
+    OpinionRecord = "billing.opinion.record", Change, Period, Warning;
     /// Close an accounting month.
     PeriodClose = "billing.period.close", Change, Period, Warning;
     /// Make an evidence bundle.

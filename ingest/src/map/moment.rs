@@ -157,7 +157,7 @@ impl Moment {
         let point = if kept.is_empty() { "" } else { "." };
         Instant::parse(&format!("{before}{point}{kept}{after}")).map_err(|error| match error {
             shared_types::TimeError::TooFine { .. } => finer(text),
-            shared_types::TimeError::Malformed { .. } => format!("{text:?} is not a time"),
+            shared_types::TimeError::Malformed { .. } | shared_types::TimeError::Month { .. } => format!("{text:?} is not a time"),
             shared_types::TimeError::OutOfRange { .. } => format!("{text:?} lies outside the years 1970 to 9999"),
         })
     }

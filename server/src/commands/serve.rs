@@ -50,6 +50,7 @@ pub async fn run(arguments: ServeArguments, common: &Common) -> anyhow::Result<O
     let app = App::new(
         running.intake.clone(),
         running.publisher(),
+        running.closer(),
         running.progress(),
         running.access.clone().with_local(&local),
         running.iam.clone(),

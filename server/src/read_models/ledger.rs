@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use platform_catalog::{Audience, Description, ReadModel};
+use platform_ledger::Cause;
 
 use super::Readers;
 use super::rows::{self, Cell, MONEY, instant, model};
@@ -27,7 +28,7 @@ fn postings(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("credit_account", DataType::Utf8, false, "Account credited."),
             ("asset", DataType::Utf8, false, "What the amount counts."),
             ("amount", MONEY, false, "Above zero."),
-            ("kind", DataType::Utf8, false, "post."),
+            ("kind", DataType::Utf8, false, "post or rounding."),
             ("accounting_period", DataType::Int32, false, "Month of the books, yyyymm."),
             ("organization", DataType::Utf8, true, "Key: who owes."),
             ("contract_line", DataType::Utf8, true, "Key: contract and SKU."),
@@ -54,7 +55,7 @@ fn postings(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                             posting.credit().as_str().into(),
                             posting.asset().as_str().into(),
                             posting.amount().into(),
-                            "post".into(),
+                            posting.kind().name().into(),
                             posting.accounting_period().into(),
                             key.map(|key| key.organization.as_str()).into(),
                             key.map(|key| key.contract_line.as_str()).into(),
@@ -123,14 +124,15 @@ fn entries(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
     model(
         "ledger.entries",
         "platform-ledger",
-        "One row for each entry: the postings of one cut, chained.",
+        "One row for each entry: the postings of one cut or command, chained.",
         Audience::Operator,
         &[
             ("entry_no", DataType::Int64, false, "Dense number."),
             ("first_seq", DataType::Int64, false, "First posting."),
             ("last_seq", DataType::Int64, false, "Last posting."),
-            ("first_batch", DataType::Int64, false, "First batch covered."),
-            ("last_batch", DataType::Int64, false, "Last batch covered."),
+            ("first_batch", DataType::Int64, true, "First batch covered; null for a command."),
+            ("last_batch", DataType::Int64, true, "Last batch covered; null for a command."),
+            ("command", DataType::Utf8, true, "Digest of the command; null for batches."),
             ("previous", DataType::Utf8, false, "Digest of the entry before."),
             ("digest", DataType::Utf8, false, "SHA-256 over header and postings."),
         ],
@@ -141,12 +143,17 @@ fn entries(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                 Ok(entries
                     .into_iter()
                     .map(|entry| {
+                        let (first_batch, last_batch, command) = match entry.cause {
+                            Cause::Batches { first, last } => (first.0.into(), last.0.into(), Cell::Null),
+                            Cause::Command { digest } => (Cell::Null, Cell::Null, digest.into()),
+                        };
                         vec![
                             entry.number.into(),
                             entry.first_seq.into(),
                             entry.last_seq.into(),
-                            entry.first_batch.0.into(),
-                            entry.last_batch.0.into(),
+                            first_batch,
+                            last_batch,
+                            command,
                             entry.previous.into(),
                             entry.digest.into(),
                         ]

@@ -135,6 +135,8 @@ pub enum Command {
     },
     /// Close a month and all before it: a record in every shard, behind what entered before it.
     Close {
+        /// That it may be done.
+        permit: Box<Permit>,
         /// The month.
         month: Month,
         /// Where the answer goes, once the record is in every shard.
@@ -542,9 +544,17 @@ impl Billing {
     }
 
     /// Closes a month. Intake goes on: what enters a shard before its record is booked as before it, what enters behind it in the next month.
-    async fn close(&mut self, month: Month) -> anyhow::Result<Closed> {
+    async fn close(&mut self, permit: &Permit, month: Month) -> anyhow::Result<Closed> {
+        if !permit.covers(Action::PeriodClose, None) {
+            bail!("a permit to {} does not cover closing a month", permit.action());
+        }
         let mut tx = self.books.begin().await?;
-        let closed = platform_registry::store::close(&mut tx, month, now()).await?;
+        let at = now();
+        let closed = platform_registry::store::close(&mut tx, month, at).await?;
+        if closed.changed {
+            let detail = BTreeMap::from([("control_no".to_owned(), closed.control_no.to_string())]);
+            platform_audit::record(&mut tx, &permit.record(None, &month.to_string(), detail, at)).await?;
+        }
         tx.commit().await?;
         self.relay().await?;
         Ok(closed)
@@ -627,8 +637,8 @@ impl Billing {
                 // The asker may be gone; the publication stands.
                 let _ = answer.send(published);
             }
-            Command::Close { month, answer } => {
-                let closed = self.close(month).await;
+            Command::Close { permit, month, answer } => {
+                let closed = self.close(&permit, month).await;
                 // The asker may be gone; the close stands.
                 let _ = answer.send(closed);
             }

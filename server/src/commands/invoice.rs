@@ -1,0 +1,293 @@
+//! `tally invoice list|show`: what is asked of customers, as text that one would send, JSON, or CSV.
+
+use std::fmt::Write as _;
+
+use clap::Subcommand;
+use platform_billing::{CloseError, Line, LineKind, StoredInvoice};
+use serde_json::{Value, json};
+use shared_types::{Month, OrganizationId};
+
+use super::Refused;
+use crate::home::{Home, Store};
+use crate::{Common, Format, Outcome};
+
+/// What of invoices.
+#[derive(Subcommand)]
+pub enum InvoiceCommand {
+    /// List invoices, drafts included.
+    List {
+        /// Only those of this closed month, for example 2026-10.
+        #[arg(long, value_parser = Month::parse)]
+        period: Option<Month>,
+        /// Only those of this organization.
+        #[arg(long)]
+        organization: Option<OrganizationId>,
+    },
+    /// Show one invoice with its lines.
+    Show {
+        /// Its id, or its number, for example TALLY-000042.
+        invoice: String,
+    },
+}
+
+/// Invoices read at a time.
+const PAGE: u32 = 500;
+
+/// Runs an invoice command.
+pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Outcome> {
+    let home = Home::open(&common.home)?;
+    if common.format == Format::Arrow {
+        return Err(Refused("invoices are shown as text, json or csv; `tally sql` answers in arrow".to_owned()).into());
+    }
+    match command {
+        InvoiceCommand::List { period, organization } => {
+            let mut found = all(&home).await?;
+            found.retain(|stored| {
+                period.is_none_or(|period| stored.invoice.period == period)
+                    && organization.as_ref().is_none_or(|organization| stored.invoice.organization == *organization)
+            });
+            let place = |stored: &StoredInvoice| {
+                (stored.invoice.period, stored.issue.as_ref().map_or(u64::MAX, |issue| issue.number), stored.invoice.organization.clone())
+            };
+            found.sort_by_key(place);
+            print!("{}", list(&found, common.format));
+        }
+        InvoiceCommand::Show { invoice } => {
+            let stored = find(&home, &invoice).await?;
+            match common.format {
+                Format::Json => println!("{}", view(&stored)),
+                Format::Csv => print!("{}", csv_lines(&stored)),
+                _ => print!("{}", page(&stored)),
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn all(home: &Home) -> anyhow::Result<Vec<StoredInvoice>> {
+    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = platform_billing::invoices_after(&mut tx, &after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = last.invoice.invoice_id.to_string();
+        found.extend(page);
+    }
+}
+
+/// By id, or by the number that stands on it.
+pub async fn find(home: &Home, name: &str) -> anyhow::Result<StoredInvoice> {
+    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
+    match platform_billing::invoice(&mut tx, name).await {
+        Err(CloseError::NoInvoice { .. }) => {}
+        found => return Ok(found?),
+    }
+    drop(tx);
+    let numbered = all(home).await?.into_iter().find(|stored| stored.issue.as_ref().is_some_and(|issue| issue.shown() == name));
+    numbered.ok_or_else(|| Refused(format!("there is no invoice {name}; `tally invoice list` lists them")).into())
+}
+
+/// An invoice for scripts: its content, and its issue.
+pub fn view(stored: &StoredInvoice) -> Value {
+    let issue = stored.issue.as_ref().map(|issue| {
+        json!({
+            "number": issue.shown(),
+            "issued_at": issue.issued_at,
+            "ledger_entry": issue.entry_no.map(|entry| entry.to_string()),
+        })
+    });
+    let content: Value = serde_json::from_str(&stored.invoice.canonical()).unwrap_or_default();
+    json!({"invoice": content, "digest": stored.invoice.digest(), "issue": issue})
+}
+
+fn state(stored: &StoredInvoice) -> String {
+    stored.issue.as_ref().map_or_else(|| "draft".to_owned(), platform_billing::Issue::shown)
+}
+
+fn list(found: &[StoredInvoice], format: Format) -> String {
+    let mut out = String::new();
+    match format {
+        Format::Json => out = format!("{}\n", json!(found.iter().map(view).collect::<Vec<_>>())),
+        Format::Csv => {
+            out.push_str("number,invoice_id,period,organization,currency,lines,total\n");
+            for stored in found {
+                let invoice = &stored.invoice;
+                let row = [
+                    state(stored),
+                    invoice.invoice_id.to_string(),
+                    invoice.period.to_string(),
+                    invoice.organization.to_string(),
+                    invoice.currency.to_string(),
+                    invoice.lines.len().to_string(),
+                    money(invoice.total, invoice.rounding.scale),
+                ];
+                out.push_str(&csv_row(&row));
+            }
+        }
+        _ if found.is_empty() => out.push_str("no invoices; `tally close MONTH` makes those of a month\n"),
+        _ => {
+            let width = found.iter().map(|stored| stored.invoice.organization.as_str().len()).max().unwrap_or(0);
+            for stored in found {
+                let invoice = &stored.invoice;
+                // Writing to a string does not fail.
+                let _ = writeln!(
+                    out,
+                    "{:<14} {}  {:<width$}  {:>18} {}  {}",
+                    state(stored),
+                    invoice.period,
+                    invoice.organization.as_str(),
+                    money(invoice.total, invoice.rounding.scale),
+                    invoice.currency,
+                    invoice.invoice_id,
+                );
+            }
+        }
+    }
+    out
+}
+
+/// An amount with all decimal places of its currency.
+fn money(amount: shared_types::Amount, scale: u32) -> String {
+    let text = amount.to_string();
+    let scale = usize::try_from(scale).unwrap_or(0);
+    let (whole, places) = text.split_once('.').unwrap_or((&text, ""));
+    if scale == 0 || places.len() > scale { text.clone() } else { format!("{whole}.{places:0<scale$}") }
+}
+
+/// Digits in groups of three.
+fn grouped(number: &str) -> String {
+    let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
+    let (whole, places) = digits.split_once('.').map_or((digits, None), |(whole, places)| (whole, Some(places)));
+    let mut out = String::from(sign);
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if let Some(places) = places {
+        out.push('.');
+        out.push_str(places);
+    }
+    out
+}
+
+fn csv_row(cells: &[String]) -> String {
+    let quoted = |cell: &String| {
+        if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.clone() }
+    };
+    cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
+}
+
+fn csv_lines(stored: &StoredInvoice) -> String {
+    let invoice = &stored.invoice;
+    let mut out = String::from(
+        "number,line,kind,service_period,sku,description,quantity,unit,readings,amount,currency,exact,rounding,invoiced_before\n",
+    );
+    for line in &invoice.lines {
+        out.push_str(&csv_row(&[
+            state(stored),
+            line.number.to_string(),
+            line.kind.name().to_owned(),
+            line.service_period.to_string(),
+            line.sku.to_string(),
+            line.description.clone(),
+            line.quantity.to_string(),
+            line.unit.to_string(),
+            line.readings.to_string(),
+            money(line.amount, invoice.rounding.scale),
+            invoice.currency.to_string(),
+            line.exact.to_string(),
+            line.rounding.to_string(),
+            money(line.invoiced_before, invoice.rounding.scale),
+        ]));
+    }
+    out
+}
+
+/// One page, as one would send it.
+pub fn page(stored: &StoredInvoice) -> String {
+    let invoice = &stored.invoice;
+    let scale = invoice.rounding.scale;
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _ = match &stored.issue {
+        Some(issue) => writeln!(out, "INVOICE {}", issue.shown()),
+        None => writeln!(out, "DRAFT INVOICE (no number yet)"),
+    };
+    let mut fact = |name: &str, value: String| {
+        let _ = writeln!(out, "  {name:<12} {value}");
+    };
+    fact("To", invoice.organization.to_string());
+    fact("Month", format!("{}, closed", invoice.period));
+    if let Some(issue) = &stored.issue {
+        fact("Issued", issue.issued_at.to_string());
+    }
+    fact("Id", invoice.invoice_id.to_string());
+    let width = invoice.lines.iter().map(|line| line.description.chars().count()).max().unwrap_or(0).max(11);
+    let _ = writeln!(
+        out,
+        "\n  {:<4} {:<8} {:<width$} {:>22} {:<12} {:>18}",
+        "Line", "Usage of", "Description", "Quantity", "", invoice.currency
+    );
+    for line in &invoice.lines {
+        let _ = writeln!(
+            out,
+            "  {:<4} {:<8} {:<width$} {:>22} {:<12} {:>18}",
+            line.number,
+            line.service_period.to_string(),
+            line.description,
+            grouped(&line.quantity.to_string()),
+            line.unit.to_string(),
+            grouped(&money(line.amount, scale)),
+        );
+        for note in notes(line, scale) {
+            let _ = writeln!(out, "  {:<4} {:<8} {note}", "", "");
+        }
+    }
+    let _ = writeln!(out, "  {:<4} {:<8} {:<width$} {:>22} {:<12} {:>18}", "", "", "Total", "", "", grouped(&money(invoice.total, scale)));
+    let _ = writeln!(out, "\n  Prices: registry version {}", invoice.registry_version);
+    for log in &invoice.logs {
+        let _ = writeln!(out, "  Proof: readings {} to {} of the log of {}", log.from + 1, log.to, log.month);
+    }
+    out
+}
+
+/// What a reader of a line needs beside its figures.
+fn notes(line: &Line, scale: u32) -> Vec<String> {
+    let mut notes: Vec<String> = Vec::new();
+    if line.kind == LineKind::Adjustment {
+        notes.push(format!(
+            "usage that came late: {} now, {} on earlier invoices",
+            grouped(&money(line.key_amount, scale)),
+            grouped(&money(line.invoiced_before, scale))
+        ));
+    }
+    for price in &line.prices {
+        notes.push(format!(
+            "at price {}: {} {} in {} readings",
+            price.price_id,
+            grouped(&price.quantity.to_string()),
+            line.unit,
+            price.readings
+        ));
+    }
+    if line.prices.is_empty() {
+        notes.push(format!("free of charge: {} readings", line.key_readings));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_has_the_places_of_its_currency_and_digits_stand_in_groups() {
+        let amount = |text: &str| shared_types::Amount::parse(text).unwrap();
+        for (text, scale, shown) in [("1234.5", 2, "1,234.50"), ("-0.5", 2, "-0.50"), ("7", 0, "7"), ("1000000", 2, "1,000,000.00")] {
+            assert_eq!(grouped(&money(amount(text), scale)), shown);
+        }
+        assert_eq!(csv_row(&["a,b".to_owned(), "c\"d".to_owned()]), "\"a,b\",\"c\"\"d\"\n");
+    }
+}
