@@ -81,7 +81,7 @@ impl Access {
                     tracing::error!(error = %source, "a key could not be looked up");
                     return Problem::new(
                         StatusCode::SERVICE_UNAVAILABLE,
-                        "ACCESS-0007",
+                        "ACCESS-0006",
                         "The key could not be looked up; send the request again later.",
                         unknown.to_string(),
                     )
@@ -215,7 +215,7 @@ pub async fn recognise(State(access): State<Access>, request: Request, next: Nex
         tracing::error!(route = caller.0.route, "a handler answered without asking whether it may");
         return Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "ACCESS-0008",
+            "ACCESS-0007",
             "The answer was held back.",
             "nobody asked whether this key may see it: a defect of the server".to_owned(),
         )

@@ -1,6 +1,8 @@
 //! What must hold over a home's rows, and where it does not: conservation, chains, and folds that equal the log.
 //! Everything is recomputed from rows; nothing trusts a counter. A row that does not read is a finding, not an error: the others are still read.
 
+mod audit;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::Context;
@@ -137,6 +139,7 @@ pub async fn everything(readers: &Readers) -> anyhow::Result<Report> {
     report.unless("registry", "books", held);
     let held = ledger_rules(&mut snapshots, &mut report).await;
     report.unless("ledger", "books", held);
+    audit::rules(&mut snapshots.books, &mut report).await;
     let evidence = evidence_rules(&mut snapshots, &salt, &signer, &mut report).await;
     // Sums over a log with holes differ from every fold: that would only bury what was found.
     if report.unread.is_empty() {

@@ -1,5 +1,6 @@
 //! The read models of a home: what `tally sql` can name. Everything is opened for reading only, beside an owner or without one.
 
+pub mod audit;
 pub mod billing;
 pub mod evidence;
 pub mod ledger;
@@ -66,6 +67,9 @@ pub fn catalog_over(readers: &Readers) -> anyhow::Result<Arc<Catalog>> {
         catalog.register(model)?;
     }
     for model in evidence::models(readers)? {
+        catalog.register(model)?;
+    }
+    for model in audit::models(readers)? {
         catalog.register(model)?;
     }
     for model in sys::models(readers)? {

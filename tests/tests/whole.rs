@@ -1,6 +1,9 @@
 //! Whole-workspace tests: the architecture, and the built binary from outside. The binary comes in `TALLY_BIN` (`cargo xtask test` sets it).
 
 #[cfg(test)]
+#[path = "whole/access.rs"]
+mod access;
+#[cfg(test)]
 #[path = "whole/api.rs"]
 mod api;
 #[cfg(test)]

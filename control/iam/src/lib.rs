@@ -22,5 +22,5 @@ pub use principal::{Principal, PrincipalName, Reporting, Reports};
 pub use role::Role;
 pub use store::{
     IamError, Key, KeyMade, KeyState, NewKey, Organization, Project, Source, Unknown, authenticate, bootstrap, key_create, key_revoke,
-    keys, organization_add, organizations, project_add, projects, source_enroll, sources,
+    keys, organization_add, organizations, project_add, projects, source_enroll, sources, verify,
 };

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use platform_audit::AuditError;
+use platform_audit::{AuditError, Chain, Flaw, Outcome};
 use serde_json::json;
 use shared_db::{DbError, Row, Statement, Transaction, statement};
 use shared_types::{Digest, IdError, Instant, OrganizationId, ProjectId, SourceId};
@@ -33,6 +33,9 @@ const WRITERS_LOCK: Statement = statement!("writers_lock");
 
 /// Stands for every organization in the reports of a source; no organization has this id.
 const EVERY: &str = "*";
+
+/// Records that [`verify`] reads at a time.
+const PAGE: u64 = 1_000;
 
 /// The principal of the first operator key.
 const FIRST_OPERATOR: &str = "operator";
@@ -344,19 +347,15 @@ pub async fn source_enroll(
             "nothing checks the numbers of sequenced sources yet, and a source is what it is for ever: enrol it unsequenced".to_owned();
         return Err(IamError::Unfit { what: format!("source {source} as sequenced"), why });
     }
-    let wanted: BTreeSet<String> = match reports {
-        Reports::Any => BTreeSet::from([EVERY.to_owned()]),
-        Reports::Of(organizations) => organizations.iter().map(ToString::to_string).collect(),
-    };
+    let wanted = reports_texts(reports);
     if wanted.is_empty() {
         let why = "it may report for nobody: name its organizations, or say that it may report for any".to_owned();
         return Err(IamError::Unfit { what: format!("source {source}"), why });
     }
     tx.query(&WRITERS_LOCK, &[]).await?;
     let found = all_sources(tx).await?.into_iter().find(|found| found.source == *source);
-    let had: BTreeSet<String> = match &found {
-        Some(Source { reports: Reports::Any, .. }) => BTreeSet::from([EVERY.to_owned()]),
-        Some(Source { reports: Reports::Of(organizations), .. }) => organizations.iter().map(ToString::to_string).collect(),
+    let had = match &found {
+        Some(found) => reports_texts(&found.reports),
         None => {
             tx.execute(&SOURCE_INSERT, &[source.as_str().into(), i64::from(sequenced).into(), at.into()]).await?;
             BTreeSet::new()
@@ -462,8 +461,7 @@ pub async fn key_revoke(tx: &mut Transaction, permit: &Permit, key: &KeyId, at: 
         return Ok(found);
     }
     tx.execute(&REVOCATION_INSERT, &[key.as_str().into(), at.into()]).await?;
-    let detail = BTreeMap::from([("principal".to_owned(), found.principal.clone())]);
-    platform_audit::record(tx, &permit.record(found.organization.clone(), key.as_str(), detail, at)).await?;
+    platform_audit::record(tx, &permit.record(found.organization.clone(), key.as_str(), found.revocation(), at)).await?;
     Ok(Key { revoked_at: Some(at), ..found })
 }
 
@@ -471,6 +469,110 @@ pub async fn key_revoke(tx: &mut Transaction, permit: &Permit, key: &KeyId, at: 
 pub async fn keys(tx: &mut Transaction, permit: &Permit) -> Result<Vec<Key>, IamError> {
     let all = all_keys(tx).await?;
     Ok(all.into_iter().filter(|found| permit.covers(Action::KeyRead, found.organization.as_ref())).collect())
+}
+
+/// Every row that is not as the audit says it was decided, and every decision whose row is not there: a key that somebody wrote
+/// into the table, a revocation that somebody removed.
+pub async fn verify(tx: &mut Transaction) -> Result<Vec<Flaw>, IamError> {
+    let (mut decided, mut reported) = decisions(tx).await?;
+    let mut flaws = Vec::new();
+    for row in rows(tx).await? {
+        let subject = format!("{} {}", row.action.target_type().name(), row.id);
+        match decided.remove(&(row.action, row.chain, row.id)) {
+            Some(detail) if detail == row.detail => {}
+            Some(detail) => flaws.push(Flaw { subject, detail: format!("is {:?}; the audit says {detail:?}", row.detail) }),
+            None => flaws.push(Flaw { subject, detail: format!("has no record of {} in the audit", row.action) }),
+        }
+    }
+    for source in all_sources(tx).await? {
+        let made = reported.remove(source.source.as_str());
+        let found = (source.sequenced.to_string(), reports_texts(&source.reports));
+        if made.as_ref() != Some(&found) {
+            let made = made.map_or_else(|| "nothing".to_owned(), |made| format!("{made:?}"));
+            flaws.push(Flaw { subject: format!("source {}", source.source), detail: format!("is {found:?}; the audit says {made}") });
+        }
+    }
+    let gone = decided.into_keys().map(|(action, _, id)| (action, id));
+    for (action, id) in gone.chain(reported.into_keys().map(|source| (Action::SourceEnroll, source))) {
+        let subject = format!("{} {id}", action.target_type().name());
+        flaws.push(Flaw { subject, detail: format!("the audit has a record of {action}, and there is no row of it") });
+    }
+    Ok(flaws)
+}
+
+/// Details of a decision by action, chain and target.
+type Decided = BTreeMap<(Action, String, String), BTreeMap<String, String>>;
+/// By source: whether it is sequenced, and for whom it may report.
+type Reported = BTreeMap<String, (String, BTreeSet<String>)>;
+
+/// What the audit says was decided.
+async fn decisions(tx: &mut Transaction) -> Result<(Decided, Reported), IamError> {
+    let (mut decided, mut reported, mut after) = (Decided::new(), Reported::new(), 0);
+    loop {
+        let page = platform_audit::records_after(tx, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok((decided, reported)) };
+        after = last.record_no;
+        for record in &page {
+            let action = record.member("action").and_then(|name| Action::parse(&name));
+            let (Some(action), Some(id)) = (action, record.member("target")) else { continue };
+            if record.member("outcome").as_deref() != Some(Outcome::Done.name()) {
+                continue;
+            }
+            match action {
+                Action::OrganizationAdd | Action::ProjectAdd | Action::KeyCreate | Action::KeyRevoke => {
+                    decided.insert((action, record.chain.clone(), id), record.detail());
+                }
+                Action::SourceEnroll => {
+                    let detail = record.detail();
+                    let entry = reported.entry(id).or_default();
+                    entry.0 = detail.get("sequenced").cloned().unwrap_or_default();
+                    let more = detail.get("reports").map(String::as_str).unwrap_or_default();
+                    entry.1.extend(more.split(' ').map(str::to_owned));
+                    if entry.1.contains(EVERY) {
+                        entry.1 = BTreeSet::from([EVERY.to_owned()]);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A row as the record of its making has it.
+struct Made {
+    action: Action,
+    chain: String,
+    id: String,
+    detail: BTreeMap<String, String>,
+}
+
+async fn rows(tx: &mut Transaction) -> Result<Vec<Made>, IamError> {
+    let made = |action, organization: Option<&OrganizationId>, id: &str, detail| {
+        let chain = Chain::from(organization.cloned()).name();
+        Made { action, chain, id: id.to_owned(), detail }
+    };
+    let mut rows = Vec::new();
+    for found in all_organizations(tx).await? {
+        rows.push(made(Action::OrganizationAdd, Some(&found.organization), found.organization.as_str(), found.detail()));
+    }
+    for found in all_projects(tx).await? {
+        rows.push(made(Action::ProjectAdd, Some(&found.organization), found.project.as_str(), found.detail()));
+    }
+    for found in all_keys(tx).await? {
+        let organization = found.organization.as_ref();
+        rows.push(made(Action::KeyCreate, organization, found.key.as_str(), found.detail()));
+        if found.revoked_at.is_some() {
+            rows.push(made(Action::KeyRevoke, organization, found.key.as_str(), found.revocation()));
+        }
+    }
+    Ok(rows)
+}
+
+fn reports_texts(reports: &Reports) -> BTreeSet<String> {
+    match reports {
+        Reports::Any => BTreeSet::from([EVERY.to_owned()]),
+        Reports::Of(organizations) => organizations.iter().map(ToString::to_string).collect(),
+    }
 }
 
 fn covered(permit: &Permit, wanted: Action, organization: Option<&OrganizationId>) -> Result<(), IamError> {
@@ -665,6 +767,11 @@ impl Project {
 }
 
 impl Key {
+    /// What the audit keeps of its revocation.
+    fn revocation(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([("principal".to_owned(), self.principal.clone())])
+    }
+
     /// What the audit keeps of a new key; of its hash only a digest.
     fn detail(&self) -> BTreeMap<String, String> {
         let mut detail = BTreeMap::from([

@@ -9,7 +9,7 @@ use crate::Action;
 
 /// The version of the text that is hashed.
 const FORMAT: &str = "1";
-/// The longest target and detail that is kept; what is longer is cut, for a caller can choose it.
+/// The longest text that is kept of a refusal: whoever is refused chose it.
 const TEXT_CHARS_MAX: usize = 512;
 
 /// Which chain a record belongs to.
@@ -73,7 +73,7 @@ impl Outcome {
     }
 }
 
-/// Who did or tried what. Texts longer than 512 characters are cut.
+/// Who did or tried what. Of a refusal, texts longer than 512 characters are cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Whose record it is.
@@ -101,7 +101,11 @@ pub struct Record {
 impl Record {
     /// Its text in the chain: canonical JSON (RFC 8785 key order, every value text, null or an object of texts).
     pub fn content(&self, seq: u64, previous: Digest) -> String {
-        let cut = |text: &str| text.chars().take(TEXT_CHARS_MAX).collect::<String>();
+        let most = match self.outcome {
+            Outcome::Done => usize::MAX,
+            Outcome::Denied => TEXT_CHARS_MAX,
+        };
+        let cut = |text: &str| text.chars().take(most).collect::<String>();
         let detail: serde_json::Map<String, Value> =
             self.detail.iter().map(|(name, text)| (name.clone(), Value::String(cut(text)))).collect();
         let content = json!({

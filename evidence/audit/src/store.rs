@@ -57,6 +57,13 @@ impl Stored {
         content.get(name)?.as_str().map(str::to_owned)
     }
 
+    /// The members of its detail; nothing where they do not read.
+    pub fn detail(&self) -> BTreeMap<String, String> {
+        let content: Json = serde_json::from_str(&self.content).unwrap_or_default();
+        let members = content.get("detail").and_then(Json::as_object).into_iter().flatten();
+        members.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect()
+    }
+
     fn read(row: &Row) -> Result<Self, DbError> {
         Ok(Self {
             record_no: row.unsigned(0)?,

@@ -1,18 +1,21 @@
 //! `tally rebuild FOLD`: folds the batch log again, along the recorded cuts, into a fresh database, and compares or replaces.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::bail;
 use clap::{Args, ValueEnum};
+use platform_iam::Action;
 use platform_ledger::BookedCommand;
 use serde_json::json;
 use shared_db::{Cut, Database, Statement, Transaction, Value};
 
 use super::Refused;
+use crate::clock::now;
 use crate::home::{Home, Store};
 use crate::lake::Lake;
 use crate::roles::folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, headers_of_cut};
-use crate::{Common, Format, Outcome};
+use crate::{Common, Format, Outcome, access};
 
 /// Arguments of `tally rebuild`.
 #[derive(Args)]
@@ -112,6 +115,11 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
     rebuild(&home, fold, &cuts, &commands, &file, scratch.path()).await?;
     bar.finish_and_clear();
     if lock.is_some() {
+        let permit = access::local(Action::FoldRebuild)?;
+        // Recorded before the fold is replaced: nothing is replaced without a record.
+        let mut tx = home.database(Store::Books).await?.begin().await?;
+        platform_audit::record(&mut tx, &permit.record(None, fold.name(), BTreeMap::new(), now())).await?;
+        tx.commit().await?;
         let target = home.database_file(fold.store());
         std::fs::rename(&file, &target)?;
         for ending in ["-wal", "-shm"] {

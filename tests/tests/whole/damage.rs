@@ -362,6 +362,102 @@ fn a_row_of_a_file_that_was_rewritten_is_named() {
 }
 
 #[test]
+fn a_damaged_audit_is_named_and_so_is_who_may_do_what_without_having_been_allowed() {
+    let tally = Tally::new();
+    tally.done(&["organization", "add", "acme"]);
+    tally.done(&["organization", "add", "other"]);
+    tally.done(&["project", "add", "acme", "chat"]);
+    tally.done(&["source", "enroll", "gateway", "--organization", "acme"]);
+    let agent = tally.key(&["agent", "--role", "agent", "--source", "gateway", "--scope", "ingest.event.send"]);
+    let customer = tally.key(&["app", "--role", "customer", "--organization", "acme", "--expires-at", "2099-01-01T00:00:00Z"]);
+    let (agent, customer) = (&agent[..17], &customer[..17]);
+    tally.done(&["key", "revoke", agent]);
+    let template = Template { tally };
+    let last = template.copy().ask("books", "SELECT max(record_no) FROM platform_audit_records");
+    let record = |name, change: &str, named: &str| {
+        let (sql, named) = (change.to_owned(), named.to_owned());
+        case(name, "audit", move |home| {
+            home.sql("books", &sql);
+            named.clone()
+        })
+    };
+    let decision = |name, change: &str, named: &str| {
+        let (sql, named) = (change.to_owned(), named.to_owned());
+        case(name, "iam", move |home| {
+            home.sql("books", &sql);
+            named.clone()
+        })
+    };
+    let text = "content = replace(content, 'local', 'nobody')";
+    template.check(&[
+        record("the text of a record", &format!("UPDATE platform_audit_records SET {text} WHERE record_no = 2"), "audit record 2 "),
+        record(
+            "a text that is none",
+            "UPDATE platform_audit_records SET content = '{', digest = unhex(sha256('{')) WHERE record_no = 2",
+            "audit record 2 ",
+        ),
+        record("the digest of a record", "UPDATE platform_audit_records SET digest = randomblob(32) WHERE record_no = 2", "audit record 2 "),
+        record(
+            "the text of a record and its digest",
+            "UPDATE platform_audit_records SET content = replace(content, 'local', 'nobody'), \
+             digest = unhex(sha256(replace(content, 'local', 'nobody'))) WHERE record_no = 2",
+            "names ",
+        ),
+        record(
+            "the text of the last record and its digest",
+            &format!(
+                "UPDATE platform_audit_records SET {text}, digest = unhex(sha256(replace(content, 'local', 'nobody'))) WHERE record_no = {last}"
+            ),
+            "audit chain deployment",
+        ),
+        record("the digest before", "UPDATE platform_audit_records SET previous = randomblob(32) WHERE record_no = 4", "audit record 4 "),
+        record("the chain of a record", "UPDATE platform_audit_records SET chain = 'organization/x' WHERE record_no = 2", "organization/x"),
+        record("a missing record", "DELETE FROM platform_audit_records WHERE record_no = 2", "audit record 2"),
+        record("the last record", &format!("DELETE FROM platform_audit_records WHERE record_no = {last}"), "audit chain deployment"),
+        record("a head", "UPDATE platform_audit_heads SET seq = seq - 1 WHERE chain = 'deployment'", "audit chain deployment"),
+        record("a missing head", "DELETE FROM platform_audit_heads WHERE chain = 'organization/acme'", "audit chain organization/acme"),
+        record(
+            "an added head",
+            "INSERT INTO platform_audit_heads SELECT 'organization/x', seq, digest FROM platform_audit_heads LIMIT 1",
+            "audit chain organization/x",
+        ),
+        decision(
+            "an added key",
+            "INSERT INTO platform_iam_keys SELECT 'tally_AAAAAAAAAAA', randomblob(32), last4, principal, scopes, created_at, expires_at \
+             FROM platform_iam_keys LIMIT 1",
+            "tally_AAAAAAAAAAA",
+        ),
+        decision("the hash of a key", &format!("UPDATE platform_iam_keys SET hash = randomblob(32) WHERE key = '{customer}'"), customer),
+        decision("the scopes of a key", &format!("UPDATE platform_iam_keys SET scopes = NULL WHERE key = '{agent}'"), agent),
+        decision("scopes that are none", &format!("UPDATE platform_iam_keys SET scopes = 'all' WHERE key = '{agent}'"), agent),
+        decision("the expiry of a key", &format!("UPDATE platform_iam_keys SET expires_at = NULL WHERE key = '{customer}'"), customer),
+        decision("a missing key", &format!("DELETE FROM platform_iam_keys WHERE key = '{customer}'"), customer),
+        decision("a removed revocation", "DELETE FROM platform_iam_revocations", agent),
+        decision(
+            "an added revocation",
+            &format!("INSERT INTO platform_iam_revocations VALUES ('{customer}', 1)"),
+            customer,
+        ),
+        decision("the role of a principal", "UPDATE platform_iam_principals SET role = 'operator' WHERE principal = 'agent'", agent),
+        decision(
+            "the organization of a principal",
+            "UPDATE platform_iam_principals SET organization = 'other' WHERE principal = 'app'",
+            customer,
+        ),
+        decision(
+            "an added source of a key",
+            &format!("INSERT INTO platform_iam_key_sources VALUES ('{customer}', 'gateway')"),
+            customer,
+        ),
+        decision("an added report", "INSERT INTO platform_iam_source_reports VALUES ('gateway', '*', 1)", "gateway"),
+        decision("a removed report", "DELETE FROM platform_iam_source_reports", "gateway"),
+        decision("whether a source is sequenced", "UPDATE platform_iam_sources SET sequenced = 1", "gateway"),
+        decision("the name of an organization", "UPDATE platform_iam_organizations SET name = 'x' WHERE organization = 'acme'", "acme"),
+        decision("the name of a project", "UPDATE platform_iam_projects SET name = 'x'", "chat"),
+    ]);
+}
+
+#[test]
 fn a_damaged_ledger_is_named() {
     let template = Template::new();
     let posting = |name, check, set: &str, named: &str| {

@@ -118,5 +118,5 @@ fn settings() -> Vec<(&'static str, Vec<String>)> {
         let (_, fields) = text.trim().rsplit_once("it has ").unwrap_or_else(|| panic!("no fields of {section}: {text}"));
         fields.split(", ").map(ToOwned::to_owned).collect()
     };
-    ["serve", "stream", "batch", "query", "evidence"].map(|section| (section, fields(section))).to_vec()
+    ["serve", "access", "stream", "batch", "query", "evidence"].map(|section| (section, fields(section))).to_vec()
 }

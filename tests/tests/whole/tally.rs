@@ -196,6 +196,30 @@ impl Tally {
 }
 
 impl Tally {
+    /// What a server prints for people, and its log at its most talkative, from start to end.
+    pub fn with_log(&self) -> (String, String) {
+        let mut child = self
+            .command(&["serve", "--listen", "127.0.0.1:0"])
+            .env("TALLY_LOG", "trace")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut errors, &mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.contains("listening on") && lines.read_line(&mut text).unwrap() > 0 {}
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        assert!(child.wait().unwrap().success());
+        (text, log.join().unwrap())
+    }
+
     /// Makes a key as these arguments of `tally key create` say; its text.
     pub fn key(&self, arguments: &[&str]) -> String {
         let made = self.done(&[&["--format", "json", "key", "create"], arguments].concat());
