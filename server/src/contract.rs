@@ -182,7 +182,18 @@ fn opaque(_: &mut Named) -> Value {
 
 impl Operation {
     fn new(method: &'static str, path: &'static str, id: &'static str, summary: &'static str) -> Self {
-        Self { method, path, id, summary, description: "", path_parameters: Vec::new(), query: None, body: Vec::new(), answers: Vec::new(), open: false }
+        Self {
+            method,
+            path,
+            id,
+            summary,
+            description: "",
+            path_parameters: Vec::new(),
+            query: None,
+            body: Vec::new(),
+            answers: Vec::new(),
+            open: false,
+        }
     }
 
     /// Without a key.

@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::platform_catalog::Scope;
+use ::platform_iam::{Action, Permit, Target};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use ::platform_iam::{Action, Permit, Target};
 use serde::Serialize;
 use shared_types::{IdError, OrganizationId};
 use tokio::sync::Semaphore;
@@ -73,15 +73,7 @@ pub struct App {
 
 impl App {
     /// Handles of the running roles, what is read, and the limits.
-    pub fn new(
-        intake: Intake,
-        publisher: Publisher,
-        progress: Progress,
-        access: Access,
-        iam: Iam,
-        answers: Answers,
-        home: &Home,
-    ) -> Self {
+    pub fn new(intake: Intake, publisher: Publisher, progress: Progress, access: Access, iam: Iam, answers: Answers, home: &Home) -> Self {
         let (serve, query) = (&home.settings.serve, &home.settings.query);
         Self {
             intake,

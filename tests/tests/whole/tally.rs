@@ -91,7 +91,12 @@ impl Tally {
 
     /// The same home, looked at by another binary with one more setting; its folder goes with the last of them.
     pub fn beside(&self, binary: PathBuf, name: &str, value: &str) -> Self {
-        Self { binary, folder: Arc::clone(&self.folder), environment: vec![(name.to_owned(), value.to_owned())], key: Mutex::new(self.key.lock().unwrap().clone()) }
+        Self {
+            binary,
+            folder: Arc::clone(&self.folder),
+            environment: vec![(name.to_owned(), value.to_owned())],
+            key: Mutex::new(self.key.lock().unwrap().clone()),
+        }
     }
 
     /// The home folder.
