@@ -19,7 +19,7 @@ pub struct OpenapiArguments {
 }
 
 /// The operations by domain.
-fn domains() -> [(&'static str, Vec<Operation>); 10] {
+fn domains() -> [(&'static str, Vec<Operation>); 11] {
     [
         ("platform-audit", routes::platform_audit::operations()),
         ("platform-billing", routes::platform_billing::operations()),

@@ -74,8 +74,11 @@ fn sql_is_answered_in_every_format_and_within_its_limits() {
     }
     let heavy = "SELECT a.identity, b.identity, c.identity FROM usage.charges a, usage.charges b, usage.charges c ORDER BY 1, 2, 3";
     problem(&sql(&client, heavy, "text/csv", &json!({"memory_bytes": 200_000})), 422, "QUERY-0008");
-    let endless = "SELECT count(*) FROM usage.charges a, usage.charges b, usage.charges c, usage.charges d, usage.charges e \
-                   WHERE a.quantity + b.quantity + c.quantity + d.quantity + e.quantity < 0";
+    // Each join streams through the next: time runs out before memory does.
+    let endless = (0..5).fold("SELECT quantity AS q FROM usage.charges".to_owned(), |inner, at| {
+        format!("SELECT a{at}.quantity + b{at}.q AS q FROM usage.charges a{at} CROSS JOIN ({inner}) b{at}")
+    });
+    let endless = &format!("SELECT count(*) FROM ({endless}) e WHERE q < 0");
     problem(&sql(&client, endless, "text/csv", &json!({"time_ms": 200})), 422, "QUERY-0009");
     // What is not answered says why.
     for (question, status, code) in [

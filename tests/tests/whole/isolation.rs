@@ -279,7 +279,8 @@ fn sql_questions() -> Vec<Question> {
     let all: BTreeSet<String> = about.chain(OTHERS.iter().map(|sql| (*sql).to_owned())).collect();
     assert!(all.len() >= 200, "{} questions", all.len());
     let limits = [json!({}), json!({"rows": 3}), json!({"bytes": 1500}), json!({"memory_bytes": 60_000}), json!({}), json!({})];
-    let question = |(at, sql)| Question::Sql { sql, accept: FORMATS[at % FORMATS.len()], limits: limits[at % limits.len()].clone() };
+    let question =
+        |(at, sql): (usize, String)| Question::Sql { sql, accept: FORMATS[at % FORMATS.len()], limits: limits[at % limits.len()].clone() };
     all.into_iter().enumerate().map(question).collect()
 }
 
