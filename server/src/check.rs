@@ -2,6 +2,7 @@
 //! Everything is recomputed from rows; nothing trusts a counter. A row that does not read is a finding, not an error: the others are still read.
 
 mod audit;
+mod billing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -145,6 +146,8 @@ pub async fn everything(readers: &Readers) -> anyhow::Result<Report> {
     if report.unread.is_empty() {
         let held = ledger_equals(&mut snapshots, &gathered, &mut report).await;
         report.unless("totals-postings", "books", held);
+        let held = billing::rules(&mut snapshots.books, snapshots.ledger, &gathered, &mut report).await;
+        report.unless("billing", "books", held);
         let held = lake_equals(readers, &mut snapshots, &gathered, &mut report).await;
         report.unless("lake", "catalog", held);
         let held = usage_equals(readers, &mut snapshots, &gathered, &mut report).await;
@@ -589,13 +592,16 @@ async fn ledger_equals(snapshots: &mut Snapshots, gathered: &Gathered, report: &
             }
         }
     }
+    // Entries of commands move what usage booked; they are held to their invoices.
+    let usage = |entry: platform_ledger::Entry| matches!(entry.cause, platform_ledger::Cause::Batches { .. }).then_some(entry.number);
+    let booked: BTreeSet<u64> = platform_ledger::entries(tx).await?.into_iter().filter_map(usage).collect();
     let mut posted: BTreeMap<KeyText, i128> = BTreeMap::new();
     let mut after = 0;
     loop {
         let postings = platform_ledger::postings(tx, after, 10_000).await?;
         let Some(last) = postings.last() else { break };
         after = last.seq;
-        for posting in postings.iter().map(|booked| &booked.posting) {
+        for posting in postings.iter().filter(|posting| booked.contains(&posting.entry_no)).map(|booked| &booked.posting) {
             let Some(key) = posting.key() else { continue };
             // Usage is debited to the organization's unbilled account; a correction swaps the sides.
             let sign = if posting.debit().as_str().starts_with("org/") { 1 } else { -1 };

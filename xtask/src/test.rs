@@ -80,11 +80,8 @@ fn whole() -> anyhow::Result<()> {
 }
 
 /// Each script is given the Python of `.tools` and exits non-zero when something does not hold.
-const SCRIPTS: [&str; 3] = [
-    "evidence/tests/foreign/verify_vectors.py",
-    "evidence/audit/tests/foreign/vectors.py",
-    "tests/foreign/openapi.py",
-];
+const SCRIPTS: [&str; 3] =
+    ["evidence/tests/foreign/verify_vectors.py", "evidence/audit/tests/foreign/vectors.py", "tests/foreign/openapi.py"];
 
 fn foreign() -> anyhow::Result<()> {
     let tools = tools::prepare()?;

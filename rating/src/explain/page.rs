@@ -153,7 +153,7 @@ impl Page {
                 Rule::Free => String::new(),
                 _ => format!("prices are for {}", shown.per),
             };
-            self.line(&format!("Rule {}: {}; {unit}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; ").to_owned());
+            self.line(format!("Rule {}: {}; {unit}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; "));
             self.line("");
             self.steps(shown, columns);
         }

@@ -146,3 +146,8 @@ BEGIN
         debits = balance.debits + excluded.debits, credits = balance.credits + excluded.credits, last_seq = excluded.last_seq;
     RETURN NULL;
 END $$;
+
+DROP TRIGGER platform_ledger_postings_check ON platform_ledger_postings;
+CREATE TRIGGER platform_ledger_postings_check AFTER INSERT ON platform_ledger_postings
+REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION platform_ledger_postings_check();
+ALTER TABLE platform_ledger_postings ENABLE ALWAYS TRIGGER platform_ledger_postings_check;

@@ -34,26 +34,47 @@ struct Row {
     done: u16,
     /// Whether the request names an organization; others answer about whatever the key may see.
     names: bool,
+    /// Whether it is about all organizations at once: then a key of one organization may not.
+    whole: bool,
 }
 
 const fn row(route: &'static str, action: &'static str, done: u16, names: bool) -> Row {
-    Row { route, action, done, names }
+    Row { route, action, done, names, whole: false }
+}
+
+/// A route about the deployment as a whole.
+const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
+    Row { route, action, done, names: false, whole: true }
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 26] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
+    row("GET /v1/balances", "ledger.balance.read", 200, false),
+    row("GET /v1/charges/{id}/explain", "usage.reading.read", 404, false),
+    row("GET /v1/events/trace", "usage.reading.read", 200, true),
+    row("GET /v1/events/{id}/trace", "usage.reading.read", 200, false),
+    row("GET /v1/evidence/checkpoint", "evidence.proof.read", 200, false),
+    row("GET /v1/evidence/tile/{*path}", "evidence.proof.read", 404, false),
     row("GET /v1/keys", "iam.key.read", 200, false),
     row("GET /v1/organizations", "iam.organization.read", 200, false),
+    whole("GET /v1/periods", "billing.invoice.read", 200),
+    whole("GET /v1/progress", "query.sql.ask", 200),
     row("GET /v1/projects", "iam.project.read", 200, false),
+    row("GET /v1/registry", "registry.version.read", 200, false),
+    row("GET /v1/registry/versions/{version}", "registry.version.read", 404, false),
     row("GET /v1/sources", "iam.source.read", 200, false),
+    row("GET /v1/usage", "usage.reading.read", 200, true),
     row("POST /v1/events", "ingest.event.send", 202, true),
     row("POST /v1/keys", "iam.key.create", 201, true),
     row("POST /v1/organizations", "iam.organization.add", 201, true),
+    whole("POST /v1/periods/{period}/close", "billing.period.close", 422),
+    whole("POST /v1/periods/{period}/opinion", "billing.opinion.record", 422),
     row("POST /v1/projects", "iam.project.add", 201, true),
     row("POST /v1/registry/versions", "registry.version.publish", 200, false),
     row("POST /v1/sources", "iam.source.enroll", 201, false),
+    row("POST /v1/sql", "query.sql.ask", 200, false),
 ];
 
 /// A served home with two organizations, a source of each, and a key of each role; customer and agent are acme's.
@@ -110,6 +131,39 @@ impl World {
             "POST /v1/organizations" => json!({"organization": organization, "name": organization}).to_string(),
             "POST /v1/projects" => json!({"organization": organization, "project": "chat", "name": "Chat"}).to_string(),
             "POST /v1/registry/versions" => registry(),
+            "GET /v1/charges/{id}/explain" => {
+                path = format!("/v1/charges/{}:0/explain", "0".repeat(32));
+                String::new()
+            }
+            "GET /v1/events/trace" => {
+                path = format!("/v1/events/trace?organization={organization}&source={organization}-gateway&event_id=x");
+                String::new()
+            }
+            "GET /v1/events/{id}/trace" => {
+                path = format!("/v1/events/{}/trace", "0".repeat(32));
+                String::new()
+            }
+            "GET /v1/evidence/tile/{*path}" => {
+                path = "/v1/evidence/tile/7/999".to_owned();
+                String::new()
+            }
+            "GET /v1/registry/versions/{version}" => {
+                path = format!("/v1/registry/versions/{}", "0".repeat(64));
+                String::new()
+            }
+            "GET /v1/usage" => {
+                path = format!("/v1/usage?organization={organization}");
+                String::new()
+            }
+            "POST /v1/periods/{period}/close" => {
+                path = "/v1/periods/2999-12/close".to_owned();
+                "{}".to_owned()
+            }
+            "POST /v1/periods/{period}/opinion" => {
+                path = "/v1/periods/2999-12/opinion".to_owned();
+                json!({"period": "2999-12", "agrees": true}).to_string()
+            }
+            "POST /v1/sql" => json!({"sql": "SELECT count(*) AS n FROM usage.charges"}).to_string(),
             "POST /v1/sources" => json!({"source": name, "organizations": [organization]}).to_string(),
             _ => String::new(),
         };
@@ -136,6 +190,7 @@ fn matrix() -> BTreeMap<String, Vec<String>> {
 fn expected(row: &Row, reach: &str, role: &str, whose: Whose) -> u16 {
     match (reach, whose) {
         ("any", _) => row.done,
+        ("own", _) if row.whole => 403,
         ("own", Whose::Own) => row.done,
         // A route that names no organization answers about the key's own.
         ("own", Whose::Other) if !row.names => row.done,

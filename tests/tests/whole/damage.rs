@@ -517,7 +517,7 @@ fn a_damaged_ledger_is_named() {
         balance("the asset of a balance", "UPDATE platform_ledger_balances SET asset = 'no asset'"),
         balance("a missing balance", "DELETE FROM platform_ledger_balances"),
         balance("a missing account", "DELETE FROM platform_ledger_accounts"),
-        of_entry("an added balance", "ledger", "INSERT INTO platform_ledger_balances VALUES ('org/other/unbilled', 'USD', 1, 0, 1)", "org/other/unbilled"),
+        of_entry("an added balance", "ledger", "INSERT INTO platform_ledger_balances VALUES ('org/other/unbilled', 'USD', 1, 0, 1, 0, 0)", "org/other/unbilled"),
         of_entry("a missing asset", "ledger", "DELETE FROM platform_ledger_assets WHERE asset = 'USD'", "USD"),
         of_entry("a missing period", "ledger", "DELETE FROM platform_ledger_periods WHERE period = (SELECT accounting_period FROM platform_ledger_postings WHERE seq = 2)", "posting 2"),
         of_entry("the cursor", "cursor", "UPDATE shared_db_cursors SET batch_no = batch_no - 1", "ledger"),
