@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use crate::tally::{Tally, err, out, python, request};
 
-/// Changes one row of a database in SQL; the triggers that would refuse it are dropped first. SQL has `sha256(text)`.
+/// Changes one row of a database in SQL; the triggers that would refuse it are dropped first. SQL has `sha256(text)` in hex and `digest(text)` in bytes.
 const DAMAGE: &str = r#"
 import hashlib, sqlite3, sys
 db = sqlite3.connect(sys.argv[1])
 db.create_function("sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest())
+db.create_function("digest", 1, lambda text: hashlib.sha256(text.encode()).digest())
 for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
     db.execute(f'DROP TRIGGER "{name}"')
 rows = db.execute(sys.argv[2]).rowcount
@@ -393,20 +394,24 @@ fn a_damaged_audit_is_named_and_so_is_who_may_do_what_without_having_been_allowe
         record("the text of a record", &format!("UPDATE platform_audit_records SET {text} WHERE record_no = 2"), "audit record 2 "),
         record(
             "a text that is none",
-            "UPDATE platform_audit_records SET content = '{', digest = unhex(sha256('{')) WHERE record_no = 2",
+            "UPDATE platform_audit_records SET content = '{', digest = digest('{') WHERE record_no = 2",
             "audit record 2 ",
         ),
-        record("the digest of a record", "UPDATE platform_audit_records SET digest = randomblob(32) WHERE record_no = 2", "audit record 2 "),
+        record(
+            "the digest of a record",
+            "UPDATE platform_audit_records SET digest = randomblob(32) WHERE record_no = 2",
+            "audit record 2 ",
+        ),
         record(
             "the text of a record and its digest",
             "UPDATE platform_audit_records SET content = replace(content, 'local', 'nobody'), \
-             digest = unhex(sha256(replace(content, 'local', 'nobody'))) WHERE record_no = 2",
+             digest = digest(replace(content, 'local', 'nobody')) WHERE record_no = 2",
             "names ",
         ),
         record(
             "the text of the last record and its digest",
             &format!(
-                "UPDATE platform_audit_records SET {text}, digest = unhex(sha256(replace(content, 'local', 'nobody'))) WHERE record_no = {last}"
+                "UPDATE platform_audit_records SET {text}, digest = digest(replace(content, 'local', 'nobody')) WHERE record_no = {last}"
             ),
             "audit chain deployment",
         ),
@@ -433,22 +438,14 @@ fn a_damaged_audit_is_named_and_so_is_who_may_do_what_without_having_been_allowe
         decision("the expiry of a key", &format!("UPDATE platform_iam_keys SET expires_at = NULL WHERE key = '{customer}'"), customer),
         decision("a missing key", &format!("DELETE FROM platform_iam_keys WHERE key = '{customer}'"), customer),
         decision("a removed revocation", "DELETE FROM platform_iam_revocations", agent),
-        decision(
-            "an added revocation",
-            &format!("INSERT INTO platform_iam_revocations VALUES ('{customer}', 1)"),
-            customer,
-        ),
+        decision("an added revocation", &format!("INSERT INTO platform_iam_revocations VALUES ('{customer}', 1)"), customer),
         decision("the role of a principal", "UPDATE platform_iam_principals SET role = 'operator' WHERE principal = 'agent'", agent),
         decision(
             "the organization of a principal",
             "UPDATE platform_iam_principals SET organization = 'other' WHERE principal = 'app'",
             customer,
         ),
-        decision(
-            "an added source of a key",
-            &format!("INSERT INTO platform_iam_key_sources VALUES ('{customer}', 'gateway')"),
-            customer,
-        ),
+        decision("an added source of a key", &format!("INSERT INTO platform_iam_key_sources VALUES ('{customer}', 'gateway')"), customer),
         decision("an added report", "INSERT INTO platform_iam_source_reports VALUES ('gateway', '*', 1)", "gateway"),
         decision("a removed report", "DELETE FROM platform_iam_source_reports", "gateway"),
         decision("whether a source is sequenced", "UPDATE platform_iam_sources SET sequenced = 1", "gateway"),

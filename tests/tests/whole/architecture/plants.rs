@@ -242,7 +242,7 @@ fn owned() -> Vec<Plant> {
             "server/src/read_models/ledger.rs:",
             [replace("server/src/read_models/ledger.rs", described, &described.replace("-ledger", "-billing"))],
         ),
-        plant(complete, "control/iam/Cargo.toml", [unowned_package("platform-iam", "control/iam")]),
+        plant(complete, "control/payments/Cargo.toml", [unowned_package("platform-payments", "control/payments")]),
         plant(complete, ownership::MAP, [own("platform-ledger", "tables", "platform_ledger_gone")]),
         plant(complete, ownership::MAP, [own("platform-billing", "tables", "platform_ledger_entries")]),
         plant("the_ownership_page_is_rendered", ownership::PAGE, [append(ownership::PAGE, "| planted | by hand |\n")]),
