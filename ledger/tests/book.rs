@@ -654,7 +654,7 @@ mod book {
         ("UPDATE platform_ledger_entries SET last_batch = 3 WHERE entry_no = 1", digest(1, 1, 3)),
         ("UPDATE platform_ledger_entries SET last_batch = 3 WHERE entry_no = 1", chain(2, "first_batch")),
         ("UPDATE platform_ledger_entries SET last_batch = 5 WHERE entry_no = 2", Violation::Cut { entry_no: 2, last_batch: 5 }),
-        ("UPDATE platform_ledger_entries SET entry_no = 4 WHERE entry_no = 2", chain(4, "number")),
+        ("UPDATE platform_ledger_entries SET entry_no = 4 WHERE entry_no = 2", chain(3, "number")),
         ("UPDATE platform_ledger_entries SET first_seq = 5 WHERE entry_no = 2", chain(2, "first_seq")),
         (
             "UPDATE platform_ledger_entries SET digest = (SELECT previous FROM platform_ledger_entries WHERE entry_no = 1) WHERE entry_no = 1",
