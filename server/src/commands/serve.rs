@@ -57,9 +57,10 @@ pub async fn run(arguments: ServeArguments, common: &Common) -> anyhow::Result<O
         Answers::open(&home).await?,
         &home,
     );
-    greet(&address, first.as_ref(), common.format);
+    // Before the greeting: whoever reads it may ask the server to end, and is to find everything folded then.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    greet(&address, first.as_ref(), common.format);
     let (end, ended) = tokio::sync::watch::channel(false);
     let (router, settings) = (routes::router(app), home.settings.serve.clone());
     let server = tokio::spawn(async move { connections::serve(listener, router, &settings, ended).await });
