@@ -76,6 +76,11 @@ impl<T: Described> Described for BTreeMap<String, T> {
 /// A member of an object: its name, its schema, whether it may be absent, and its sentences.
 pub type Member = (&'static str, Value, bool, String);
 
+/// An object of these members.
+fn members_of<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
 /// The schema of an object, which is put into `named` once.
 pub fn object(named: &mut Named, name: &str, about: &str, members: impl FnOnce(&mut Named) -> Vec<Member>) -> Value {
     if !named.contains_key(name) {
@@ -92,11 +97,11 @@ pub fn object(named: &mut Named, name: &str, about: &str, members: impl FnOnce(&
                 required.push(member.to_owned());
             }
         }
-        let mut schema = json!({"type": "object", "description": about, "properties": properties});
+        let mut schema = members_of([("type", "object".into()), ("description", about.into()), ("properties", properties.into())]);
         if !required.is_empty() {
-            schema["required"] = required.into();
+            schema.insert("required".to_owned(), required.into());
         }
-        named.insert(name.to_owned(), schema);
+        named.insert(name.to_owned(), schema.into());
     }
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
@@ -294,28 +299,35 @@ impl Operation {
         }
         for answer in &answers {
             let content = contents(&answer.contents, named);
-            let mut response = json!({"description": answer.description, "content": content});
-            for (name, description) in &answer.headers {
-                response["headers"][*name] = json!({"description": description, "schema": {"type": "string"}});
+            let mut response = members_of([("description", answer.description.into()), ("content", content.into())]);
+            let header = |(name, description): &(&str, &str)| {
+                ((*name).to_owned(), json!({"description": description, "schema": {"type": "string"}}))
+            };
+            let headers: Map<String, Value> = answer.headers.iter().map(header).collect();
+            if !headers.is_empty() {
+                response.insert("headers".to_owned(), headers.into());
             }
-            responses.insert(answer.status.to_string(), response);
+            responses.insert(answer.status.to_string(), response.into());
         }
-        let mut operation = json!({
-            "operationId": self.id, "tags": [domain], "summary": self.summary, "responses": responses,
-        });
+        let mut operation = members_of([
+            ("operationId", self.id.into()),
+            ("tags", json!([domain])),
+            ("summary", self.summary.into()),
+            ("responses", responses.into()),
+        ]);
         if self.open {
-            operation["security"] = json!([]);
+            operation.insert("security".to_owned(), json!([]));
         }
         if !self.description.is_empty() {
-            operation["description"] = self.description.into();
+            operation.insert("description".to_owned(), self.description.into());
         }
         if !parameters.is_empty() {
-            operation["parameters"] = parameters.into();
+            operation.insert("parameters".to_owned(), parameters.into());
         }
         if !self.body.is_empty() {
-            operation["requestBody"] = json!({"required": true, "content": contents(&self.body, named)});
+            operation.insert("requestBody".to_owned(), json!({"required": true, "content": contents(&self.body, named)}));
         }
-        operation
+        operation.into()
     }
 }
 
@@ -328,11 +340,11 @@ fn query_parameters(schema: Schema) -> Vec<Value> {
     let mut own = Named::new();
     schema(&mut own);
     let Some(object) = own.into_values().next() else { return Vec::new() };
-    let required: Vec<&str> = object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let members = object["properties"].as_object().into_iter().flatten();
+    let required: Vec<&str> = object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let members = object.get("properties").and_then(Value::as_object).into_iter().flatten();
     members
         .map(|(name, schema)| {
-            let plain = schema["anyOf"].get(0).unwrap_or(schema);
+            let plain = schema.get("anyOf").and_then(|any| any.get(0)).unwrap_or(schema);
             let mut plain = plain.clone();
             if let Some(plain) = plain.as_object_mut() {
                 plain.remove("description");
