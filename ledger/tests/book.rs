@@ -661,8 +661,8 @@ mod book {
             chain(2, "previous"),
         ),
         (
-            "UPDATE platform_ledger_entries SET previous = digest WHERE entry_no = 2",
-            chain(2, "previous"),
+            "UPDATE platform_ledger_entries SET previous = digest WHERE entry_no = 3",
+            chain(3, "previous"),
         ),
         (
             "UPDATE platform_ledger_entries SET first_batch = NULL, last_batch = NULL, command = digest WHERE entry_no = 2",
