@@ -174,9 +174,7 @@ impl WirePosting {
     }
 
     fn posting(self) -> Result<Posting, CommandError> {
-        let account =
-            |path: &str| AccountId::of(&path.split('/').map(unescaped).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>());
-        let sides = Sides { debit: account(&self.debit)?, credit: account(&self.credit)? };
+        let sides = Sides { debit: AccountId::parse(&self.debit)?, credit: AccountId::parse(&self.credit)? };
         let asset = read("an asset", &self.asset, AssetId::parse)?;
         let kind = Kind::named(&self.kind).ok_or(CommandError::Value { what: "a kind of posting", value: self.kind })?;
         let amount = read("an amount", &self.amount, Amount::parse)?;
@@ -200,11 +198,6 @@ impl WirePosting {
             }),
         }
     }
-}
-
-/// A segment of an account's path as it was before [`AccountId::of`] wrote it.
-fn unescaped(segment: &str) -> String {
-    segment.replace("%2F", "/").replace("%25", "%")
 }
 
 #[cfg(test)]

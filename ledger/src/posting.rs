@@ -22,6 +22,18 @@ impl AccountId {
         Ok(Self(Arc::from(path)))
     }
 
+    /// The account of a path that [`AccountId::of`] wrote.
+    pub fn parse(path: &str) -> Result<Self, PostingError> {
+        let segments = Self::stored(path).segments();
+        let account = Self::of(&segments.iter().map(String::as_str).collect::<Vec<_>>())?;
+        if account.as_str() == path { Ok(account) } else { Err(PostingError::Account { path: path.chars().take(160).collect() }) }
+    }
+
+    /// The segments as they were given to [`AccountId::of`].
+    pub fn segments(&self) -> Vec<String> {
+        self.0.split('/').map(|segment| segment.replace("%2F", "/").replace("%25", "%")).collect()
+    }
+
     /// An account as it stands in the book.
     pub(crate) fn stored(path: &str) -> Self {
         Self(Arc::from(path))
@@ -260,6 +272,14 @@ mod tests {
         assert_eq!(path(&["org", "a/b", "unbilled"]).unwrap(), "org/a%2Fb/unbilled");
         assert_ne!(path(&["org", "a", "b/unbilled"]), path(&["org", "a/b", "unbilled"]));
         assert_ne!(path(&["a%2Fb"]), path(&["a/b"]));
+        for segments in [&["org", "a/b", "unbilled"][..], &["a%2Fb", "%"]] {
+            let account = AccountId::of(segments).unwrap();
+            assert_eq!(
+                (account.segments(), AccountId::parse(account.as_str())),
+                (segments.iter().map(ToString::to_string).collect(), Ok(account))
+            );
+        }
+        assert!(AccountId::parse("a//b").is_err() && AccountId::parse("a%b").is_err());
         for refused in [&[][..], &[""], &["a", ""], &["a\n"], &[&"x".repeat(513)]] {
             assert!(path(refused).is_err(), "{refused:?}");
         }

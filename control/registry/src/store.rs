@@ -12,7 +12,6 @@ const CONTROL_INSERT: Statement = statement!("control_insert");
 const CONTROL_LAST: Statement = statement!("control_last");
 const CONTROL_ACTIVE: Statement = statement!("control_active");
 const CONTROL_CLOSES: Statement = statement!("control_closes");
-const CONTROL_VERSION_BEFORE: Statement = statement!("control_version_before");
 const CONTROLS_AFTER: Statement = statement!("controls_after");
 const DOCUMENTS_INSERT: Statement = statement!("documents_insert");
 const DOCUMENTS_OF: Statement = statement!("documents_of");
@@ -158,12 +157,6 @@ pub async fn closes(tx: &mut Transaction) -> Result<Vec<(ControlNo, Month)>, Sto
             Ok((control_no, control.closes().ok_or_else(|| damaged(None))?))
         })
         .collect()
-}
-
-/// Address of the version in force just before a control record; none when none was.
-pub async fn version_before(tx: &mut Transaction, control_no: ControlNo) -> Result<Option<Digest>, StoreError> {
-    let row = tx.query_optional(&CONTROL_VERSION_BEFORE, &[Value::try_from(control_no.0)?]).await?;
-    Ok(row.map(|row| row.digest(0)).transpose()?)
 }
 
 /// The version in force; none before the first publication.

@@ -11,11 +11,14 @@ use shared_types::{Amount, AssetId, BatchNo, ContractId, Digest, Instant, Month,
 
 use crate::invoice::{Invoice, InvoiceError, InvoiceId, Invoiced, KeyAtClose, LogRange, Policies, Subject, draft};
 use crate::store::{
-    CLOSE_INSERT, CLOSES, DRAFTS_INSERT, INVOICE_FIND, INVOICE_INSERT, INVOICES_AFTER, INVOICES_OF, ISSUE_INSERT, ISSUE_LAST, KeyTotal,
-    LINES_BEFORE, LINES_INSERT, LINES_OF, OPINION_INSERT, ORGANIZATIONS_AFTER, PASSED_BY_ALL, PASSES_INSERT, PASSES_LAST, TOTALS_ALL,
-    TOTALS_FIND, TOTALS_OF, TOTALS_PUT, UNISSUED, read_total, total_row,
+    CLOSE_INSERT, CLOSE_LAST, CLOSES, DRAFTS_INSERT, INVOICE_FIND, INVOICE_INSERT, INVOICE_NUMBERED, INVOICES_AFTER, INVOICES_OF,
+    ISSUE_INSERT, ISSUE_LAST, KeyTotal, LINES_BEFORE, LINES_INSERT, LINES_OF, OPINION_INSERT, ORGANIZATIONS_AFTER, PASSED_BY_ALL,
+    PASSES_INSERT, PASSES_LAST, TOTALS_ALL, TOTALS_FIND, TOTALS_OF, TOTALS_PUT, UNISSUED, read_total, total_row,
 };
 use crate::usage::KeyDelta;
+
+/// Invoices read at a time.
+const PAGE: u32 = 500;
 
 /// How far a shard was when a range of it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,6 +253,11 @@ pub async fn closes(tx: &mut Transaction) -> Result<Vec<Close>, CloseError> {
     Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
 }
 
+/// The last closed month; none before the first close.
+pub async fn last_close(tx: &mut Transaction) -> Result<Option<Month>, CloseError> {
+    Ok(tx.query_one(&CLOSE_LAST, &[]).await?.optional_month(0)?)
+}
+
 /// The close of a month; a later close closed it too, and is answered where the month has none of its own.
 pub async fn close_of(tx: &mut Transaction, period: Month) -> Result<Close, CloseError> {
     let found = closes(tx).await?.into_iter().find(|close| close.period >= period);
@@ -446,8 +454,7 @@ pub async fn issue(tx: &mut Transaction, invoice_id: &InvoiceId, issuer: &str, i
     if let Some(issue) = stored.issue {
         return Ok(issue);
     }
-    let last = closes(tx).await?.last().map(|close| close.period);
-    let open = last.and_then(Month::next).ok_or(CloseError::Open { period: stored.invoice.period })?;
+    let open = last_close(tx).await?.and_then(Month::next).ok_or(CloseError::Open { period: stored.invoice.period })?;
     let number = tx.query_one(&ISSUE_LAST, &[issuer.into()]).await?.unsigned(0)?.saturating_add(1);
     let entry_no = match stored.invoice.command(open)? {
         None => None,
@@ -472,6 +479,29 @@ pub async fn invoice(tx: &mut Transaction, invoice_id: &str) -> Result<StoredInv
     let row = tx.query_optional(&INVOICE_FIND, &[invoice_id.into()]).await?;
     let row = row.ok_or_else(|| CloseError::NoInvoice { invoice_id: invoice_id.chars().take(100).collect() })?;
     read_invoice(&row)
+}
+
+/// An invoice by the number that stands on it, as [`Issue::shown`] writes it.
+pub async fn numbered_invoice(tx: &mut Transaction, number: &str) -> Result<StoredInvoice, CloseError> {
+    let missing = || CloseError::NoInvoice { invoice_id: number.chars().take(100).collect() };
+    let (issuer, digits) = number.rsplit_once('-').ok_or_else(missing)?;
+    let digits: u32 = digits.parse().map_err(|_| missing())?;
+    let row = tx.query_optional(&INVOICE_NUMBERED, &[issuer.into(), digits.into()]).await?.ok_or_else(missing)?;
+    let stored = read_invoice(&row)?;
+    if stored.issue.as_ref().is_some_and(|issue| issue.shown() == number) { Ok(stored) } else { Err(missing()) }
+}
+
+/// Every invoice, in order of ids.
+pub async fn invoices(tx: &mut Transaction) -> Result<Vec<StoredInvoice>, CloseError> {
+    let mut found: Vec<StoredInvoice> = Vec::new();
+    loop {
+        let after = found.last().map(|last| last.invoice.invoice_id.to_string()).unwrap_or_default();
+        let page = invoices_after(tx, &after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(found);
+        }
+        found.extend(page);
+    }
 }
 
 /// Invoices after an id, in order of ids, at most `limit`.

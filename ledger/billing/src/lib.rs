@@ -11,8 +11,9 @@ mod store;
 pub mod usage;
 
 pub use close::{
-    Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices_after,
-    invoices_in, invoices_of, issue, lines_hold, organizations, record_opinion, totals, unissued,
+    Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices,
+    invoices_after, invoices_in, invoices_of, issue, last_close, lines_hold, numbered_invoice, organizations, record_opinion, totals,
+    unissued,
 };
 pub use invoice::{Invoice, InvoiceError, InvoiceId, Line, LineKind, LogRange, Policies, PriceSum, Rounding, RoundingMode, SkuText};
 pub use store::{KeyTotal, STATEMENTS};

@@ -11,6 +11,7 @@ pub(crate) const PASSES_LAST: Statement = statement!("passes_last");
 pub(crate) const PASSES_INSERT: Statement = statement!("passes_insert");
 pub(crate) const PASSED_BY_ALL: Statement = statement!("passed_by_all");
 pub(crate) const CLOSE_INSERT: Statement = statement!("close_insert");
+pub(crate) const CLOSE_LAST: Statement = statement!("close_last");
 pub(crate) const CLOSES: Statement = statement!("closes");
 pub(crate) const TOTALS_FIND: Statement = statement!("totals_find");
 pub(crate) const TOTALS_PUT: Statement = statement!("totals_put");
@@ -22,6 +23,7 @@ pub(crate) const LINES_OF: Statement = statement!("lines_of");
 pub(crate) const LINES_INSERT: Statement = statement!("lines_insert");
 pub(crate) const INVOICE_INSERT: Statement = statement!("invoice_insert");
 pub(crate) const INVOICE_FIND: Statement = statement!("invoice_find");
+pub(crate) const INVOICE_NUMBERED: Statement = statement!("invoice_numbered");
 pub(crate) const INVOICES_OF: Statement = statement!("invoices_of");
 pub(crate) const INVOICES_AFTER: Statement = statement!("invoices_after");
 pub(crate) const DRAFTS_INSERT: Statement = statement!("drafts_insert");
@@ -31,11 +33,12 @@ pub(crate) const ISSUE_INSERT: Statement = statement!("issue_insert");
 pub(crate) const OPINION_INSERT: Statement = statement!("opinion_insert");
 
 /// Every statement of billing, for the test that prepares them on both engines.
-pub const STATEMENTS: [Statement; 22] = [
+pub const STATEMENTS: [Statement; 24] = [
     PASSES_LAST,
     PASSES_INSERT,
     PASSED_BY_ALL,
     CLOSE_INSERT,
+    CLOSE_LAST,
     CLOSES,
     TOTALS_FIND,
     TOTALS_PUT,
@@ -47,6 +50,7 @@ pub const STATEMENTS: [Statement; 22] = [
     LINES_INSERT,
     INVOICE_INSERT,
     INVOICE_FIND,
+    INVOICE_NUMBERED,
     INVOICES_OF,
     INVOICES_AFTER,
     DRAFTS_INSERT,

@@ -10,7 +10,7 @@ use shared_types::{BatchNo, OrganizationId};
 use super::{Gathered, KeyText, Report, units};
 use crate::roles::invoicing::policies;
 
-/// Invoices read at a time.
+/// Organizations read at a time.
 const PAGE: u32 = 500;
 
 /// Everything of billing; `through` is where the ledger's fold stands.
@@ -20,23 +20,17 @@ pub async fn rules(books: &mut Transaction, through: BatchNo, gathered: &Gathere
     let commands: BTreeMap<u64, Command> =
         platform_ledger::commands(books, 0, u32::MAX).await?.into_iter().map(|booked| (booked.entry_no, booked.command)).collect();
     let mut numbers: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let mut after = String::new();
-    loop {
-        let page = platform_billing::invoices_after(books, &after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.invoice.invoice_id.to_string();
-        for stored in &page {
-            let invoice = &stored.invoice;
-            if !platform_billing::lines_hold(books, invoice).await? {
-                report.add("invoice-lines", &invoice.invoice_id, "the rows of its lines are not those of its content");
-            }
-            let Some(issue) = &stored.issue else { continue };
-            numbers.entry(issue.issuer.clone()).or_default().push(issue.number);
-            entry(stored, issue.entry_no, &commands, report);
-            for line in &invoice.lines {
-                let place = (invoice.organization.to_string(), invoice.currency.to_string());
-                *owed.entry(place).or_default() -= i128::from(line.exact.units());
-            }
+    for stored in &platform_billing::invoices(books).await? {
+        let invoice = &stored.invoice;
+        if !platform_billing::lines_hold(books, invoice).await? {
+            report.add("invoice-lines", &invoice.invoice_id, "the rows of its lines are not those of its content");
+        }
+        let Some(issue) = &stored.issue else { continue };
+        numbers.entry(issue.issuer.clone()).or_default().push(issue.number);
+        entry(stored, issue.entry_no, &commands, report);
+        for line in &invoice.lines {
+            let place = (invoice.organization.to_string(), invoice.currency.to_string());
+            *owed.entry(place).or_default() -= i128::from(line.exact.units());
         }
     }
     for (issuer, mut given) in numbers {

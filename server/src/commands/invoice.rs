@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::Subcommand;
 use platform_billing::{CloseError, Line, LineKind, StoredInvoice};
 use serde_json::{Value, json};
+use shared_db::Transaction;
 use shared_types::{Month, OrganizationId};
 
 use super::Refused;
@@ -30,9 +31,6 @@ pub enum InvoiceCommand {
     },
 }
 
-/// Invoices read at a time.
-const PAGE: u32 = 500;
-
 /// Runs an invoice command.
 pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
@@ -41,7 +39,7 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
     }
     match command {
         InvoiceCommand::List { period, organization } => {
-            let mut found = all(&home).await?;
+            let mut found = platform_billing::invoices(&mut books(&home).await?).await?;
             found.retain(|stored| {
                 period.is_none_or(|period| stored.invoice.period == period)
                     && organization.as_ref().is_none_or(|organization| stored.invoice.organization == *organization)
@@ -64,31 +62,25 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
     Ok(Outcome::Done)
 }
 
-async fn all(home: &Home) -> anyhow::Result<Vec<StoredInvoice>> {
-    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
-    let (mut found, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = platform_billing::invoices_after(&mut tx, &after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        after = last.invoice.invoice_id.to_string();
-        found.extend(page);
-    }
+async fn books(home: &Home) -> anyhow::Result<Transaction> {
+    Ok(home.database_read_only(Store::Books).await?.read().await?)
 }
 
 /// By id, or by the number that stands on it.
-pub async fn find(home: &Home, name: &str) -> anyhow::Result<StoredInvoice> {
-    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
-    match platform_billing::invoice(&mut tx, name).await {
-        Err(CloseError::NoInvoice { .. }) => {}
-        found => return Ok(found?),
-    }
-    drop(tx);
-    let numbered = all(home).await?.into_iter().find(|stored| stored.issue.as_ref().is_some_and(|issue| issue.shown() == name));
-    numbered.ok_or_else(|| Refused(format!("there is no invoice {name}; `tally invoice list` lists them")).into())
+async fn find(home: &Home, name: &str) -> anyhow::Result<StoredInvoice> {
+    let mut books = books(home).await?;
+    let found = match platform_billing::invoice(&mut books, name).await {
+        Err(CloseError::NoInvoice { .. }) => platform_billing::numbered_invoice(&mut books, name).await,
+        found => found,
+    };
+    found.map_err(|error| match error {
+        CloseError::NoInvoice { .. } => Refused(error.to_string()).into(),
+        error => error.into(),
+    })
 }
 
 /// An invoice for scripts: its content, and its issue.
-pub fn view(stored: &StoredInvoice) -> Value {
+fn view(stored: &StoredInvoice) -> Value {
     let issue = stored.issue.as_ref().map(|issue| {
         json!({
             "number": issue.shown(),
@@ -206,7 +198,7 @@ fn csv_lines(stored: &StoredInvoice) -> String {
 }
 
 /// One page, as one would send it.
-pub fn page(stored: &StoredInvoice) -> String {
+fn page(stored: &StoredInvoice) -> String {
     let invoice = &stored.invoice;
     let scale = invoice.rounding.scale;
     let mut out = String::new();

@@ -12,9 +12,6 @@ use super::rows::{Cell, MONEY, instant, model};
 
 const OURS: Audience = Audience::Organizations { column: "organization" };
 
-/// Invoices read at a time.
-const PAGE: u32 = 500;
-
 /// All of them.
 pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
     Ok(vec![invoices(readers)?, lines(readers)?, periods(readers)?])
@@ -22,14 +19,8 @@ pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
 
 /// A row or more for each invoice.
 async fn of_invoices(books: &Database, rows_of: impl Fn(&StoredInvoice) -> Vec<Vec<Cell>>) -> anyhow::Result<Vec<Vec<Cell>>> {
-    let mut tx = books.read().await?;
-    let (mut rows, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = platform_billing::invoices_after(&mut tx, &after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(rows) };
-        after = last.invoice.invoice_id.to_string();
-        rows.extend(page.iter().flat_map(&rows_of));
-    }
+    let invoices = platform_billing::invoices(&mut books.read().await?).await?;
+    Ok(invoices.iter().flat_map(rows_of).collect())
 }
 
 fn invoices(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use platform_catalog::{Audience, Description, ReadModel};
-use platform_ledger::Cause;
+use platform_ledger::{AccountId, Cause};
 
 use super::Readers;
 use super::rows::{self, Cell, MONEY, instant, model};
@@ -100,7 +100,7 @@ fn balances(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                 .map(|balance| {
                     vec![
                         balance.account.as_str().into(),
-                        organization_of(balance.account.as_str()).into(),
+                        organization_of(&balance.account).into(),
                         balance.asset.as_str().into(),
                         Cell::Decimal(balance.debits),
                         Cell::Decimal(balance.credits),
@@ -113,10 +113,12 @@ fn balances(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
     }))
 }
 
-/// The second segment of `org/<organization>/<what>`, as `AccountId::of` wrote it.
-fn organization_of(account: &str) -> Option<String> {
-    let (organization, _) = account.strip_prefix("org/")?.split_once('/')?;
-    Some(organization.replace("%2F", "/").replace("%25", "%"))
+/// The second segment of `org/<organization>/<what>`.
+fn organization_of(account: &AccountId) -> Option<String> {
+    match account.segments().as_slice() {
+        [org, organization, _, ..] if org == "org" => Some(organization.clone()),
+        _ => None,
+    }
 }
 
 fn entries(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
@@ -174,10 +176,10 @@ mod tests {
     fn an_account_tells_whose_it_is() {
         for organization in ["acme", "a/b", "a%2Fb", "%"] {
             let account = AccountId::of(&["org", organization, "credit", "grant-1"]).unwrap();
-            assert_eq!(organization_of(account.as_str()).as_deref(), Some(organization));
+            assert_eq!(organization_of(&account).as_deref(), Some(organization));
         }
         for account in [&["revenue", "gpu"][..], &["org", "acme"]] {
-            assert_eq!(organization_of(AccountId::of(account).unwrap().as_str()), None);
+            assert_eq!(organization_of(&AccountId::of(account).unwrap()), None);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use platform_billing::{Close, Policies, Rounding, RoundingMode, SkuText};
 use platform_registry::document;
 use shared_db::{Database, OutboxEvent, Transaction};
-use shared_types::{BatchNo, Digest};
+use shared_types::{BatchNo, Digest, Month};
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -22,19 +22,21 @@ pub struct Invoicing {
     settings: BillingSettings,
     /// Raised with every entry that is booked here: evidence follows it.
     entries: watch::Sender<u64>,
+    /// The last close that was looked at to its end: until there is another, or an opinion, a cut of the ledger brings nothing to do.
+    seen: Option<Month>,
 }
 
 impl Invoicing {
     /// In the books, as the settings say.
     pub fn new(books: Database, settings: BillingSettings, entries: watch::Sender<u64>) -> Self {
-        Self { books, settings, entries }
+        Self { books, settings, entries, seen: None }
     }
 
     /// Works behind the ledger's fold until that ends and everything is drafted and issued.
     ///
     /// - `asked`: raised when something else than a batch gives reason to look, such as a second opinion.
     pub async fn run(
-        self,
+        mut self,
         mut ledger: watch::Receiver<BatchNo>,
         asked: Arc<tokio::sync::Notify>,
         patience: Option<Duration>,
@@ -55,27 +57,27 @@ impl Invoicing {
                     // The fold has ended: what it folded last is looked at once more.
                     return self.work().await;
                 },
-                () = asked.notified() => {}
+                () = asked.notified() => self.seen = None,
             }
         }
     }
 
     /// Drafts and issues all that can be; nothing when there is nothing to do.
-    async fn work(&self) -> anyhow::Result<()> {
-        for close in platform_billing::closes(&mut self.books.read().await?).await? {
-            if close.drafted.is_none() {
-                self.draft(&close).await?;
-            }
-            let agreed = close.opinion == Some(true);
-            if close.drafted.is_some_and(|drafted| close.issued == drafted) {
-                continue;
-            }
-            if self.settings.issue == IssueWhen::AfterSecondOpinion && !agreed {
-                // Numbers follow the months: a later one waits too.
-                return Ok(());
-            }
-            self.issue(&close).await?;
+    async fn work(&mut self) -> anyhow::Result<()> {
+        let last = platform_billing::last_close(&mut self.books.read().await?).await?;
+        if last == self.seen {
+            return Ok(());
         }
+        let closes = platform_billing::closes(&mut self.books.read().await?).await?;
+        for close in closes.iter().filter(|close| close.drafted.is_none()) {
+            self.draft(close).await?;
+        }
+        // Numbers follow the months: behind one that waits for its opinion the later ones wait too.
+        let may_issue = |close: &&Close| self.settings.issue == IssueWhen::AtClose || close.opinion == Some(true);
+        for close in closes.iter().take_while(may_issue) {
+            self.issue(close).await?;
+        }
+        self.seen = last;
         Ok(())
     }
 

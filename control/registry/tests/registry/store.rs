@@ -138,15 +138,9 @@ async fn a_month_is_closed_once_and_with_all_before_it() {
         for again in ["2026-10", "2026-09"] {
             assert_eq!(store::close(&mut tx, month(again), now).await.unwrap(), Closed { changed: false, ..october });
         }
-        let second = store::publish(&mut tx, &version("2"), now).await.unwrap();
         let november = store::close(&mut tx, month("2026-11"), now).await.unwrap();
         let closes = store::closes(&mut tx).await.unwrap();
         assert_eq!(closes, [(october.control_no, october.month), (november.control_no, november.month)]);
-        let versions = [october, november].map(|closed| closed.control_no);
-        let before =
-            [store::version_before(&mut tx, versions[0]).await.unwrap(), store::version_before(&mut tx, versions[1]).await.unwrap()];
-        assert_eq!(before, [Some(version("1").address()), Some(second.address)]);
-        assert_eq!(store::version_before(&mut tx, ControlNo(1)).await.unwrap(), None);
     })
     .await;
 }

@@ -1,0 +1,1 @@
+SELECT max(period) FROM platform_billing_closes
