@@ -23,12 +23,12 @@ use crate::{Common, Format, Outcome, access};
 pub enum PeriodCommand {
     /// List closed months and where each stands.
     List,
-    /// Record what `tally-verify --home-export` said of a month: until it agrees, the month is provisional.
+    /// Record what a second engine said of a month: until it agrees, the month is provisional. No such engine comes with Tallystick yet.
     Opinion {
         /// The month, for example 2026-10.
         #[arg(value_parser = Month::parse)]
         month: Month,
-        /// The verdict that the verifier printed, as JSON.
+        /// Its verdict, a JSON object with at least `"period":"2026-10"` and `"agrees":true` or `false`; all of it is kept.
         report: PathBuf,
     },
 }

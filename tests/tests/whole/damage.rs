@@ -524,6 +524,49 @@ fn a_damaged_ledger_is_named() {
 }
 
 #[test]
+fn a_damaged_close_is_named() {
+    let template = Template::new();
+    template.tally.done(&["close", "2026-10"]);
+    let copy = template.copy();
+    let invoice = copy.ask("books", "SELECT min(invoice_id) FROM platform_billing_invoices");
+    let owner = copy.ask("books", "SELECT organization FROM platform_billing_invoices ORDER BY invoice_id");
+    let of = |name, check, sql: &str, named: &str| {
+        let (sql, named) = (sql.to_owned(), named.to_owned());
+        case(name, check, move |home| {
+            home.sql("books", &sql);
+            named.clone()
+        })
+    };
+    let one = format!("WHERE invoice_id = '{invoice}'");
+    let total = format!("WHERE organization = '{owner}' AND accounting_period = 202610 AND sku = 'input'");
+    template.check(&[
+        of("an amount of a total", "billing-total", &format!("UPDATE platform_billing_totals SET amount = amount + 1 {total}"), &owner),
+        of("a missing total", "billing-total", &format!("DELETE FROM platform_billing_totals {total}"), &owner),
+        of("an added total", "billing-total", &format!("INSERT INTO platform_billing_totals SELECT 'other', contract, contract_line, sku, service_period, currency, accounting_period, quantity, amount, readings, total, prices, log_sizes FROM platform_billing_totals {total}"), "other"),
+        of("the period of a total", "billing-total", &format!("UPDATE platform_billing_totals SET accounting_period = 202612 {total}"), "202612"),
+        of("the T of a total", "billing", &format!("UPDATE platform_billing_totals SET total = total + 1 {total}"), "books"),
+        of("the quantity of a total", "invoice", &format!("UPDATE platform_billing_totals SET quantity = '1' {total}"), &owner),
+        of("the readings of a total", "invoice", &format!("UPDATE platform_billing_totals SET readings = readings + 1 {total}"), &owner),
+        of("the prices of a total", "invoice", &format!("UPDATE platform_billing_totals SET prices = '[]' {total}"), &owner),
+        of("the log sizes of a total", "invoice", &format!("UPDATE platform_billing_totals SET log_sizes = '{{\"202610\":\"1000\"}}' {total}"), &owner),
+        of("the content of an invoice", "billing", &format!("UPDATE platform_billing_invoices SET content = replace(content, '\"v\":\"1\"', '\"v\":\"2\"') {one}"), "books"),
+        of("the total of an invoice", "billing", &format!("UPDATE platform_billing_invoices SET total = total + 1 {one}"), "books"),
+        of("the digest of an invoice", "billing", &format!("UPDATE platform_billing_invoices SET digest = randomblob(32) {one}"), "books"),
+        of("a missing invoice", "invoice", &format!("DELETE FROM platform_billing_invoices {one}"), &owner),
+        of("the amount of a line", "invoice-lines", &format!("UPDATE platform_billing_lines SET amount = amount + 1 {one} AND number = 1"), &invoice),
+        of("a missing line", "invoice-lines", &format!("DELETE FROM platform_billing_lines {one} AND number = 1"), &invoice),
+        of("the count of drafts", "invoice", "UPDATE platform_billing_drafts SET invoices = invoices + 1", "2026-10"),
+        of("a number", "invoice-number", "UPDATE platform_billing_issues SET number = 99 WHERE number = 2", "TALLY 2"),
+        of("a missing issue", "invoice-number", "DELETE FROM platform_billing_issues WHERE number = 1", "TALLY 1"),
+        of("the last issue", "unbilled", "DELETE FROM platform_billing_issues WHERE number = (SELECT max(number) FROM platform_billing_issues)", "unbilled"),
+        of("the entry of an issue", "invoice-entry", &format!("UPDATE platform_billing_issues SET entry_no = 99 {one}"), &invoice),
+        of("the registry version of a close", "billing", "UPDATE platform_billing_closes SET registry_version = randomblob(32)", "2026-10"),
+        of("the subject of a command", "ledger", "UPDATE platform_ledger_commands SET subject = 'x' WHERE entry_no = (SELECT max(entry_no) FROM platform_ledger_commands)", "is unreadable"),
+        of("a missing command", "ledger", "DELETE FROM platform_ledger_commands WHERE entry_no = (SELECT max(entry_no) FROM platform_ledger_commands)", "is missing"),
+    ]);
+}
+
+#[test]
 fn a_damaged_catalog_is_named() {
     let template = Template::new();
     let file = |name, change: &str| {
