@@ -3,15 +3,17 @@
 use std::time::Instant as Timer;
 
 use clap::Args;
+use platform_billing::LineKind;
 use platform_catalog::{AsOf, Scope};
 use platform_iam::Action;
 use platform_ingest::wire::RawEvent;
 use platform_query::{Limits, render};
 use platform_registry::{SourceFile, Version};
 use serde_json::json;
+use shared_types::Month;
 
 use super::Refused;
-use crate::home::Home;
+use crate::home::{Home, Store};
 use crate::read_models::Readers;
 use crate::roles::{OnFailure, Running};
 use crate::{Common, Format, Outcome, access, check};
@@ -89,6 +91,7 @@ pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Ou
     let folding = Timer::now();
     running.drain().await?;
     say(format!("path      rated, committed, booked, catalogued and sealed ({} ms)", folding.elapsed().as_millis()));
+    let late = close_months(&home, &events, &say).await?;
 
     let engine = super::sql::engine(&home).await?;
     for (title, sql) in QUESTIONS {
@@ -112,12 +115,50 @@ pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Ou
         println!(
             "{}",
             json!({
-                "home": home.root(), "version": published.address, "records": sent, "batches": report.batches,
+                "home": home.root(), "version": published.address, "records": sent + late, "batches": report.batches,
                 "readings": report.charges, "violations": report.violations.len(), "milliseconds": started.elapsed().as_millis().to_string(),
             })
         );
     }
     Ok(if report.violations.is_empty() { Outcome::Done } else { Outcome::Found })
+}
+
+/// Closes the first month, sends usage of it that comes late, closes the second, and shows the largest invoice that adjusts the first; how many
+/// events came late.
+async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> anyhow::Result<usize> {
+    let (first, second) = (Month::parse("2026-09")?, Month::parse("2026-10")?);
+    let closing = Timer::now();
+    let running = Running::start(home, OnFailure::End).await?;
+    running.close(access::local(Action::PeriodClose)?, first).await?;
+    let late: Vec<String> = events.iter().filter_map(|event| late_copy(event, first)).step_by(LATE).collect();
+    send(&running, &late).await?;
+    running.close(access::local(Action::PeriodClose)?, second).await?;
+    running.drain().await?;
+    let mut books = home.database_read_only(Store::Books).await?.read().await?;
+    for close in platform_billing::closes(&mut books).await? {
+        say(format!("close     {}: {}", close.period, super::period::sentence(&close)));
+    }
+    say(format!("          {} events of {first} came after its close ({} ms)", late.len(), closing.elapsed().as_millis()));
+    let mut adjusted = platform_billing::invoices(&mut books).await?;
+    adjusted.retain(|stored| stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment));
+    if let Some(largest) = adjusted.into_iter().max_by_key(|stored| stored.invoice.total) {
+        say(format!("\nAn invoice of the second month, with what came late for the first\n{}", super::invoice::page(&largest).trim_end()));
+    }
+    Ok(late.len())
+}
+
+/// One in so many events of the first month comes once more as another event, after its close.
+const LATE: usize = 40;
+
+/// An event of the month as another one of the same kind.
+fn late_copy(event: &str, month: Month) -> Option<String> {
+    let mut event: serde_json::Value = serde_json::from_str(event).ok()?;
+    if !event.get("time")?.as_str()?.starts_with(&month.to_string()) {
+        return None;
+    }
+    let id = format!("{}-late", event.get("id")?.as_str()?);
+    event.as_object_mut()?.insert("id".to_owned(), id.into());
+    Some(event.to_string())
 }
 
 async fn send(running: &Running, events: &[String]) -> anyhow::Result<()> {
@@ -135,6 +176,8 @@ fn suggestions(home: &Home) -> String {
         ),
         format!("  {at} sql \"SHOW TABLES\""),
         format!("  {at} quarantine list --limit 5"),
+        format!("  {at} invoice list --period 2026-10"),
+        format!("  {at} period list"),
         format!("  {at} registry show"),
         format!("  {at} check"),
         format!("  {at} rebuild ledger --compare"),

@@ -198,7 +198,7 @@ fn csv_lines(stored: &StoredInvoice) -> String {
 }
 
 /// One page, as one would send it.
-fn page(stored: &StoredInvoice) -> String {
+pub fn page(stored: &StoredInvoice) -> String {
     let invoice = &stored.invoice;
     let scale = invoice.rounding.scale;
     let mut out = String::new();
