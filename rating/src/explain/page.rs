@@ -15,6 +15,7 @@ pub(super) fn of(explanation: &Explanation) -> String {
     page.line(&title(explanation, currency));
     page.line("");
     page.facts(&facts(explanation));
+    let unit = explanation.key.as_ref().and_then(|key| key.unit.as_ref()).map(|unit| format!(" {unit}")).unwrap_or_default();
     match (&explanation.verdict, &explanation.subject) {
         (Verdict::Quarantined { reason }, _) => {
             page.line("");
@@ -25,7 +26,7 @@ pub(super) fn of(explanation: &Explanation) -> String {
             page.line(&format!("Nothing is owed for it, by the rule {rule}. It is counted, but does not enter the running total."));
         }
         (Verdict::Charged { before, after, amount }, _) => {
-            page.prices(&[("before", before), ("after", after)]);
+            page.prices(&[("before", before), ("after", after)], &unit);
             page.totals(&[("before", before), ("after", after)]);
             page.line("");
             page.line(&format!(
@@ -34,12 +35,12 @@ pub(super) fn of(explanation: &Explanation) -> String {
             ));
         }
         (Verdict::Total { worth }, Subject::Line(line)) => {
-            page.prices(&[("", worth)]);
+            page.prices(&[("", worth)], &unit);
             page.totals(&[("", worth)]);
             page.invoiced(line, currency);
         }
         (Verdict::Total { worth }, _) => {
-            page.prices(&[("", worth)]);
+            page.prices(&[("", worth)], &unit);
             page.totals(&[("", worth)]);
         }
     }
@@ -137,7 +138,7 @@ impl Page {
     }
 
     /// One table for each price row that any of the states names.
-    fn prices(&mut self, columns: &Columns<'_>) {
+    fn prices(&mut self, columns: &Columns<'_>, unit: &str) {
         let mut names: Vec<&Part> = Vec::new();
         for part in columns.iter().flat_map(|(_, worth)| &worth.parts) {
             if !names.iter().any(|known| known.price_id == part.price_id) {
@@ -148,12 +149,12 @@ impl Page {
         for shown in names {
             self.line("");
             self.line(&format!("Price {}, for usage from {} on", shown.price_id, shown.effective_at));
-            let unit = match shown.rule {
-                Rule::Package => format!("a package is {}", shown.per),
+            let size = match shown.rule {
+                Rule::Package => format!("a package is {}{unit}", shown.per),
                 Rule::Free => String::new(),
-                _ => format!("prices are for {}", shown.per),
+                _ => format!("prices are for {}{unit}", shown.per),
             };
-            self.line(format!("Rule {}: {}; {unit}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; "));
+            self.line(&format!("Rule {}: {}; {size}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; ").to_owned());
             self.line("");
             self.steps(shown, columns);
         }

@@ -137,12 +137,10 @@ impl Worlds {
             if mine != other {
                 found.push(format!("{shown}\n--- one\n{}\n--- two\n{}", told(&mine), told(&other)));
             }
-            for canary in CANARIES.iter().filter(|canary| !shown.contains(**canary)) {
-                for reply in [&mine, &other] {
-                    if String::from_utf8_lossy(&reply.body).contains(canary) {
-                        found.push(format!("{shown}\n--- shows {canary}\n{}", told(reply)));
-                    }
-                }
+            let canaries = CANARIES.iter().filter(|canary| !shown.contains(**canary));
+            let shows = canaries.filter_map(|canary| [&mine, &other].into_iter().find(|reply| reply.text().contains(canary)));
+            if let Some(reply) = shows.filter(|_| mine == other).next() {
+                found.push(format!("{shown}\n--- names another organization\n{}", told(reply)));
             }
         }
         one.stop();
