@@ -98,7 +98,7 @@ pub struct LineFacts {
     /// The invoice.
     pub invoice: String,
     /// Number of the line.
-    pub number: u32,
+    pub number: u64,
     /// Decimal places of an invoice line in its currency.
     pub scale: u32,
     /// Which way a half goes: `half_away_from_zero` or `half_even`.

@@ -78,7 +78,7 @@ enum Command {
     Period(commands::period::PeriodCommand),
     /// Ask in SQL, with exact money.
     Sql(commands::sql::SqlArguments),
-    /// Why was it billed, or not? An event by its identity, or a charge: the whole computation on one page.
+    /// Why was it billed, or not? An event, a charge or a line of an invoice: the whole computation on one page.
     Explain(commands::explain::ExplainArguments),
     /// The OpenAPI document, for `cargo xtask generate`.
     #[command(hide = true)]

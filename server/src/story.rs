@@ -2,11 +2,12 @@
 //! It composes read models and the registry; every figure of an explanation is platform-rating's.
 
 use anyhow::Context;
+use platform_billing::{Invoice, Issue, PriceSum, RoundingMode, StoredInvoice};
 use platform_catalog::{Comparison, Filter, FilterValue, Scope};
-use platform_rating::explain::{KeyFacts, Part, PartStep, Subject, Verdict, Worth};
-use platform_rating::{ExplainError, Explanation, RATED, Rated, rated_from_arrow};
+use platform_rating::explain::{KeyFacts, LineFacts, Part, PartStep, Subject, Verdict, Worth};
+use platform_rating::{ExplainError, Explanation, RATED, Rated, SegmentState, rated_from_arrow};
 use serde::Serialize;
-use shared_types::{IdentityHash, Incarnation, Month, Position, Sequence, ShardId};
+use shared_types::{IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId};
 
 use crate::answers::{AnswerError, Answers, Row};
 use crate::contract::wire;
@@ -106,9 +107,27 @@ wire! {
         /// The currency of the amount.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub currency: Option<String>,
+        /// The first invoice line that includes it; none before its month is closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+        pub invoice_line: Option<TracedLine>,
         /// The postings that hold it, with everything else that was netted for the same contract line; for the operator.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub postings: Vec<TracedPosting>,
+    }
+}
+
+wire! {
+    /// The invoice line that includes a reading, with all others of its contract line and service period.
+    #[derive(Clone, Serialize)]
+    pub struct TracedLine {
+        /// The invoice: `/v1/invoices/{invoice}`.
+        pub invoice_id: String,
+        /// Its number; none for a draft.
+        pub invoice_number: Option<String>,
+        /// The line: `/v1/invoices/{invoice}/lines/{line}/explain`.
+        pub line: i64,
+        /// What the line asks for.
+        pub amount: String,
     }
 }
 
@@ -138,6 +157,9 @@ wire! {
         /// The charge, `<identity>:<ordinal>`.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub charge: Option<String>,
+        /// The invoice line.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub line: Option<LineView>,
         /// The running total that it belongs to; none for a reading that could not be rated.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub key: Option<KeyView>,
@@ -160,6 +182,29 @@ wire! {
         pub amount: Option<String>,
         /// The same as one page of text.
         pub text: String,
+    }
+}
+
+wire! {
+    /// What an invoice says of its line.
+    #[derive(Clone, Serialize)]
+    pub struct LineView {
+        /// The invoice: its number, or its id while it is a draft.
+        pub invoice: String,
+        /// The line.
+        pub number: u64,
+        /// Decimal places of a line in its currency.
+        pub scale: u64,
+        /// `half_away_from_zero` or `half_even`.
+        pub mode: String,
+        /// T at the close.
+        pub key_total: String,
+        /// T rounded to the currency.
+        pub key_amount: String,
+        /// What earlier invoices asked for the same.
+        pub invoiced_before: String,
+        /// What the line asks for.
+        pub amount: String,
     }
 }
 
@@ -329,7 +374,8 @@ pub async fn trace(answers: &Answers, scope: &Scope, asked: &Asked) -> Result<Tr
             (Scope::Operator, Some(batch_no)) => postings(answers, scope, &rated, batch_no).await?,
             _ => Vec::new(),
         };
-        readings.push(reading(&rated, postings));
+        let line = invoice_line(answers, scope, &rated).await?;
+        readings.push(reading(&rated, line, postings));
     }
     Ok(Trace {
         identity: identity.to_string(),
@@ -407,7 +453,7 @@ async fn postings(answers: &Answers, scope: &Scope, rated: &Rated, batch_no: u64
     Ok(rows.iter().map(posting).collect())
 }
 
-fn reading(rated: &Rated, postings: Vec<TracedPosting>) -> TracedReading {
+fn reading(rated: &Rated, invoice_line: Option<TracedLine>, postings: Vec<TracedPosting>) -> TracedReading {
     let priced = rated.fate.priced();
     TracedReading {
         charge: format!("{}:{}", rated.identity, rated.ordinal),
@@ -422,8 +468,86 @@ fn reading(rated: &Rated, postings: Vec<TracedPosting>) -> TracedReading {
         price_id: priced.map(|priced| priced.price.to_string()),
         amount: rated.fate.amount().map(|amount| amount.to_string()),
         currency: priced.map(|priced| priced.currency.to_string()),
+        invoice_line,
         postings,
     }
+}
+
+/// The line of the first close that covers a charge.
+async fn invoice_line(answers: &Answers, scope: &Scope, rated: &Rated) -> Result<Option<TracedLine>, StoryError> {
+    let Some(priced) = rated.fate.priced() else { return Ok(None) };
+    // Ids hold no quote.
+    let sql = format!(
+        "SELECT l.invoice_id, i.number AS invoice_number, l.number AS line, l.amount FROM billing.invoice_lines l \
+         JOIN billing.invoices i ON l.invoice_id = i.invoice_id \
+         WHERE l.organization = '{}' AND l.contract_line = '{}' AND l.service_period = {} AND l.currency = '{}' AND l.period >= {} \
+         ORDER BY l.period LIMIT 1",
+        rated.organization,
+        priced.contract_line,
+        priced.service_period.number(),
+        priced.currency,
+        rated.accounting_period.number(),
+    );
+    let rows = answers.rows(&sql, scope).await?;
+    Ok(rows.first().map(|row| TracedLine {
+        invoice_id: row.text("invoice_id").unwrap_or_default().to_owned(),
+        invoice_number: row.text("invoice_number").map(ToOwned::to_owned),
+        line: row.integer("line").unwrap_or_default(),
+        amount: row.decimal("amount").unwrap_or_default(),
+    }))
+}
+
+/// An invoice that the scope may see, by its id or its number; none when there is none.
+pub async fn invoice(answers: &Answers, scope: &Scope, name: &str) -> Result<Option<StoredInvoice>, StoryError> {
+    let columns = ["invoice_id", "number", "content", "issued_at"];
+    let column = if name.starts_with("inv-") { "invoice_id" } else { "number" };
+    let rows = answers.scan_rows("billing.invoices", scope, &columns, &[text_filter(column, name)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let text = |column: &str| row.text(column).with_context(|| format!("the invoice {name} has no {column}"));
+    let invoice = Invoice::parse(text("invoice_id")?, text("content")?).map_err(anyhow::Error::from)?;
+    let issue = match row.text("number") {
+        None => None,
+        Some(shown) => {
+            let (issuer, number) = shown.rsplit_once('-').with_context(|| format!("{shown} is no number of an invoice"))?;
+            let number = number.parse().map_err(anyhow::Error::from)?;
+            let issued_at = Instant::parse(text("issued_at")?).map_err(anyhow::Error::from)?;
+            Some(Issue { issuer: issuer.to_owned(), number, entry_no: None, issued_at })
+        }
+    };
+    Ok(Some(StoredInvoice { invoice, issue }))
+}
+
+/// Explains a line of an invoice under the registry version in force at its close; none when it has no such line.
+pub async fn explain_line(answers: &Answers, stored: &StoredInvoice, number: u64) -> Result<Option<Explanation>, StoryError> {
+    let invoice = &stored.invoice;
+    let Some(line) = invoice.lines.iter().find(|line| line.number == number) else { return Ok(None) };
+    let compiled = answers.registry(invoice.registry_version).await?;
+    let key = KeyFacts {
+        organization: invoice.organization.clone(),
+        contract: line.contract.clone(),
+        contract_line: line.contract_line.as_str().into(),
+        sku: line.sku.clone(),
+        description: Some(line.description.clone()),
+        service_period: line.service_period,
+        currency: invoice.currency.clone(),
+        unit: Some(line.unit.clone()),
+        registry_version: invoice.registry_version,
+    };
+    let facts = LineFacts {
+        invoice: stored.issue.as_ref().map_or_else(|| invoice.invoice_id.to_string(), Issue::shown),
+        number: line.number,
+        scale: invoice.rounding.scale,
+        mode: match invoice.rounding.mode {
+            RoundingMode::HalfAwayFromZero => "half_away_from_zero".to_owned(),
+            RoundingMode::HalfEven => "half_even".to_owned(),
+        },
+        key_total: line.key_total,
+        key_amount: line.key_amount,
+        invoiced_before: line.invoiced_before,
+        amount: line.amount,
+    };
+    let state = |sum: &PriceSum| (sum.price_id.clone(), SegmentState { quantity: sum.quantity, readings: sum.readings });
+    Ok(Some(Explanation::of_line(facts, key, &line.prices.iter().map(state).collect(), &compiled.plan)?))
 }
 
 fn month(month: Month) -> String {
@@ -504,6 +628,11 @@ impl Trace {
             if let (Some(contract_line), Some(period)) = (&reading.contract_line, &reading.service_period) {
                 line(&format!("    in the running total of {contract_line} for {period}, in the books of {}", reading.accounting_period));
             }
+            if let Some(found) = &reading.invoice_line {
+                let name = found.invoice_number.as_ref().unwrap_or(&found.invoice_id);
+                let draft = if found.invoice_number.is_some() { "" } else { ", a draft" };
+                line(&format!("    on line {} of invoice {name}{draft}, with all others of that line: {}", found.line, found.amount));
+            }
             for posting in &reading.postings {
                 line(&format!(
                     "    in entry {} of the ledger, posting {}: {} from {} to {}, netted with all others of that line",
@@ -522,6 +651,10 @@ impl From<&Explanation> for ExplanationView {
             Subject::Key => ("key", None),
             Subject::Line(_) => ("line", None),
         };
+        let line = match &explanation.subject {
+            Subject::Line(line) => Some(line.into()),
+            Subject::Charge(_) | Subject::Key => None,
+        };
         let (verdict, reason, before, after, amount) = match &explanation.verdict {
             Verdict::Charged { before, after, amount } => {
                 ("charged", None, Some(before.into()), Some(after.into()), Some(amount.to_string()))
@@ -533,6 +666,7 @@ impl From<&Explanation> for ExplanationView {
         Self {
             subject,
             charge: rated.map(|rated| format!("{}:{}", rated.identity, rated.ordinal)),
+            line,
             key: explanation.key.as_ref().map(Into::into),
             reading: rated.map(Into::into),
             verdict,
@@ -541,6 +675,21 @@ impl From<&Explanation> for ExplanationView {
             after,
             amount,
             text: explanation.text(),
+        }
+    }
+}
+
+impl From<&LineFacts> for LineView {
+    fn from(line: &LineFacts) -> Self {
+        Self {
+            invoice: line.invoice.clone(),
+            number: line.number,
+            scale: line.scale.into(),
+            mode: line.mode.clone(),
+            key_total: line.key_total.to_string(),
+            key_amount: line.key_amount.to_string(),
+            invoiced_before: line.invoiced_before.to_string(),
+            amount: line.amount.to_string(),
         }
     }
 }

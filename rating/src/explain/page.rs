@@ -27,7 +27,7 @@ pub(super) fn of(explanation: &Explanation) -> String {
         }
         (Verdict::Charged { before, after, amount }, _) => {
             page.prices(&[("before", before), ("after", after)], &unit);
-            page.totals(&[("before", before), ("after", after)]);
+            page.totals(&[("before", before), ("after", after)], "so far");
             page.line("");
             page.line(&format!(
                 "The charge is T after this reading minus T before it: {} - {} = {amount} {currency}",
@@ -36,12 +36,12 @@ pub(super) fn of(explanation: &Explanation) -> String {
         }
         (Verdict::Total { worth }, Subject::Line(line)) => {
             page.prices(&[("", worth)], &unit);
-            page.totals(&[("", worth)]);
+            page.totals(&[("", worth)], "up to the close");
             page.invoiced(line, currency);
         }
         (Verdict::Total { worth }, _) => {
             page.prices(&[("", worth)], &unit);
-            page.totals(&[("", worth)]);
+            page.totals(&[("", worth)], "so far");
         }
     }
     page.0
@@ -154,7 +154,7 @@ impl Page {
                 Rule::Free => String::new(),
                 _ => format!("prices are for {}{unit}", shown.per),
             };
-            self.line(&format!("Rule {}: {}; {size}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; ").to_owned());
+            self.line(format!("Rule {}: {}; {size}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; "));
             self.line("");
             self.steps(shown, columns);
         }
@@ -194,9 +194,9 @@ impl Page {
     }
 
     /// What the prices add up to, and the one rounding.
-    fn totals(&mut self, columns: &Columns<'_>) {
+    fn totals(&mut self, columns: &Columns<'_>, until: &str) {
         self.line("");
-        self.line("All readings of the contract line and service period so far");
+        self.line(&format!("All readings of the contract line and service period {until}"));
         self.line("");
         let mut table = Table::default();
         let row = |name: &str, value: fn(&Worth) -> String| {

@@ -1,4 +1,4 @@
-//! `tally explain`: the story of an event or a charge, as the API tells it.
+//! `tally explain`: the story of an event, a charge or an invoice line, as the API tells it.
 
 use clap::Args;
 use platform_catalog::Scope;
@@ -16,10 +16,10 @@ use crate::{Common, Format, Outcome};
 #[command(
     group(clap::ArgGroup::new("what").required(true).args(["subject", "event"])),
     after_help = "Examples:\n  tally explain --organization acme --source gateway --event r1\n  tally explain 76a4c0c1e6fe5281bee01e8e31693e79\n  \
-                  tally explain 76a4c0c1e6fe5281bee01e8e31693e79:0"
+                  tally explain 76a4c0c1e6fe5281bee01e8e31693e79:0\n  tally explain TALLY-000042:1"
 )]
 pub struct ExplainArguments {
-    /// An identity (32 hex digits), or a charge: `<identity>:<ordinal>`.
+    /// An identity (32 hex digits), a charge (`<identity>:<ordinal>`), or a line of an invoice (`<id or number>:<line>`).
     subject: Option<String>,
     /// The sender's id of an event, with --organization and --source.
     #[arg(long, requires_all = ["organization", "source"])]
@@ -50,10 +50,27 @@ pub async fn run(arguments: ExplainArguments, common: &Common) -> anyhow::Result
         }
         return Ok(Outcome::Done);
     }
+    if let Some((name, line)) = arguments.subject.as_deref().and_then(|subject| subject.rsplit_once(':')) {
+        let none = || Refused(format!("invoice {name} has no line {line}; `tally invoice show {name}` shows its lines"));
+        let Some(stored) = story::invoice(&answers, &Scope::Operator, name).await.map_err(refused)? else {
+            return Err(Refused(format!("there is no charge and no invoice {name}; `tally invoice list` lists the invoices")).into());
+        };
+        let number = line.parse().map_err(|_| none())?;
+        let explanation = story::explain_line(&answers, &stored, number).await.map_err(refused)?.ok_or_else(none)?;
+        match common.format {
+            Format::Json => println!("{}", serde_json::to_string(&ExplanationView::from(&explanation))?),
+            _ => print!("{}", explanation.text()),
+        }
+        return Ok(Outcome::Done);
+    }
     let asked = match (arguments.subject, arguments.event, arguments.organization, arguments.source) {
         (None, Some(event_id), Some(organization), Some(source)) => Asked::Names { organization, source, event_id },
         (Some(subject), ..) => {
-            let wrong = || Refused(format!("{subject:?} is neither an identity (32 hex digits) nor a charge (<identity>:<ordinal>)"));
+            let wrong = || {
+                Refused(format!(
+                    "{subject:?} is no identity (32 hex digits), charge (<identity>:<ordinal>) or invoice line (<invoice>:<line>)"
+                ))
+            };
             Asked::Identity(identity_of(&subject).ok_or_else(wrong)?)
         }
         _ => return Err(Refused("--event needs --organization and --source".to_owned()).into()),

@@ -171,7 +171,8 @@ fn csv_row(cells: &[String]) -> String {
     cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }
 
-fn csv_lines(stored: &StoredInvoice) -> String {
+/// Its lines for a spreadsheet.
+pub fn csv_lines(stored: &StoredInvoice) -> String {
     let invoice = &stored.invoice;
     let mut out = String::from(
         "number,line,kind,service_period,sku,description,quantity,unit,readings,amount,currency,exact,rounding,invoiced_before\n",

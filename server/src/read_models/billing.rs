@@ -41,6 +41,7 @@ fn invoices(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("lines", DataType::Int64, false, "How many lines."),
             ("registry_version", DataType::Utf8, false, "Registry version in force at the close."),
             ("digest", DataType::Utf8, false, "SHA-256 of the content."),
+            ("content", DataType::Utf8, false, "The invoice as canonical JSON."),
             ("issued_at", instant(), true, "When it got its number."),
         ],
         move || {
@@ -59,6 +60,7 @@ fn invoices(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                         u64::try_from(invoice.lines.len()).unwrap_or(u64::MAX).into(),
                         invoice.registry_version.into(),
                         invoice.digest().into(),
+                        invoice.canonical().into(),
                         issue.map(|issue| issue.issued_at).into(),
                     ]]
                 })

@@ -48,7 +48,7 @@ const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 26] = [
+const ROWS: [Row; 29] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
     row("GET /v1/balances", "ledger.balance.read", 200, false),
@@ -57,6 +57,9 @@ const ROWS: [Row; 26] = [
     row("GET /v1/events/{id}/trace", "usage.reading.read", 200, false),
     row("GET /v1/evidence/checkpoint", "evidence.proof.read", 200, false),
     row("GET /v1/evidence/tile/{*path}", "evidence.proof.read", 404, false),
+    row("GET /v1/invoices", "billing.invoice.read", 200, true),
+    row("GET /v1/invoices/{invoice}", "billing.invoice.read", 404, false),
+    row("GET /v1/invoices/{invoice}/lines/{line}/explain", "billing.invoice.read", 404, false),
     row("GET /v1/keys", "iam.key.read", 200, false),
     row("GET /v1/organizations", "iam.organization.read", 200, false),
     whole("GET /v1/periods", "billing.invoice.read", 200),
@@ -149,6 +152,18 @@ impl World {
             }
             "GET /v1/registry/versions/{version}" => {
                 path = format!("/v1/registry/versions/{}", "0".repeat(64));
+                String::new()
+            }
+            "GET /v1/invoices" => {
+                path = format!("/v1/invoices?organization={organization}");
+                String::new()
+            }
+            "GET /v1/invoices/{invoice}" => {
+                path = "/v1/invoices/inv-0".to_owned();
+                String::new()
+            }
+            "GET /v1/invoices/{invoice}/lines/{line}/explain" => {
+                path = "/v1/invoices/inv-0/lines/1/explain".to_owned();
                 String::new()
             }
             "GET /v1/usage" => {

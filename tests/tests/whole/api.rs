@@ -235,3 +235,51 @@ fn registry_balances_and_the_tiled_log_are_what_the_home_holds() {
     }
     assert!(root().join("contracts/openapi/tallystick.yaml").is_file());
 }
+
+#[test]
+fn an_invoice_and_each_of_its_lines_are_shown_and_explained() {
+    let tally = world();
+    tally.done(&["close", "2026-10"]);
+    let server = tally.serve();
+    let client = server.client();
+    let list = get(&client, "/v1/invoices?period=2026-10")["invoices"].as_array().unwrap().clone();
+    let owners: Vec<&str> = list.iter().map(|invoice| invoice["organization"].as_str().unwrap()).collect();
+    assert!(owners.len() == 2 && owners.contains(&"acme") && owners.contains(&"beta"), "{list:?}");
+    let first = get(&client, "/v1/invoices?limit=1");
+    let second = get(&client, &format!("/v1/invoices?limit=1&page={}", first["next"].as_str().unwrap()));
+    assert_eq!((&first["invoices"][0], &second["invoices"][0], &second["next"]), (&list[0], &list[1], &Value::Null));
+    let own = get(&client, "/v1/invoices?organization=acme")["invoices"][0].clone();
+    let id = own["invoice_id"].as_str().unwrap();
+    let path = format!("/v1/invoices/{id}");
+    let invoice = get(&client, &path);
+    let shown: Value = serde_json::from_str(&tally.done(&["--format", "json", "invoice", "show", id])).unwrap();
+    assert_eq!((&invoice["invoice"], &invoice["digest"]), (&shown["invoice"], &shown["digest"]));
+    assert_eq!(invoice["invoice"]["total"], own["total"]);
+    assert_eq!(client.reply("GET", &path, &[("accept", "text/plain")], b"").text(), tally.done(&["invoice", "show", id]));
+    assert_eq!(client.reply("GET", &path, &[("accept", "text/csv")], b"").text(), tally.done(&["--format", "csv", "invoice", "show", id]));
+
+    let lines = invoice["invoice"]["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 3);
+    for line in lines {
+        let number = line["number"].as_str().unwrap();
+        let explained = get(&client, &format!("{path}/lines/{number}/explain"));
+        assert_eq!((&explained["line"]["amount"], &explained["line"]["key_total"]), (&line["amount"], &line["key_total"]), "{explained}");
+        assert_eq!(explained["after"]["total"], line["key_total"], "F of the line's prices is its total");
+        assert_eq!(tally.done(&["explain", &format!("{id}:{number}")]), explained["text"].as_str().unwrap());
+    }
+    let trace = get(&client, "/v1/events/trace?organization=acme&source=gateway&id=e2");
+    for reading in trace["readings"].as_array().unwrap() {
+        let line = &reading["invoice_line"];
+        assert_eq!(line["invoice_id"], json!(id), "{trace}");
+        let number = line["line"].as_u64().unwrap().to_string();
+        let found = lines.iter().find(|line| line["number"] == json!(number)).unwrap();
+        assert_eq!((&found["contract_line"], &found["amount"]), (&reading["contract_line"], &line["amount"]));
+    }
+    for wrong in ["/v1/invoices/inv-0", "/v1/invoices/TALLY-000099", &format!("{path}/lines/9/explain"), &format!("{path}/lines/x/explain")] {
+        problem(&client.reply("GET", wrong, &[], b""), 404, "BILLING-0024");
+    }
+    for wrong in ["period=October", "limit=0", "organization=o%20r"] {
+        problem(&client.reply("GET", &format!("/v1/invoices?{wrong}"), &[], b""), 400, "BILLING-0023");
+    }
+    assert_eq!(tally.run(&["explain", &format!("{id}:9")]).status.code(), Some(1));
+}
