@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde_json::json;
 use shared_types::{BatchNo, Digest, Instant, canonical_json};
 use signed_note::{Note, StandardSigner, StandardVerifier, Verifier as _, VerifierList};
@@ -139,6 +139,13 @@ pub enum SignerError {
         #[source]
         source: signed_note::NoteError,
     },
+    /// The note over a text could not be made.
+    #[error("could not sign a note with the log's key")]
+    Vouch {
+        /// Why.
+        #[source]
+        source: signed_note::NoteError,
+    },
 }
 
 /// The log's key. The name of the key is the log's origin. `Debug` shows no secret.
@@ -173,9 +180,18 @@ impl Signer {
     pub fn sign(&self, head: Head) -> Result<String, SignerError> {
         let failed = |source| SignerError::Sign { size: head.size, source };
         let text = format!("{}\n{}\n{}\n", self.origin, head.size, BASE64_STANDARD.encode(head.root.0));
-        let mut note = Note::new(text.as_bytes(), &[]).map_err(failed)?;
-        note.add_sigs(&[&self.signer]).map_err(failed)?;
-        String::from_utf8(note.to_bytes()).map_err(|_| failed(signed_note::NoteError::MalformedNote))
+        self.note(&text).map_err(failed)
+    }
+
+    /// A signed note over a text that is no checkpoint: by it the log's key vouches for something. The text ends with a line end.
+    pub fn sign_text(&self, text: &str) -> Result<String, SignerError> {
+        self.note(text).map_err(|source| SignerError::Vouch { source })
+    }
+
+    fn note(&self, text: &str) -> Result<String, signed_note::NoteError> {
+        let mut note = Note::new(text.as_bytes(), &[])?;
+        note.add_sigs(&[&self.signer])?;
+        String::from_utf8(note.to_bytes()).map_err(|_| signed_note::NoteError::MalformedNote)
     }
 }
 
@@ -223,6 +239,30 @@ impl LogKey {
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let verifier = StandardVerifier::new(text).map_err(|_| NoteError::Key { text: text.chars().take(160).collect() })?;
         Ok(Self { origin: verifier.name().to_owned(), text: text.to_owned() })
+    }
+
+    /// The verifier key of a public key under a name.
+    pub(crate) fn of(name: &str, public: &VerifyingKey) -> Result<Self, SignerError> {
+        let refused = || SignerError::Origin { origin: name.chars().take(80).collect() };
+        if !signed_note::is_key_name_valid(name) {
+            return Err(refused());
+        }
+        Self::parse(&signed_note::new_ed25519_verifier_key(name, public)).map_err(|_| refused())
+    }
+
+    /// Key id: 8 hex digits.
+    pub fn id(&self) -> &str {
+        self.text.split('+').nth(1).unwrap_or_default()
+    }
+
+    /// The public key as SubjectPublicKeyInfo in PEM, for OpenSSL.
+    pub fn pem(&self) -> String {
+        // RFC 8410: everything before the 32 bytes of the key. The verifier key carries them behind one byte, the algorithm.
+        const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        let encoded = self.text.splitn(3, '+').nth(2).unwrap_or_default();
+        let bytes = BASE64_STANDARD.decode(encoded).unwrap_or_default();
+        let info = [&PREFIX[..], bytes.get(1..).unwrap_or_default()].concat();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(info))
     }
 
     /// The log's origin.

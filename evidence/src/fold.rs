@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use shared_db::{DbError, Transaction};
 use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
 
+use crate::bundle::Proof;
 use crate::checkpoint::{Checkpoint, Entry, LedgerHead, Signer, SignerError};
 use crate::leaf::LeafInput;
 use crate::salt::SaltKey;
 use crate::state::StateError;
 use crate::store::{self, StoreError};
-use crate::tree::{Frontier, Head, TreeError, root};
+use crate::tree::{Frontier, Head, TreeError, inclusion_path, root};
 
 /// The fold's name in `shared_db_cursors`.
 pub const FOLD: &str = "evidence";
@@ -143,6 +144,25 @@ pub async fn fold(tx: &mut Transaction, cut: &CutInput, salts: &SaltKey, signer:
 /// The latest checkpoint.
 pub async fn latest(tx: &mut Transaction) -> Result<Option<Checkpoint>, StoreError> {
     store::last_checkpoint(tx).await?.map(store::CheckpointRow::checkpoint).transpose()
+}
+
+/// The way from an organization's logs to the signed root of the latest checkpoint; none where the organization is in no checkpoint yet.
+pub async fn proof_of(tx: &mut Transaction, organization: &OrganizationId, salts: &SaltKey) -> Result<Option<Proof>, StoreError> {
+    let Some(row) = store::last_checkpoint(tx).await? else { return Ok(None) };
+    let checkpoint = row.checkpoint()?;
+    let rows = store::organizations(tx).await?;
+    let Some(at) = rows.iter().position(|row| row.organization == *organization) else { return Ok(None) };
+    let hashes: Vec<Digest> = rows.iter().map(|row| row.leaf_hash).collect();
+    let Some(path) = inclusion_path(&hashes, at) else { return Ok(None) };
+    let state = store::load_state(tx, Some(&BTreeSet::from([organization]))).await?;
+    let before = store::tiled_frontier(tx, checkpoint.head.size.saturating_sub(1)).await?;
+    Ok(Some(Proof {
+        leaf: state.leaf(organization, salts),
+        index: u64::try_from(at).unwrap_or(u64::MAX),
+        path,
+        entry_path: before.path_of_next(),
+        checkpoint,
+    }))
 }
 
 /// At most `limit` checkpoints after a tree size, in order.

@@ -107,6 +107,30 @@ async fn a_replay_of_the_cuts_gives_every_checkpoint_its_root() {
 }
 
 #[tokio::test]
+async fn every_organization_has_a_proof_that_leads_to_the_signed_root() {
+    on_both_engines(OWNERS, async |db| {
+        fold_all(&db, &cuts(11)).await;
+        let mut tx = db.read().await.unwrap();
+        let state = verify(&mut tx, &salts(), signer().key()).await.unwrap().state;
+        for organization in state.organizations() {
+            let proof = platform_evidence::proof_of(&mut tx, organization, &salts()).await.unwrap().unwrap();
+            assert_eq!(proof.leaf, state.leaf(organization, &salts()));
+            let (entry, head) = (&proof.checkpoint.entry, proof.checkpoint.head);
+            assert_eq!(signer().key().open(&proof.checkpoint.note).unwrap(), head);
+            let organizations = entry.organizations;
+            assert_eq!(
+                tree::root_of_inclusion(proof.leaf.hash(), proof.index, organizations.size, &proof.path),
+                Some(organizations.root),
+                "{organization}"
+            );
+            assert_eq!(tree::root_of_inclusion(entry.hash(), head.size - 1, head.size, &proof.entry_path), Some(head.root));
+        }
+        assert!(platform_evidence::proof_of(&mut tx, &OrganizationId::parse("nobody").unwrap(), &salts()).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_first_checkpoint_may_be_that_of_an_empty_deployment() {
     on_both_engines(OWNERS, async |db| {
         let mut empty = cut(1, &mut Default::default());
