@@ -10,8 +10,19 @@ use signed_note::{Note, StandardSigner, StandardVerifier, Verifier as _, Verifie
 
 use crate::tree::{Head, leaf_hash};
 
-/// Version of every format of this crate; the entry says it.
-pub const FORMAT: &str = "1";
+/// Version of an entry without the head of the audit chains. It stays readable for ever.
+const WITHOUT_AUDIT: &str = "1";
+/// Version of an entry with it.
+const WITH_AUDIT: &str = "2";
+
+/// Where the audit chains stand: how many there are, and the digest over their heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditHead {
+    /// How many chains; never fewer than before.
+    pub chains: u64,
+    /// Over all heads.
+    pub digest: Digest,
+}
 
 /// How far the ledger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub struct Entry {
     pub registry_version: Digest,
     /// How many organizations, and the root over their leaves.
     pub organizations: Head,
+    /// The audit chains; none in entries of version 1.
+    pub audit: Option<AuditHead>,
     /// When the checkpoint was made.
     pub recorded_at: Instant,
 }
@@ -58,8 +71,7 @@ pub enum EntryError {
 impl Entry {
     /// Canonical JSON; this text is the entry of the tiled log.
     pub fn canonical(&self) -> String {
-        // Texts and integers always have a canonical form.
-        canonical_json(&json!({
+        let mut members = json!({
             "batch_digest": self.batch_digest,
             "batch_no": self.batch_no,
             "ledger_batch_no": self.ledger.batch_no,
@@ -69,9 +81,15 @@ impl Entry {
             "organizations_root": self.organizations.root,
             "recorded_at": self.recorded_at,
             "registry_version": self.registry_version,
-            "v": FORMAT,
-        }))
-        .unwrap_or_default()
+            "v": WITHOUT_AUDIT,
+        });
+        if let (Some(audit), Some(members)) = (self.audit, members.as_object_mut()) {
+            members.insert("audit_chains".to_owned(), json!(audit.chains));
+            members.insert("audit_digest".to_owned(), json!(audit.digest));
+            members.insert("v".to_owned(), json!(WITH_AUDIT));
+        }
+        // Texts and integers always have a canonical form.
+        canonical_json(&members).unwrap_or_default()
     }
 
     /// The RFC 6962 hash of the canonical text.
@@ -96,11 +114,13 @@ impl Entry {
             },
             registry_version: digest("registry_version")?,
             organizations: Head { size: number("organizations")?, root: digest("organizations_root")? },
+            audit: match member("v")? {
+                WITHOUT_AUDIT => None,
+                WITH_AUDIT => Some(AuditHead { chains: number("audit_chains")?, digest: digest("audit_digest")? }),
+                _ => return Err(EntryError::Member { member: "v" }),
+            },
             recorded_at: Instant::parse(member("recorded_at")?).map_err(|_| EntryError::Member { member: "recorded_at" })?,
         };
-        if member("v")? != FORMAT {
-            return Err(EntryError::Member { member: "v" });
-        }
         if entry.canonical() == text { Ok(entry) } else { Err(EntryError::NotCanonical) }
     }
 
@@ -301,6 +321,7 @@ mod tests {
             ledger: LedgerHead { batch_no: BatchNo(9), seq: 3, digest: Digest::of(b"ledger") },
             registry_version: Digest::of(b"registry"),
             organizations: Head { size: 2, root: Digest::of(b"organizations") },
+            audit: None,
             recorded_at: Instant::parse("2026-11-24T09:30:00.25Z").unwrap(),
         }
     }
@@ -319,6 +340,14 @@ mod tests {
             ("09:30:00.250000Z", "10:30:00.25+01:00"),
         ] {
             assert!(text.contains(from), "{from}");
+            assert!(Entry::parse(&text.replacen(from, to, 1)).is_err(), "{to}");
+        }
+        let audited = Entry { audit: Some(AuditHead { chains: 3, digest: Digest::of(b"audit") }), ..entry() };
+        let text = audited.canonical();
+        assert!(text.starts_with("{\"audit_chains\":\"3\",\"audit_digest\":\"") && text.ends_with("\"v\":\"2\"}"), "{text}");
+        assert_eq!(Entry::parse(&text), Ok(audited.clone()));
+        assert!(!audited.same_state(&entry()));
+        for (from, to) in [("\"v\":\"2\"", "\"v\":\"1\""), ("\"v\":\"2\"", "\"v\":\"3\""), ("\"audit_chains\":\"3\",", "")] {
             assert!(Entry::parse(&text.replacen(from, to, 1)).is_err(), "{to}");
         }
     }

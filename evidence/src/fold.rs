@@ -7,7 +7,7 @@ use shared_db::{DbError, Transaction};
 use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
 
 use crate::bundle::Proof;
-use crate::checkpoint::{Checkpoint, Entry, LedgerHead, Signer, SignerError};
+use crate::checkpoint::{AuditHead, Checkpoint, Entry, LedgerHead, Signer, SignerError};
 use crate::leaf::LeafInput;
 use crate::salt::SaltKey;
 use crate::state::StateError;
@@ -36,6 +36,8 @@ pub struct CutInput {
     pub ledger: LedgerHead,
     /// The registry version in force at the cut.
     pub registry_version: Digest,
+    /// The audit chains, if there are any; once a checkpoint has named them, every later one must.
+    pub audit: Option<AuditHead>,
     /// Now.
     pub recorded_at: Instant,
 }
@@ -73,7 +75,7 @@ pub enum FoldError {
     /// A head contradicts the last checkpoint: history was changed or lost.
     #[error("the {head} head contradicts the checkpoint of {tree_size} entries")]
     Fork {
-        /// `batch` or `ledger`.
+        /// `batch`, `ledger` or `audit`.
         head: &'static str,
         /// Size of the tree at the last checkpoint.
         tree_size: u64,
@@ -128,6 +130,7 @@ pub async fn fold(tx: &mut Transaction, cut: &CutInput, salts: &SaltKey, signer:
         ledger: cut.ledger,
         registry_version: cut.registry_version,
         organizations: Head { size: u64::try_from(hashes.len()).unwrap_or(u64::MAX), root: root(&hashes) },
+        audit: cut.audit,
         recorded_at: cut.recorded_at,
     };
     if previous.as_ref().is_some_and(|previous| previous.entry.same_state(&entry)) {
@@ -201,6 +204,9 @@ fn check(cut: &CutInput, cursor: BatchNo, previous: Option<&Checkpoint>) -> Resu
     let (before, now) = (&entry.ledger, &cut.ledger);
     if now.seq < before.seq || now.batch_no < before.batch_no || (now.seq == before.seq && now.digest != before.digest) {
         return Err(fork("ledger"));
+    }
+    if entry.audit.is_some_and(|before| cut.audit.is_none_or(|now| now.chains < before.chains)) {
+        return Err(fork("audit"));
     }
     Ok(())
 }

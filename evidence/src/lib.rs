@@ -16,7 +16,7 @@ pub mod tree;
 pub mod verify;
 
 pub use bundle::{Bundle, BundleError, BundleInput, BundleKey, Open, Sealed};
-pub use checkpoint::{Checkpoint, Entry, EntryError, LedgerHead, LogKey, NoteError, Signer, SignerError};
+pub use checkpoint::{AuditHead, Checkpoint, Entry, EntryError, LedgerHead, LogKey, NoteError, Signer, SignerError};
 pub use fold::{CutInput, FOLD, FoldError, checkpoints, fold, latest, proof_of};
 pub use leaf::LeafInput;
 pub use log::{LogError, OrganizationLogs};

@@ -378,6 +378,7 @@ pub fn world(seed: u64, events: usize) -> World {
             organizations: ["idle", "initech"].map(|id| OrganizationId::parse(id).unwrap()).to_vec(),
             ledger,
             registry_version: versions[1].address(),
+            audit: None,
             recorded_at: Instant::EPOCH,
         })
         .unwrap();
@@ -391,6 +392,7 @@ pub fn world(seed: u64, events: usize) -> World {
             batch_digest: Digest::of(format!("batch {}", size + 3).as_bytes()),
             ledger,
             registry_version: versions[1].address(),
+            audit: None,
             organizations: state.head(&salts),
             recorded_at: Instant::parse(&format!("2026-12-01T00:00:0{size}Z")).unwrap(),
         })

@@ -1,8 +1,8 @@
 //! The fold on both engines: roots, refusals, replay, verification, published files.
 
 use platform_evidence::{
-    CutInput, Entry, FoldError, LeafInput, LedgerHead, LogError, PublishError, SaltKey, Signer, State, StateError, VerifyError, fold,
-    leaf_hash, publish, tree, verify,
+    AuditHead, CutInput, Entry, FoldError, LeafInput, LedgerHead, LogError, PublishError, SaltKey, Signer, State, StateError, VerifyError,
+    fold, leaf_hash, publish, tree, verify,
 };
 use shared_db::{Database, OutboxEvent, Statement};
 use shared_testkit::{append_only_refusals, on_both_engines};
@@ -56,6 +56,7 @@ fn cut(no: u64, sizes: &mut std::collections::BTreeMap<(OrganizationId, Month), 
         organizations: vec![OrganizationId::parse("idle").unwrap()],
         ledger: LedgerHead { batch_no: BatchNo(no), seq: no, digest: Digest::of(&[no.to_be_bytes(), no.to_be_bytes()].concat()) },
         registry_version: Digest::of(b"registry"),
+        audit: None,
         recorded_at: Instant::from_micros(1_800_000_000_000_000 + i64::try_from(no).unwrap()).unwrap(),
     }
 }
@@ -163,13 +164,20 @@ async fn an_unchanged_state_appends_nothing_and_a_changed_head_does() {
             let made = fold_all(&db, &[cut]).await;
             assert_eq!(made.iter().map(|made| made.head.size).collect::<Vec<_>>(), [size]);
         }
+        let audited =
+            |chains: u64| CutInput { audit: Some(AuditHead { chains, digest: Digest::of(&chains.to_be_bytes()) }), ..invoice.clone() };
+        let made = fold_all(&db, &[audited(2)]).await;
+        assert_eq!((made[0].head.size, made[0].entry.audit), (6, audited(2).audit));
+        assert!(made[0].entry.canonical().ends_with("\"v\":\"2\"}"));
         for (head, wrong) in [
+            ("audit", audited(1)),
+            ("audit", invoice.clone()),
             ("ledger", CutInput { ledger: idle.ledger, ..invoice.clone() }),
             ("ledger", CutInput { ledger: LedgerHead { digest: Digest::ZERO, ..invoice.ledger }, ..invoice.clone() }),
             ("batch", CutInput { last_digest: Digest::ZERO, ..invoice.clone() }),
         ] {
             let error = refused(&db, &wrong).await;
-            assert!(matches!(error, FoldError::Fork { head: found, tree_size: 5 } if found == head), "{error}");
+            assert!(matches!(error, FoldError::Fork { head: found, tree_size: 6 } if found == head), "{error}");
         }
         let unbatched = CutInput { sums: cuts[1].sums.clone(), ..invoice };
         assert!(matches!(refused(&db, &unbatched).await, FoldError::Unbatched));

@@ -515,6 +515,7 @@ pub fn cut_input(lake: &Lake, headers: &[(Header, Digest)], ledger: LedgerHead, 
         organizations: Vec::new(),
         ledger,
         registry_version: in_force.map_or(Digest::ZERO, |range| range.registry_version),
+        audit: None,
         recorded_at,
     })
 }
