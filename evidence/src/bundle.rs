@@ -171,10 +171,11 @@ impl Bundle<Open> {
         }
         let invoice: Value = serde_json::from_str(&input.invoice).map_err(|_| BundleError::Member { member: "JSON" })?;
         let entry = &input.proof.checkpoint.entry;
-        if input.issue.entry > entry.ledger.seq
-            || (input.issue.entry == entry.ledger.seq && input.issue.entry_digest != entry.ledger.digest)
+        let ledger = entry.ledger;
+        if let Some((entry, _)) =
+            input.issue.entry.filter(|(no, digest)| *no > ledger.seq || (*no == ledger.seq && *digest != ledger.digest))
         {
-            return Err(BundleError::Behind { entry: input.issue.entry, reached: entry.ledger.seq });
+            return Err(BundleError::Behind { entry, reached: ledger.seq });
         }
         check_coverage(input, &invoice)?;
         check_registry(input, &invoice)?;

@@ -20,6 +20,8 @@ const WITH_AUDIT: &str = "2";
 pub struct AuditHead {
     /// How many chains; never fewer than before.
     pub chains: u64,
+    /// How many records they have in all; never fewer than before.
+    pub records: u64,
     /// Over all heads.
     pub digest: Digest,
 }
@@ -68,6 +70,13 @@ pub enum EntryError {
     NotCanonical,
 }
 
+impl AuditHead {
+    /// Whether the chains can have come from there: chains and records are only ever added.
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        self.chains >= before.chains && self.records >= before.records && (self.records > before.records || self == before)
+    }
+}
+
 impl Entry {
     /// Canonical JSON; this text is the entry of the tiled log.
     pub fn canonical(&self) -> String {
@@ -86,6 +95,7 @@ impl Entry {
         if let (Some(audit), Some(members)) = (self.audit, members.as_object_mut()) {
             members.insert("audit_chains".to_owned(), json!(audit.chains));
             members.insert("audit_digest".to_owned(), json!(audit.digest));
+            members.insert("audit_records".to_owned(), json!(audit.records));
             members.insert("v".to_owned(), json!(WITH_AUDIT));
         }
         // Texts and integers always have a canonical form.
@@ -116,7 +126,9 @@ impl Entry {
             organizations: Head { size: number("organizations")?, root: digest("organizations_root")? },
             audit: match member("v")? {
                 WITHOUT_AUDIT => None,
-                WITH_AUDIT => Some(AuditHead { chains: number("audit_chains")?, digest: digest("audit_digest")? }),
+                WITH_AUDIT => {
+                    Some(AuditHead { chains: number("audit_chains")?, records: number("audit_records")?, digest: digest("audit_digest")? })
+                }
                 _ => return Err(EntryError::Member { member: "v" }),
             },
             recorded_at: Instant::parse(member("recorded_at")?).map_err(|_| EntryError::Member { member: "recorded_at" })?,
@@ -342,7 +354,7 @@ mod tests {
             assert!(text.contains(from), "{from}");
             assert!(Entry::parse(&text.replacen(from, to, 1)).is_err(), "{to}");
         }
-        let audited = Entry { audit: Some(AuditHead { chains: 3, digest: Digest::of(b"audit") }), ..entry() };
+        let audited = Entry { audit: Some(AuditHead { chains: 3, records: 9, digest: Digest::of(b"audit") }), ..entry() };
         let text = audited.canonical();
         assert!(text.starts_with("{\"audit_chains\":\"3\",\"audit_digest\":\"") && text.ends_with("\"v\":\"2\"}"), "{text}");
         assert_eq!(Entry::parse(&text), Ok(audited.clone()));

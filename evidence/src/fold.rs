@@ -205,7 +205,7 @@ fn check(cut: &CutInput, cursor: BatchNo, previous: Option<&Checkpoint>) -> Resu
     if now.seq < before.seq || now.batch_no < before.batch_no || (now.seq == before.seq && now.digest != before.digest) {
         return Err(fork("ledger"));
     }
-    if entry.audit.is_some_and(|before| cut.audit.is_none_or(|now| now.chains < before.chains)) {
+    if entry.audit.is_some_and(|before| cut.audit.is_none_or(|now| !now.follows(&before))) {
         return Err(fork("audit"));
     }
     Ok(())

@@ -170,7 +170,7 @@ async fn verify_checkpoints(tx: &mut Transaction, key: &LogKey) -> Result<(Optio
                 return wrong("ledger");
             }
             let audited = last.as_ref().and_then(|last| last.audit);
-            if audited.is_some_and(|before| entry.audit.is_none_or(|now| now.chains < before.chains)) {
+            if audited.is_some_and(|before| entry.audit.is_none_or(|now| !now.follows(&before))) {
                 return wrong("audit");
             }
             last = Some(entry);

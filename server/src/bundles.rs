@@ -80,7 +80,8 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
             let event = match numbers.get(&leaf.identity) {
                 Some(number) => *number,
                 None => {
-                    let event = events.get(&leaf.identity).with_context(|| format!("the event of leaf {log_seq} of {month} is in no batch"))?;
+                    let event =
+                        events.get(&leaf.identity).with_context(|| format!("the event of leaf {log_seq} of {month} is in no batch"))?;
                     shown.push(event.clone());
                     numbers.insert(leaf.identity, shown.len().saturating_sub(1));
                     shown.len().saturating_sub(1)
@@ -220,7 +221,9 @@ fn read_events(
             if outcomes.value(row) != "accepted" || identities.is_null(row) || attributes.is_null(row) {
                 continue;
             }
-            let Some(identity) = IdentityHash::from_slice(identities.value(row)).filter(|identity| wanted.contains(identity)) else { continue };
+            let Some(identity) = IdentityHash::from_slice(identities.value(row)).filter(|identity| wanted.contains(identity)) else {
+                continue;
+            };
             let accepted_at = Instant::from_micros(accepted.value(row))?;
             let place = || format!("the event at {}/{} of batch {}", shards.value(row), sequences.value(row), header.batch_no);
             // What was accepted was plausible when it was.
@@ -276,7 +279,11 @@ pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     let mut found = std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     if let Some(entry) = found.next() {
-        bail!("{} is not empty, it holds {}: a bundle is a closed world and gets a folder of its own", folder.display(), entry?.file_name().display());
+        bail!(
+            "{} is not empty, it holds {}: a bundle is a closed world and gets a folder of its own",
+            folder.display(),
+            entry?.file_name().display()
+        );
     }
     let mut folders = BTreeSet::from([folder.to_owned()]);
     for (path, file) in bundle.files() {

@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod bundles;
 mod check;
 mod clock;
 mod commands;

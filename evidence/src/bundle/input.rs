@@ -39,20 +39,20 @@ pub struct Issue {
     pub number: String,
     /// Who issued it.
     pub issuer: String,
-    /// Ledger entry that posted it.
-    pub entry: u64,
-    /// That entry's digest.
-    pub entry_digest: Digest,
+    /// Ledger entry that posted it, and the entry's digest; none when nothing moved.
+    pub entry: Option<(u64, Digest)>,
     /// When.
     pub issued_at: Instant,
 }
 
 impl Issue {
     pub(super) fn json(&self) -> Value {
-        json!({
-            "digest": self.digest, "entry": self.entry, "entry_digest": self.entry_digest, "issued_at": self.issued_at,
-            "issuer": self.issuer, "number": self.number,
-        })
+        let mut issue = json!({"digest": self.digest, "issued_at": self.issued_at, "issuer": self.issuer, "number": self.number});
+        if let (Some((entry, digest)), Some(members)) = (self.entry, issue.as_object_mut()) {
+            members.insert("entry".to_owned(), json!(entry));
+            members.insert("entry_digest".to_owned(), json!(digest));
+        }
+        issue
     }
 }
 

@@ -105,7 +105,7 @@ fn inputs_that_would_not_verify_are_refused_by_name() {
         Bundle::of(&world.input).unwrap_err()
     };
     assert!(matches!(refused(|world| world.input.issue.digest = Digest::ZERO), BundleError::Invoice { .. }));
-    assert!(matches!(refused(|world| world.input.issue.entry = 13), BundleError::Behind { entry: 13, reached: 12 }));
+    assert!(matches!(refused(|world| world.input.issue.entry = Some((13, Digest::ZERO))), BundleError::Behind { entry: 13, reached: 12 }));
     assert!(matches!(refused(|world| drop(world.input.logs[0].readings.pop())), BundleError::Leaves { .. }));
     assert!(matches!(refused(|world| drop(world.input.logs.pop())), BundleError::Leaves { found: 0, .. }));
     assert!(matches!(refused(|world| world.input.logs[0].readings[3].event = 9_999), BundleError::Event { log_seq: 3, event: 9_999, .. }));

@@ -164,8 +164,10 @@ async fn an_unchanged_state_appends_nothing_and_a_changed_head_does() {
             let made = fold_all(&db, &[cut]).await;
             assert_eq!(made.iter().map(|made| made.head.size).collect::<Vec<_>>(), [size]);
         }
-        let audited =
-            |chains: u64| CutInput { audit: Some(AuditHead { chains, digest: Digest::of(&chains.to_be_bytes()) }), ..invoice.clone() };
+        let audited = |chains: u64| CutInput {
+            audit: Some(AuditHead { chains, records: chains * 3, digest: Digest::of(&chains.to_be_bytes()) }),
+            ..invoice.clone()
+        };
         let made = fold_all(&db, &[audited(2)]).await;
         assert_eq!((made[0].head.size, made[0].entry.audit), (6, audited(2).audit));
         assert!(made[0].entry.canonical().ends_with("\"v\":\"2\"}"));

@@ -311,7 +311,7 @@ fn audited_entries(checkpoints: &[Value]) -> Vec<Value> {
     let last = checkpoints.last().and_then(|last| last["text"].as_str()).unwrap();
     [(1, "audit of one chain"), (7, "audit of seven chains")]
         .map(|(chains, digest)| {
-            let audit = Some(platform_evidence::AuditHead { chains, digest: Digest::of(digest.as_bytes()) });
+            let audit = Some(platform_evidence::AuditHead { chains, records: chains * 100, digest: Digest::of(digest.as_bytes()) });
             let entry = Entry { audit, ..Entry::parse(last).unwrap() };
             let mut fields: Value = serde_json::from_str(&entry.canonical()).unwrap();
             fields["text"] = json!(entry.canonical());

@@ -45,7 +45,7 @@ CREATE OR REPLACE TABLE checkpoints AS SELECT unnest(from_json(json -> 'checkpoi
     "registry_version": "VARCHAR", "organizations": "VARCHAR", "organizations_root": "VARCHAR", "recorded_at": "VARCHAR", "v": "VARCHAR",
     "text": "VARCHAR", "root": "VARCHAR", "path": ["VARCHAR"], "note": "VARCHAR"}]'), max_depth := 2) FROM document;
 CREATE OR REPLACE TABLE audited_entries AS SELECT unnest(from_json(json -> 'audited_entries', '[{"audit_chains": "VARCHAR",
-    "audit_digest": "VARCHAR", "batch_no": "VARCHAR", "batch_digest": "VARCHAR", "ledger_batch_no": "VARCHAR", "ledger_seq": "VARCHAR",
+    "audit_digest": "VARCHAR", "audit_records": "VARCHAR", "batch_no": "VARCHAR", "batch_digest": "VARCHAR", "ledger_batch_no": "VARCHAR", "ledger_seq": "VARCHAR",
     "ledger_digest": "VARCHAR", "registry_version": "VARCHAR", "organizations": "VARCHAR", "organizations_root": "VARCHAR",
     "recorded_at": "VARCHAR", "v": "VARCHAR", "text": "VARCHAR", "hash": "VARCHAR"}]'), max_depth := 2) FROM document;
 CREATE OR REPLACE TABLE consistency AS SELECT unnest(from_json(json -> 'consistency', '[{"from": "BIGINT", "size": "BIGINT",
@@ -330,7 +330,7 @@ SELECT 'entry text', text FROM entry_texts WHERE rebuilt IS DISTINCT FROM text
 UNION ALL
 -- Version 2: with the head of the audit chains.
 SELECT 'audited entry', text FROM audited_entries
-WHERE '{"audit_chains":"' || audit_chains || '","audit_digest":"' || audit_digest || '","batch_digest":"' || batch_digest || '","batch_no":"'
+WHERE '{"audit_chains":"' || audit_chains || '","audit_digest":"' || audit_digest || '","audit_records":"' || audit_records || '","batch_digest":"' || batch_digest || '","batch_no":"'
     || batch_no || '","ledger_batch_no":"' || ledger_batch_no || '","ledger_digest":"' || ledger_digest || '","ledger_seq":"' || ledger_seq
     || '","organizations":"' || organizations || '","organizations_root":"' || organizations_root || '","recorded_at":"'
     || instant_text(CAST(recorded_at AS TIMESTAMP)) || '","registry_version":"' || registry_version || '","v":"' || v || '"}' IS DISTINCT FROM text

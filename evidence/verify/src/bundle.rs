@@ -829,8 +829,15 @@ fn issue(files: &Files, findings: &mut Findings) -> anyhow::Result<()> {
     let proof = json(files, PROOF, stage)?;
     let text = proof.get("entry").map(|entry| member(entry, "text")).unwrap_or_default();
     let heads: Value = serde_json::from_str(&text).map_err(|error| unreadable(stage, PROOF, error))?;
-    let (entry, reached) =
-        (member(&issue, "entry").parse::<u64>().unwrap_or(u64::MAX), member(&heads, "ledger_seq").parse::<u64>().unwrap_or(0));
+    let reached = member(&heads, "ledger_seq").parse::<u64>().unwrap_or(0);
+    let Some(entry) = issue.get("entry") else {
+        let invoice = json(files, INVOICE, stage)?;
+        if list(&invoice, "lines").any(|line| member(line, "exact") != "0" || member(line, "rounding") != "0") {
+            findings.add(stage, "issue.json", "", "entry", "the ledger entry that posted the lines", "");
+        }
+        return Ok(());
+    };
+    let entry = entry.as_str().and_then(|entry| entry.parse::<u64>().ok()).unwrap_or(u64::MAX);
     if entry > reached {
         findings.add(stage, "issue.json", "", "entry", format!("at most {reached}, where the checkpoint stands"), entry);
     } else if entry == reached {
