@@ -3,15 +3,28 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde_json::json;
 use shared_types::{BatchNo, Digest, Instant, canonical_json};
 use signed_note::{Note, StandardSigner, StandardVerifier, Verifier as _, VerifierList};
 
 use crate::tree::{Head, leaf_hash};
 
-/// Version of every format of this crate; the entry says it.
-pub const FORMAT: &str = "1";
+/// Version of an entry without the head of the audit chains. It stays readable for ever.
+const WITHOUT_AUDIT: &str = "1";
+/// Version of an entry with it.
+const WITH_AUDIT: &str = "2";
+
+/// Where the audit chains stand: how many there are, and the digest over their heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditHead {
+    /// How many chains; never fewer than before.
+    pub chains: u64,
+    /// How many records they have in all; never fewer than before.
+    pub records: u64,
+    /// Over all heads.
+    pub digest: Digest,
+}
 
 /// How far the ledger stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +50,8 @@ pub struct Entry {
     pub registry_version: Digest,
     /// How many organizations, and the root over their leaves.
     pub organizations: Head,
+    /// The audit chains; none in entries of version 1.
+    pub audit: Option<AuditHead>,
     /// When the checkpoint was made.
     pub recorded_at: Instant,
 }
@@ -55,11 +70,17 @@ pub enum EntryError {
     NotCanonical,
 }
 
+impl AuditHead {
+    /// Whether the chains can have come from there: chains and records are only ever added.
+    pub(crate) fn follows(&self, before: &Self) -> bool {
+        self.chains >= before.chains && self.records >= before.records && (self.records > before.records || self == before)
+    }
+}
+
 impl Entry {
     /// Canonical JSON; this text is the entry of the tiled log.
     pub fn canonical(&self) -> String {
-        // Texts and integers always have a canonical form.
-        canonical_json(&json!({
+        let mut members = json!({
             "batch_digest": self.batch_digest,
             "batch_no": self.batch_no,
             "ledger_batch_no": self.ledger.batch_no,
@@ -69,9 +90,16 @@ impl Entry {
             "organizations_root": self.organizations.root,
             "recorded_at": self.recorded_at,
             "registry_version": self.registry_version,
-            "v": FORMAT,
-        }))
-        .unwrap_or_default()
+            "v": WITHOUT_AUDIT,
+        });
+        if let (Some(audit), Some(members)) = (self.audit, members.as_object_mut()) {
+            members.insert("audit_chains".to_owned(), json!(audit.chains));
+            members.insert("audit_digest".to_owned(), json!(audit.digest));
+            members.insert("audit_records".to_owned(), json!(audit.records));
+            members.insert("v".to_owned(), json!(WITH_AUDIT));
+        }
+        // Texts and integers always have a canonical form.
+        canonical_json(&members).unwrap_or_default()
     }
 
     /// The RFC 6962 hash of the canonical text.
@@ -96,11 +124,15 @@ impl Entry {
             },
             registry_version: digest("registry_version")?,
             organizations: Head { size: number("organizations")?, root: digest("organizations_root")? },
+            audit: match member("v")? {
+                WITHOUT_AUDIT => None,
+                WITH_AUDIT => {
+                    Some(AuditHead { chains: number("audit_chains")?, records: number("audit_records")?, digest: digest("audit_digest")? })
+                }
+                _ => return Err(EntryError::Member { member: "v" }),
+            },
             recorded_at: Instant::parse(member("recorded_at")?).map_err(|_| EntryError::Member { member: "recorded_at" })?,
         };
-        if member("v")? != FORMAT {
-            return Err(EntryError::Member { member: "v" });
-        }
         if entry.canonical() == text { Ok(entry) } else { Err(EntryError::NotCanonical) }
     }
 
@@ -139,6 +171,13 @@ pub enum SignerError {
         #[source]
         source: signed_note::NoteError,
     },
+    /// The note over a text could not be made.
+    #[error("could not sign a note with the log's key")]
+    Vouch {
+        /// Why.
+        #[source]
+        source: signed_note::NoteError,
+    },
 }
 
 /// The log's key. The name of the key is the log's origin. `Debug` shows no secret.
@@ -173,9 +212,18 @@ impl Signer {
     pub fn sign(&self, head: Head) -> Result<String, SignerError> {
         let failed = |source| SignerError::Sign { size: head.size, source };
         let text = format!("{}\n{}\n{}\n", self.origin, head.size, BASE64_STANDARD.encode(head.root.0));
-        let mut note = Note::new(text.as_bytes(), &[]).map_err(failed)?;
-        note.add_sigs(&[&self.signer]).map_err(failed)?;
-        String::from_utf8(note.to_bytes()).map_err(|_| failed(signed_note::NoteError::MalformedNote))
+        self.note(&text).map_err(failed)
+    }
+
+    /// A signed note over a text that is no checkpoint: by it the log's key vouches for something. The text ends with a line end.
+    pub fn sign_text(&self, text: &str) -> Result<String, SignerError> {
+        self.note(text).map_err(|source| SignerError::Vouch { source })
+    }
+
+    fn note(&self, text: &str) -> Result<String, signed_note::NoteError> {
+        let mut note = Note::new(text.as_bytes(), &[])?;
+        note.add_sigs(&[&self.signer])?;
+        String::from_utf8(note.to_bytes()).map_err(|_| signed_note::NoteError::MalformedNote)
     }
 }
 
@@ -225,6 +273,30 @@ impl LogKey {
         Ok(Self { origin: verifier.name().to_owned(), text: text.to_owned() })
     }
 
+    /// The verifier key of a public key under a name.
+    pub(crate) fn of(name: &str, public: &VerifyingKey) -> Result<Self, SignerError> {
+        let refused = || SignerError::Origin { origin: name.chars().take(80).collect() };
+        if !signed_note::is_key_name_valid(name) {
+            return Err(refused());
+        }
+        Self::parse(&signed_note::new_ed25519_verifier_key(name, public)).map_err(|_| refused())
+    }
+
+    /// Key id: 8 hex digits.
+    pub fn id(&self) -> &str {
+        self.text.split('+').nth(1).unwrap_or_default()
+    }
+
+    /// The public key as SubjectPublicKeyInfo in PEM, for OpenSSL.
+    pub fn pem(&self) -> String {
+        // RFC 8410: everything before the 32 bytes of the key. The verifier key carries them behind one byte, the algorithm.
+        const PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+        let encoded = self.text.splitn(3, '+').nth(2).unwrap_or_default();
+        let bytes = BASE64_STANDARD.decode(encoded).unwrap_or_default();
+        let info = [&PREFIX[..], bytes.get(1..).unwrap_or_default()].concat();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(info))
+    }
+
     /// The log's origin.
     pub fn origin(&self) -> &str {
         &self.origin
@@ -261,6 +333,7 @@ mod tests {
             ledger: LedgerHead { batch_no: BatchNo(9), seq: 3, digest: Digest::of(b"ledger") },
             registry_version: Digest::of(b"registry"),
             organizations: Head { size: 2, root: Digest::of(b"organizations") },
+            audit: None,
             recorded_at: Instant::parse("2026-11-24T09:30:00.25Z").unwrap(),
         }
     }
@@ -279,6 +352,14 @@ mod tests {
             ("09:30:00.250000Z", "10:30:00.25+01:00"),
         ] {
             assert!(text.contains(from), "{from}");
+            assert!(Entry::parse(&text.replacen(from, to, 1)).is_err(), "{to}");
+        }
+        let audited = Entry { audit: Some(AuditHead { chains: 3, records: 9, digest: Digest::of(b"audit") }), ..entry() };
+        let text = audited.canonical();
+        assert!(text.starts_with("{\"audit_chains\":\"3\",\"audit_digest\":\"") && text.ends_with("\"v\":\"2\"}"), "{text}");
+        assert_eq!(Entry::parse(&text), Ok(audited.clone()));
+        assert!(!audited.same_state(&entry()));
+        for (from, to) in [("\"v\":\"2\"", "\"v\":\"1\""), ("\"v\":\"2\"", "\"v\":\"3\""), ("\"audit_chains\":\"3\",", "")] {
             assert!(Entry::parse(&text.replacen(from, to, 1)).is_err(), "{to}");
         }
     }

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use shared_db::{DbError, Transaction};
 use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
 
-use crate::checkpoint::{Checkpoint, Entry, LedgerHead, Signer, SignerError};
+use crate::bundle::Proof;
+use crate::checkpoint::{AuditHead, Checkpoint, Entry, LedgerHead, Signer, SignerError};
 use crate::leaf::LeafInput;
 use crate::salt::SaltKey;
 use crate::state::StateError;
 use crate::store::{self, StoreError};
-use crate::tree::{Frontier, Head, TreeError, root};
+use crate::tree::{Frontier, Head, TreeError, inclusion_path, root};
 
 /// The fold's name in `shared_db_cursors`.
 pub const FOLD: &str = "evidence";
@@ -35,6 +36,8 @@ pub struct CutInput {
     pub ledger: LedgerHead,
     /// The registry version in force at the cut.
     pub registry_version: Digest,
+    /// The audit chains, if there are any; once a checkpoint has named them, every later one must.
+    pub audit: Option<AuditHead>,
     /// Now.
     pub recorded_at: Instant,
 }
@@ -72,7 +75,7 @@ pub enum FoldError {
     /// A head contradicts the last checkpoint: history was changed or lost.
     #[error("the {head} head contradicts the checkpoint of {tree_size} entries")]
     Fork {
-        /// `batch` or `ledger`.
+        /// `batch`, `ledger` or `audit`.
         head: &'static str,
         /// Size of the tree at the last checkpoint.
         tree_size: u64,
@@ -127,6 +130,7 @@ pub async fn fold(tx: &mut Transaction, cut: &CutInput, salts: &SaltKey, signer:
         ledger: cut.ledger,
         registry_version: cut.registry_version,
         organizations: Head { size: u64::try_from(hashes.len()).unwrap_or(u64::MAX), root: root(&hashes) },
+        audit: cut.audit,
         recorded_at: cut.recorded_at,
     };
     if previous.as_ref().is_some_and(|previous| previous.entry.same_state(&entry)) {
@@ -143,6 +147,25 @@ pub async fn fold(tx: &mut Transaction, cut: &CutInput, salts: &SaltKey, signer:
 /// The latest checkpoint.
 pub async fn latest(tx: &mut Transaction) -> Result<Option<Checkpoint>, StoreError> {
     store::last_checkpoint(tx).await?.map(store::CheckpointRow::checkpoint).transpose()
+}
+
+/// The way from an organization's logs to the signed root of the latest checkpoint; none where the organization is in no checkpoint yet.
+pub async fn proof_of(tx: &mut Transaction, organization: &OrganizationId, salts: &SaltKey) -> Result<Option<Proof>, StoreError> {
+    let Some(row) = store::last_checkpoint(tx).await? else { return Ok(None) };
+    let checkpoint = row.checkpoint()?;
+    let rows = store::organizations(tx).await?;
+    let Some(at) = rows.iter().position(|row| row.organization == *organization) else { return Ok(None) };
+    let hashes: Vec<Digest> = rows.iter().map(|row| row.leaf_hash).collect();
+    let Some(path) = inclusion_path(&hashes, at) else { return Ok(None) };
+    let state = store::load_state(tx, Some(&BTreeSet::from([organization]))).await?;
+    let before = store::tiled_frontier(tx, checkpoint.head.size.saturating_sub(1)).await?;
+    Ok(Some(Proof {
+        leaf: state.leaf(organization, salts),
+        index: u64::try_from(at).unwrap_or(u64::MAX),
+        path,
+        entry_path: before.path_of_next(),
+        checkpoint,
+    }))
 }
 
 /// At most `limit` checkpoints after a tree size, in order.
@@ -181,6 +204,9 @@ fn check(cut: &CutInput, cursor: BatchNo, previous: Option<&Checkpoint>) -> Resu
     let (before, now) = (&entry.ledger, &cut.ledger);
     if now.seq < before.seq || now.batch_no < before.batch_no || (now.seq == before.seq && now.digest != before.digest) {
         return Err(fork("ledger"));
+    }
+    if entry.audit.is_some_and(|before| cut.audit.is_none_or(|now| !now.follows(&before))) {
+        return Err(fork("audit"));
     }
     Ok(())
 }

@@ -65,7 +65,7 @@ pub enum VerifyError {
     /// Something stored is not what the rest implies.
     #[error("the {what} of checkpoint {tree_size} is not what follows from the entries before it")]
     Checkpoint {
-        /// `root`, `signed head`, `batch number`, `time` or `ledger`.
+        /// `root`, `signed head`, `batch number`, `time`, `ledger` or `audit`.
         what: &'static str,
         /// Size of the tree.
         tree_size: u64,
@@ -168,6 +168,10 @@ async fn verify_checkpoints(tx: &mut Transaction, key: &LogKey) -> Result<(Optio
             let before = last.as_ref().map_or(0, |last| last.ledger.seq);
             if entry.ledger.batch_no < entry.batch_no || entry.ledger.seq < before {
                 return wrong("ledger");
+            }
+            let audited = last.as_ref().and_then(|last| last.audit);
+            if audited.is_some_and(|before| entry.audit.is_none_or(|now| !now.follows(&before))) {
+                return wrong("audit");
             }
             last = Some(entry);
         }

@@ -1,5 +1,11 @@
-//! The evidence crate from outside: the fold on both engines, the frozen vectors.
+//! The evidence crate from outside: the fold on both engines, the frozen vectors, bundles.
 
+#[cfg(test)]
+#[path = "evidence/bundle.rs"]
+mod bundle;
+#[cfg(test)]
+#[path = "evidence/bundle_world.rs"]
+mod bundle_world;
 #[cfg(test)]
 #[path = "evidence/fold.rs"]
 mod fold;

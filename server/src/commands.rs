@@ -4,6 +4,7 @@ pub mod check;
 pub mod close;
 pub mod demo;
 pub mod drain;
+pub mod evidence;
 pub mod explain;
 pub mod iam;
 pub mod ingest;

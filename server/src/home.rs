@@ -354,6 +354,8 @@ pub struct Secrets {
     pub log: [u8; 32],
     /// Keys the hashes of API keys.
     pub pepper: [u8; 32],
+    /// Signs bundles (Ed25519 seed).
+    pub bundle: [u8; 32],
 }
 
 /// The owner's lock; freed when dropped or when the process ends in any way.
@@ -362,7 +364,7 @@ pub struct Lock {
     file: File,
 }
 
-const SECRETS: [&str; 4] = ["identity.key", "salt.key", "log.key", "pepper.key"];
+const SECRETS: [&str; 5] = ["identity.key", "salt.key", "log.key", "pepper.key", "bundle.key"];
 
 /// The key of the OS user while a server owns the home: beside the lock, for commands that ask the server.
 const LOCAL_KEY: &str = "local.key";
@@ -476,8 +478,8 @@ impl Home {
             })?;
             Ok(key)
         };
-        let [identity, salt, log, pepper] = SECRETS;
-        Ok(Secrets { identity: read(identity)?, salt: read(salt)?, log: read(log)?, pepper: read(pepper)? })
+        let [identity, salt, log, pepper, bundle] = SECRETS;
+        Ok(Secrets { identity: read(identity)?, salt: read(salt)?, log: read(log)?, pepper: read(pepper)?, bundle: read(bundle)? })
     }
 
     /// Offers a key to whoever can read the home, until the owner ends or the next one offers another.

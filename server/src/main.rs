@@ -2,11 +2,13 @@
 
 mod access;
 mod answers;
+mod bundles;
 mod check;
 mod clock;
 mod commands;
 mod connections;
 mod contract;
+mod exports;
 mod home;
 mod lake;
 mod openapi;
@@ -105,6 +107,9 @@ enum Command {
     /// What was quarantined, and why.
     #[command(subcommand)]
     Quarantine(commands::quarantine::QuarantineCommand),
+    /// What others verify without us: bundles, exports for the second opinion, the log's key.
+    #[command(subcommand)]
+    Evidence(commands::evidence::EvidenceCommand),
     /// The whole path on generated usage: a home, a registry, events, charges, books, proofs.
     Demo(commands::demo::DemoArguments),
 }
@@ -184,6 +189,7 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Explain(arguments) => commands::explain::run(arguments, common).await,
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Check => commands::check::run(common).await,
+        Command::Evidence(command) => commands::evidence::run(command, common).await,
         Command::Rebuild(arguments) => commands::rebuild::run(arguments, common).await,
         Command::Lake(command) => commands::lake::run(command, common).await,
         Command::Organization(command) => commands::iam::organization(command, common).await,

@@ -57,6 +57,12 @@ fn shown(command: &Command) -> String {
     text
 }
 
+/// Builds `tally-verify`, which shares no crate with the rest, and answers where it lies.
+pub fn build_verify() -> anyhow::Result<PathBuf> {
+    run(cargo()?.args(["build", "--package", "platform-verify"]))?;
+    Ok(target_folder()?.join("debug/tally-verify"))
+}
+
 /// Builds `tally` in the one profile that everything shares; with `plant`, the bugs that crash campaigns must find are compiled in.
 ///
 /// Both binaries are copied aside, because one build replaces the other.

@@ -80,13 +80,19 @@ fn whole() -> anyhow::Result<()> {
 }
 
 /// Each script is given the Python of `.tools` and exits non-zero when something does not hold.
-const SCRIPTS: [&str; 3] =
-    ["evidence/tests/foreign/verify_vectors.py", "evidence/audit/tests/foreign/vectors.py", "tests/foreign/openapi.py"];
+const SCRIPTS: [&str; 5] = [
+    "evidence/tests/foreign/verify_vectors.py",
+    "evidence/tests/foreign/verify_bundle.py",
+    "evidence/tests/foreign/attack_bundle.py",
+    "evidence/audit/tests/foreign/vectors.py",
+    "tests/foreign/openapi.py",
+];
 
 fn foreign() -> anyhow::Result<()> {
     let tools = tools::prepare()?;
+    let verify = shell::build_verify()?;
     for script in SCRIPTS {
-        shell::run(Command::new(&tools.python).current_dir(shell::root()?).arg(script))?;
+        shell::run(Command::new(&tools.python).current_dir(shell::root()?).arg(script).env("TALLY_VERIFY_BIN", &verify))?;
     }
     Ok(())
 }

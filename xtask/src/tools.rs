@@ -33,14 +33,33 @@ fn python() -> anyhow::Result<PathBuf> {
     if std::fs::read_to_string(&mark).ok().as_deref() == Some(wanted.as_str()) {
         return Ok(python);
     }
-    if !python.exists() {
-        let system = ["python3", "python"].into_iter().find(|name| shell::succeeds(Command::new(name).arg("--version")));
-        let system = system.context("Python 3 is needed for the tests with foreign programs: install python3 with its venv module")?;
-        shell::run(Command::new(system).args(["-m", "venv"]).arg(&folder))?;
+    if !recent(&python) {
+        let system = pythons().into_iter().find(|python| recent(python));
+        let system =
+            system.context("Python 3.12 or later is needed for the tests with foreign programs: install it with its venv module")?;
+        shell::run(Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder))?;
     }
     shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&pins))?;
     std::fs::write(&mark, wanted)?;
     Ok(python)
+}
+
+/// Whether it is a Python that every verifier runs on.
+fn recent(python: &Path) -> bool {
+    shell::succeeds(Command::new(python).args(["-c", "import sys; sys.exit(sys.version_info < (3, 12))"]))
+}
+
+/// Where a Python may be: on the path, or among pyenv's versions.
+fn pythons() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = ["python3", "python3.12", "python3.13", "python"].map(PathBuf::from).into();
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
+    if let Some(versions) = root.and_then(|root| std::fs::read_dir(root.join("versions")).ok()) {
+        let mut versions: Vec<PathBuf> = versions.flatten().map(|version| version.path().join("bin/python3")).collect();
+        versions.sort();
+        found.extend(versions);
+    }
+    found
 }
 
 /// PostgreSQL: from the environment, Debian's folders, the path, or PyPI.

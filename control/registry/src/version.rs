@@ -70,13 +70,19 @@ impl Version {
                 return Err(DocumentError::Repeated { kind, id });
             }
         }
-        let address = Digest::of(canonical(&entries).as_bytes());
+        let address = Digest::of(index(&entries).as_bytes());
         Ok(Self(Arc::new(Content { address, entries })))
     }
 
-    /// SHA-256 of [`Version::canonical`].
+    /// SHA-256 of [`Version::index`].
     pub fn address(&self) -> Digest {
         self.0.address
+    }
+
+    /// What the address covers: `{"documents":[{"digest":"…","kind":"contract"},…],"format":"2"}`, documents by kind, then by id in order
+    /// of bytes. It binds every document and shows none, so a version can be proven to someone who may see only some of them.
+    pub fn index(&self) -> String {
+        index(&self.0.entries)
     }
 
     /// The content: `{"documents":[…],"format":"1"}`, the canonical JSON of the documents by kind, then by id in order of bytes.
@@ -102,6 +108,12 @@ impl Version {
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Document> {
         self.0.entries.range((kind, String::new())..).take_while(move |((found, _), _)| *found == kind).map(|(_, entry)| &entry.document)
     }
+}
+
+fn index(entries: &BTreeMap<(Kind, String), Entry>) -> String {
+    let documents: Vec<String> =
+        entries.iter().map(|((kind, _), entry)| format!("{{\"digest\":\"{}\",\"kind\":\"{kind}\"}}", entry.digest)).collect();
+    format!("{{\"documents\":[{}],\"format\":\"2\"}}", documents.join(","))
 }
 
 fn canonical(entries: &BTreeMap<(Kind, String), Entry>) -> String {

@@ -1,8 +1,8 @@
 //! The fold on both engines: roots, refusals, replay, verification, published files.
 
 use platform_evidence::{
-    CutInput, Entry, FoldError, LeafInput, LedgerHead, LogError, PublishError, SaltKey, Signer, State, StateError, VerifyError, fold,
-    leaf_hash, publish, tree, verify,
+    AuditHead, CutInput, Entry, FoldError, LeafInput, LedgerHead, LogError, PublishError, SaltKey, Signer, State, StateError, VerifyError,
+    fold, leaf_hash, publish, tree, verify,
 };
 use shared_db::{Database, OutboxEvent, Statement};
 use shared_testkit::{append_only_refusals, on_both_engines};
@@ -56,6 +56,7 @@ fn cut(no: u64, sizes: &mut std::collections::BTreeMap<(OrganizationId, Month), 
         organizations: vec![OrganizationId::parse("idle").unwrap()],
         ledger: LedgerHead { batch_no: BatchNo(no), seq: no, digest: Digest::of(&[no.to_be_bytes(), no.to_be_bytes()].concat()) },
         registry_version: Digest::of(b"registry"),
+        audit: None,
         recorded_at: Instant::from_micros(1_800_000_000_000_000 + i64::try_from(no).unwrap()).unwrap(),
     }
 }
@@ -107,6 +108,30 @@ async fn a_replay_of_the_cuts_gives_every_checkpoint_its_root() {
 }
 
 #[tokio::test]
+async fn every_organization_has_a_proof_that_leads_to_the_signed_root() {
+    on_both_engines(OWNERS, async |db| {
+        fold_all(&db, &cuts(11)).await;
+        let mut tx = db.read().await.unwrap();
+        let state = verify(&mut tx, &salts(), signer().key()).await.unwrap().state;
+        for organization in state.organizations() {
+            let proof = platform_evidence::proof_of(&mut tx, organization, &salts()).await.unwrap().unwrap();
+            assert_eq!(proof.leaf, state.leaf(organization, &salts()));
+            let (entry, head) = (&proof.checkpoint.entry, proof.checkpoint.head);
+            assert_eq!(signer().key().open(&proof.checkpoint.note).unwrap(), head);
+            let organizations = entry.organizations;
+            assert_eq!(
+                tree::root_of_inclusion(proof.leaf.hash(), proof.index, organizations.size, &proof.path),
+                Some(organizations.root),
+                "{organization}"
+            );
+            assert_eq!(tree::root_of_inclusion(entry.hash(), head.size - 1, head.size, &proof.entry_path), Some(head.root));
+        }
+        assert!(platform_evidence::proof_of(&mut tx, &OrganizationId::parse("nobody").unwrap(), &salts()).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_first_checkpoint_may_be_that_of_an_empty_deployment() {
     on_both_engines(OWNERS, async |db| {
         let mut empty = cut(1, &mut Default::default());
@@ -139,13 +164,22 @@ async fn an_unchanged_state_appends_nothing_and_a_changed_head_does() {
             let made = fold_all(&db, &[cut]).await;
             assert_eq!(made.iter().map(|made| made.head.size).collect::<Vec<_>>(), [size]);
         }
+        let audited = |chains: u64| CutInput {
+            audit: Some(AuditHead { chains, records: chains * 3, digest: Digest::of(&chains.to_be_bytes()) }),
+            ..invoice.clone()
+        };
+        let made = fold_all(&db, &[audited(2)]).await;
+        assert_eq!((made[0].head.size, made[0].entry.audit), (6, audited(2).audit));
+        assert!(made[0].entry.canonical().ends_with("\"v\":\"2\"}"));
         for (head, wrong) in [
+            ("audit", audited(1)),
+            ("audit", invoice.clone()),
             ("ledger", CutInput { ledger: idle.ledger, ..invoice.clone() }),
             ("ledger", CutInput { ledger: LedgerHead { digest: Digest::ZERO, ..invoice.ledger }, ..invoice.clone() }),
             ("batch", CutInput { last_digest: Digest::ZERO, ..invoice.clone() }),
         ] {
             let error = refused(&db, &wrong).await;
-            assert!(matches!(error, FoldError::Fork { head: found, tree_size: 5 } if found == head), "{error}");
+            assert!(matches!(error, FoldError::Fork { head: found, tree_size: 6 } if found == head), "{error}");
         }
         let unbatched = CutInput { sums: cuts[1].sums.clone(), ..invoice };
         assert!(matches!(refused(&db, &unbatched).await, FoldError::Unbatched));

@@ -202,6 +202,7 @@ fn cuts(all: &[Leaf], amounts: &[Amount]) -> Vec<CutInput> {
         organizations,
         ledger: LedgerHead { batch_no: BatchNo(last), seq: ledger_seq, digest: Digest::of(format!("entry {ledger_seq}").as_bytes()) },
         registry_version: Digest::of(b"registry"),
+        audit: None,
         recorded_at: Instant::parse(at).unwrap(),
     };
     let mut cuts = vec![
@@ -266,6 +267,7 @@ fn checkpoints(cuts: &[CutInput], salts: &SaltKey, signer: &Signer) -> (Vec<Valu
             ledger: cut.ledger,
             registry_version: cut.registry_version,
             organizations: state.head(salts),
+            audit: cut.audit,
             recorded_at: cut.recorded_at,
         };
         let path: Vec<_> = frontier.path_of_next();
@@ -304,6 +306,21 @@ fn checkpoints(cuts: &[CutInput], salts: &SaltKey, signer: &Signer) -> (Vec<Valu
     (checkpoints, organizations, consistency)
 }
 
+/// Version 2: the same entry as the last one of version 1, with the head of the audit chains.
+fn audited_entries(checkpoints: &[Value]) -> Vec<Value> {
+    let last = checkpoints.last().and_then(|last| last["text"].as_str()).unwrap();
+    [(1, "audit of one chain"), (7, "audit of seven chains")]
+        .map(|(chains, digest)| {
+            let audit = Some(platform_evidence::AuditHead { chains, records: chains * 100, digest: Digest::of(digest.as_bytes()) });
+            let entry = Entry { audit, ..Entry::parse(last).unwrap() };
+            let mut fields: Value = serde_json::from_str(&entry.canonical()).unwrap();
+            fields["text"] = json!(entry.canonical());
+            fields["hash"] = json!(entry.hash());
+            fields
+        })
+        .into()
+}
+
 fn document() -> Value {
     let salts = SaltKey::from_bytes(&secret(0));
     let signer = Signer::new(ORIGIN, &secret(100)).unwrap();
@@ -327,6 +344,7 @@ fn document() -> Value {
         "roots": roots,
         "frontiers": frontiers,
         "organizations": organizations,
+        "audited_entries": audited_entries(&checkpoints),
         "checkpoints": checkpoints,
         "consistency": consistency,
         "lines": lines,
@@ -355,6 +373,14 @@ fn frozen_frontiers_entries_and_notes_still_load() {
         let text = row["frontier"].as_str().unwrap();
         let bytes: Vec<u8> = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect();
         assert_eq!(Frontier::decode(&bytes).unwrap().root().to_string(), root["root"].as_str().unwrap());
+    }
+    for row in frozen["audited_entries"].as_array().unwrap() {
+        let entry = Entry::parse(row["text"].as_str().unwrap()).unwrap();
+        assert_eq!(
+            (entry.canonical().as_str(), entry.hash().to_string().as_str()),
+            (row["text"].as_str().unwrap(), row["hash"].as_str().unwrap())
+        );
+        assert!(entry.audit.is_some());
     }
     for row in frozen["checkpoints"].as_array().unwrap() {
         let entry = Entry::parse(row["text"].as_str().unwrap()).unwrap();

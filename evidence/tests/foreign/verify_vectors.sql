@@ -44,6 +44,10 @@ CREATE OR REPLACE TABLE checkpoints AS SELECT unnest(from_json(json -> 'checkpoi
     "batch_digest": "VARCHAR", "ledger_batch_no": "VARCHAR", "ledger_seq": "VARCHAR", "ledger_digest": "VARCHAR",
     "registry_version": "VARCHAR", "organizations": "VARCHAR", "organizations_root": "VARCHAR", "recorded_at": "VARCHAR", "v": "VARCHAR",
     "text": "VARCHAR", "root": "VARCHAR", "path": ["VARCHAR"], "note": "VARCHAR"}]'), max_depth := 2) FROM document;
+CREATE OR REPLACE TABLE audited_entries AS SELECT unnest(from_json(json -> 'audited_entries', '[{"audit_chains": "VARCHAR",
+    "audit_digest": "VARCHAR", "audit_records": "VARCHAR", "batch_no": "VARCHAR", "batch_digest": "VARCHAR", "ledger_batch_no": "VARCHAR", "ledger_seq": "VARCHAR",
+    "ledger_digest": "VARCHAR", "registry_version": "VARCHAR", "organizations": "VARCHAR", "organizations_root": "VARCHAR",
+    "recorded_at": "VARCHAR", "v": "VARCHAR", "text": "VARCHAR", "hash": "VARCHAR"}]'), max_depth := 2) FROM document;
 CREATE OR REPLACE TABLE consistency AS SELECT unnest(from_json(json -> 'consistency', '[{"from": "BIGINT", "size": "BIGINT",
     "path": ["VARCHAR"]}]'), max_depth := 2) FROM document;
 CREATE OR REPLACE TABLE lines AS SELECT unnest(from_json(json -> 'lines', '[{"name": "VARCHAR", "organization": "VARCHAR",
@@ -248,7 +252,7 @@ SELECT 'count' AS what, kind AS subject FROM (
 UNION ALL
 SELECT 'kinds', list_aggregate(json_keys(json -> 'counts'), 'string_agg', ' ') FROM document
 WHERE list_sort(json_keys(json -> 'counts')) IS DISTINCT FROM
-    ['checkpoints', 'commitments', 'consistency', 'frontiers', 'leaves', 'lines', 'organizations', 'roots']
+    ['audited_entries', 'checkpoints', 'commitments', 'consistency', 'frontiers', 'leaves', 'lines', 'organizations', 'roots']
 UNION ALL
 SELECT 'repeated', identity FROM commitments GROUP BY identity HAVING count(*) > 1
 UNION ALL
@@ -323,6 +327,18 @@ WHERE r.root IS DISTINCT FROM c.organizations_root
 UNION ALL
 -- The tiled log of checkpoints.
 SELECT 'entry text', text FROM entry_texts WHERE rebuilt IS DISTINCT FROM text
+UNION ALL
+-- Version 2: with the head of the audit chains.
+SELECT 'audited entry', text FROM audited_entries
+WHERE '{"audit_chains":"' || audit_chains || '","audit_digest":"' || audit_digest || '","audit_records":"' || audit_records || '","batch_digest":"' || batch_digest || '","batch_no":"'
+    || batch_no || '","ledger_batch_no":"' || ledger_batch_no || '","ledger_digest":"' || ledger_digest || '","ledger_seq":"' || ledger_seq
+    || '","organizations":"' || organizations || '","organizations_root":"' || organizations_root || '","recorded_at":"'
+    || instant_text(CAST(recorded_at AS TIMESTAMP)) || '","registry_version":"' || registry_version || '","v":"' || v || '"}' IS DISTINCT FROM text
+    OR v IS DISTINCT FROM '2' OR sha256('\x00'::BLOB || encode(text)) IS DISTINCT FROM hash
+UNION ALL
+SELECT 'repeated', text FROM audited_entries GROUP BY text HAVING count(*) > 1
+UNION ALL
+SELECT 'audited entries', CAST(count(*) AS VARCHAR) FROM audited_entries HAVING count(*) <> 2
 UNION ALL
 SELECT 'checkpoint root', CAST(c.tree_size AS VARCHAR) FROM checkpoints AS c
 LEFT JOIN roots AS r ON r.tree = 'checkpoints' AND r.n = c.tree_size WHERE r.root IS DISTINCT FROM c.root

@@ -272,6 +272,13 @@ pub(super) async fn evidence_equals(
     if ledger.seq > 0 && !entries.iter().any(|entry| entry.number == ledger.seq && entry.digest == ledger.digest) {
         report.add("evidence", format!("ledger entry {}", ledger.seq), "the last checkpoint names another digest for it");
     }
+    if let Some(audit) = latest.entry.audit {
+        let found = platform_audit::heads_at(&mut snapshots.books, audit.records).await?.head;
+        if (found.chains, found.records, found.digest) != (audit.chains, audit.records, audit.digest) {
+            let subject = format!("{} audit records", audit.records);
+            report.add("evidence", subject, "the last checkpoint names another digest for the ends of their chains");
+        }
+    }
     Ok(())
 }
 

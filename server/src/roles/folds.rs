@@ -9,7 +9,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use platform_billing::{KeyDelta, PriceSum, ShardEnd};
 use platform_catalog::hours::HourDelta;
-use platform_evidence::{CutInput, LeafInput, LedgerHead, SaltKey, Signer};
+use platform_evidence::{AuditHead, CutInput, LeafInput, LedgerHead, SaltKey, Signer};
 use platform_ingest::events::events_schema;
 use platform_ingest::header::Header;
 use platform_ingest::store;
@@ -436,7 +436,8 @@ impl EvidenceFold {
 
     /// Folds exactly these batches; the ledger must have folded them.
     pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
-        let cut = cut_input(&self.lake, headers, ledger_head(&self.books).await?, now())?;
+        let mut cut = cut_input(&self.lake, headers, ledger_head(&self.books).await?, now())?;
+        cut.audit = Some(audit_head(&self.books).await?);
         self.take(&cut).await
     }
 
@@ -459,6 +460,7 @@ impl EvidenceFold {
             organizations: Vec::new(),
             ledger,
             registry_version: last.entry.registry_version,
+            audit: Some(audit_head(&self.books).await?),
             recorded_at: now(),
         })
         .await?;
@@ -482,6 +484,12 @@ async fn ledger_head(books: &Database) -> anyhow::Result<LedgerHead> {
         seq: head.as_ref().map_or(0, |head| head.number),
         digest: head.map_or(Digest::ZERO, |head| head.digest),
     })
+}
+
+/// Where the audit chains stand: what a checkpoint says of them.
+async fn audit_head(books: &Database) -> anyhow::Result<AuditHead> {
+    let head = platform_audit::heads(&mut books.read().await?).await?.head;
+    Ok(AuditHead { chains: head.chains, records: head.records, digest: head.digest })
 }
 
 /// What evidence takes of some batches: leaves by organization and month in sealed order, and the charged sums.
@@ -515,6 +523,7 @@ pub fn cut_input(lake: &Lake, headers: &[(Header, Digest)], ledger: LedgerHead, 
         organizations: Vec::new(),
         ledger,
         registry_version: in_force.map_or(Digest::ZERO, |range| range.registry_version),
+        audit: None,
         recorded_at,
     })
 }

@@ -37,12 +37,23 @@ fn pretty_eq(expected: &str, found: &str, name: &str) {
 fn the_address_of_the_fixed_registry_is_frozen() {
     let version = fixed();
     check_frozen("fixed.canonical.json", &version.canonical());
+    check_frozen("fixed.index.json", &version.index());
     check_frozen("fixed.address", &version.address().to_string());
-    // A second opinion that shares no code beyond SHA-256: the address is the digest of the frozen text.
-    let text = std::fs::read(golden("fixed.canonical.json")).unwrap();
-    assert_eq!(shared_types::Digest::of(&text), version.address());
-    let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!(shared_types::canonical_json(&value).unwrap().as_bytes(), text);
+    // A second opinion that shares no code beyond SHA-256: the address is the digest of the frozen index, whose digests are those of
+    // the frozen documents.
+    let index = std::fs::read(golden("fixed.index.json")).unwrap();
+    assert_eq!(shared_types::Digest::of(&index), version.address());
+    let content = std::fs::read(golden("fixed.canonical.json")).unwrap();
+    let [index, content] = [index, content].map(|text| {
+        let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(shared_types::canonical_json(&value).unwrap().as_bytes(), text);
+        value["documents"].as_array().unwrap().clone()
+    });
+    assert_eq!(index.len(), content.len());
+    for (entry, document) in index.iter().zip(&content) {
+        let digest = shared_types::Digest::of(shared_types::canonical_json(document).unwrap().as_bytes());
+        assert_eq!((&entry["digest"], &entry["kind"]), (&serde_json::json!(digest), &document["kind"]));
+    }
 }
 
 #[test]

@@ -54,16 +54,8 @@ pub struct Plant {
 }
 
 /// Packages whose build is worth its time in every run; plants lie in others too.
-const LIGHT: [&str; 8] = [
-    "shared-types",
-    "shared-bus",
-    "platform-usage",
-    "platform-verify",
-    "gpuaas-inventory",
-    "gpuaas-terminal",
-    "tokenfactory-gateway",
-    "control",
-];
+const LIGHT: [&str; 7] =
+    ["shared-types", "shared-bus", "platform-usage", "gpuaas-inventory", "gpuaas-terminal", "tokenfactory-gateway", "control"];
 
 /// A copy of the tree below the target folder. It is kept between runs, so that a check compiles only what changed.
 struct Copy {

@@ -1,0 +1,143 @@
+//! What a bundle is made of, as the server gathers it. Plain data; it knows no storage.
+
+use serde_json::{Value, json};
+use shared_types::{ContractId, Digest, Instant, MeterId, Month, OrganizationId, PriceId, ProjectId, Quantity, SkuId, SourceId, UnitId};
+
+use crate::checkpoint::Checkpoint;
+use crate::salt::Salt;
+use crate::state::OrganizationLeaf;
+
+/// Everything that goes into the bundle of one issued invoice.
+#[derive(Clone, Debug)]
+pub struct BundleInput {
+    /// Whose invoice.
+    pub organization: OrganizationId,
+    /// Opens the organization's place in the checkpoint.
+    pub salt: Salt,
+    /// The invoice's content, canonical JSON.
+    pub invoice: String,
+    /// Its issue.
+    pub issue: Issue,
+    /// The logs that the invoice covers, by month: leaves `0..to` of each.
+    pub logs: Vec<CoveredLog>,
+    /// The events of these readings, in the order of their first reading.
+    pub events: Vec<BundleEvent>,
+    /// Every registry version that a reading, the invoice or an earlier invoice of the same months names.
+    pub registry: Vec<RegistryIndex>,
+    /// From the logs to the signed root.
+    pub proof: Proof,
+    /// Program and version that packs, for example `tally/0.1.0`.
+    pub builder: String,
+}
+
+/// How the invoice was issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issue {
+    /// SHA-256 of the content.
+    pub digest: Digest,
+    /// Gapless number of the issuer.
+    pub number: String,
+    /// Who issued it.
+    pub issuer: String,
+    /// Ledger entry that posted it, and the entry's digest; none when nothing moved.
+    pub entry: Option<(u64, Digest)>,
+    /// When.
+    pub issued_at: Instant,
+}
+
+impl Issue {
+    pub(super) fn json(&self) -> Value {
+        let mut issue = json!({"digest": self.digest, "issued_at": self.issued_at, "issuer": self.issuer, "number": self.number});
+        if let (Some((entry, digest)), Some(members)) = (self.entry, issue.as_object_mut()) {
+            members.insert("entry".to_owned(), json!(entry));
+            members.insert("entry_digest".to_owned(), json!(digest));
+        }
+        issue
+    }
+}
+
+/// A month's log as far as the invoice covers it.
+#[derive(Clone, Debug)]
+pub struct CoveredLog {
+    /// UTC month of the readings' start.
+    pub month: Month,
+    /// Leaves 0 to `to` − 1, in order.
+    pub readings: Vec<BundleReading>,
+    /// Hashes of the leaves from `to` on that the checkpoint has already: later usage, shown only by these.
+    pub later: Vec<Digest>,
+}
+
+/// One leaf with what it was priced by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleReading {
+    /// Index into [`BundleInput::events`].
+    pub event: usize,
+    /// The meter.
+    pub meter: MeterId,
+    /// What the quantity counts.
+    pub unit: UnitId,
+    /// How much.
+    pub quantity: Quantity,
+    /// The registry version in force.
+    pub registry_version: Digest,
+    /// The agreement.
+    pub contract: ContractId,
+    /// What is sold.
+    pub sku: SkuId,
+    /// The price row.
+    pub price: PriceId,
+}
+
+/// One event as its source sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleEvent {
+    /// The source's own name for it.
+    pub id: String,
+    /// What happened.
+    pub event_type: String,
+    /// Who sent it.
+    pub source: SourceId,
+    /// Sub-account.
+    pub project: Option<ProjectId>,
+    /// What it happened to.
+    pub subject: Option<String>,
+    /// Canonical JSON of `data`.
+    pub data: Option<String>,
+    /// When the usage began.
+    pub start_at: Instant,
+    /// When it ended.
+    pub end_at: Option<Instant>,
+    /// Opens the commitment of its readings.
+    pub salt: Salt,
+}
+
+/// A registry version as far as the organization may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistryIndex {
+    /// The text of which the version's address is the digest.
+    pub index: String,
+    /// Canonical documents that the organization's contracts lead to.
+    pub documents: Vec<String>,
+}
+
+impl RegistryIndex {
+    /// The version.
+    pub fn address(&self) -> Digest {
+        Digest::of(self.index.as_bytes())
+    }
+}
+
+/// From an organization's logs to the signed root.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The latest checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Inclusion of its entry, the last one, in the tiled log.
+    pub entry_path: Vec<Digest>,
+    /// The organization's leaf in the tree of organizations.
+    pub leaf: OrganizationLeaf,
+    /// Its place there.
+    pub index: u64,
+    /// Inclusion of the leaf.
+    pub path: Vec<Digest>,
+}

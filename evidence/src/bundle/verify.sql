@@ -1,0 +1,526 @@
+-- Verifies this bundle in stock DuckDB 1.5 alone (built-in json and parquet; no other extension, no network). Run it inside the folder:
+--     duckdb -c ".read verify.sql"
+-- No row: everything holds. Each row names what does not: check, subject, expected, found. Signatures are OpenSSL's part: see VERIFY.md.
+-- Money is exact: quantities and prices are cut into limbs of nine digits, multiplied as 64-bit integers, added, carried and divided as
+-- integers; DuckDB's decimal division is a float and is not used. What does not fit is an error, never a wrong figure.
+
+CREATE OR REPLACE TEMP MACRO h(bytes) AS unhex(sha256(bytes));
+-- RFC 3339 in UTC, six decimal places or none.
+CREATE OR REPLACE TEMP MACRO instant_text(moment) AS
+    strftime(moment, '%Y-%m-%dT%H:%M:%S')
+    || CASE WHEN epoch_us(moment) % 1000000 = 0 THEN '' ELSE '.' || lpad(CAST(epoch_us(moment) % 1000000 AS VARCHAR), 6, '0') END || 'Z';
+-- A decimal text as an integer at a scale.
+CREATE OR REPLACE TEMP MACRO units(number, scale) AS
+    CASE WHEN starts_with(number, '-') THEN -1 ELSE 1 END
+    * CAST(ltrim(split_part(number, '.', 1), '-') || rpad(split_part(number, '.', 2), scale, '0') AS HUGEINT);
+-- An integer at scale 9 as a decimal text.
+CREATE OR REPLACE TEMP MACRO money(number) AS
+    CASE WHEN number < 0 THEN '-' ELSE '' END || CAST(abs(number) // 1000000000 AS VARCHAR)
+    || rtrim(rtrim('.' || lpad(CAST(abs(number) % 1000000000 AS VARCHAR), 9, '0'), '0'), '.');
+-- A decimal(38,9) as an integer at scale 9, and as plain text.
+CREATE OR REPLACE TEMP MACRO quantity_units(number) AS CAST(replace(CAST(number AS VARCHAR), '.', '') AS HUGEINT);
+CREATE OR REPLACE TEMP MACRO quantity_text(number) AS rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.');
+-- The path of member names joined by dots, as DuckDB writes paths.
+CREATE OR REPLACE TEMP MACRO json_path(names) AS '$."' || replace(names, '.', '"."') || '"';
+CREATE OR REPLACE TEMP MACRO floor_div(x, d) AS CASE WHEN x % d < 0 THEN x // d - 1 ELSE x // d END;
+CREATE OR REPLACE TEMP MACRO floor_mod(x, d) AS CASE WHEN x % d < 0 THEN x % d + d ELSE x % d END;
+-- An integer at scale 9 rounded to fewer places, the half as the mode says.
+CREATE OR REPLACE TEMP MACRO rounded(number, places, mode) AS
+    sign(number) * (abs(number) // CAST(10 ** (9 - places) AS HUGEINT)
+        + CASE WHEN 2 * (abs(number) % CAST(10 ** (9 - places) AS HUGEINT)) > CAST(10 ** (9 - places) AS HUGEINT)
+                OR (2 * (abs(number) % CAST(10 ** (9 - places) AS HUGEINT)) = CAST(10 ** (9 - places) AS HUGEINT)
+                    AND (mode = 'half_away_from_zero' OR (abs(number) // CAST(10 ** (9 - places) AS HUGEINT)) % 2 = 1))
+            THEN 1 ELSE 0 END) * CAST(10 ** (9 - places) AS HUGEINT);
+
+-- 1. Files.
+CREATE OR REPLACE TEMP TABLE files AS
+SELECT regexp_replace(replace(filename, '\', '/'), '^\./', '') AS path, octet_length(content) AS size, sha256(content) AS digest FROM read_blob('**');
+CREATE OR REPLACE TEMP TABLE manifest AS SELECT content AS text, CAST(content AS JSON) AS json FROM read_text('manifest.json');
+CREATE OR REPLACE TEMP TABLE envelope AS SELECT CAST(content AS JSON) AS json FROM read_text('manifest.dsse.json');
+CREATE OR REPLACE TEMP TABLE listed AS
+SELECT (json ->> 'path') AS path, CAST(json ->> 'size' AS BIGINT) AS size, (json ->> 'sha256') AS digest, CAST(json ->> 'rows' AS BIGINT) AS n
+FROM (SELECT unnest(CAST(json -> 'predicate' -> 'files' AS JSON[])) AS json FROM manifest);
+CREATE OR REPLACE TEMP TABLE subjects AS
+SELECT (json ->> 'name') AS path, (json -> 'digest' ->> 'sha256') AS digest
+FROM (SELECT unnest(CAST(json -> 'subject' AS JSON[])) AS json FROM manifest);
+CREATE OR REPLACE TEMP TABLE keys AS
+SELECT role, key, from_base64(array_to_string(string_split(key, '+')[3:], '+')) AS bytes FROM (
+    SELECT unnest(['log', 'bundle']) AS role, unnest([(json -> 'predicate' ->> 'log_key'), (json -> 'predicate' ->> 'bundle_key')]) AS key FROM manifest);
+
+CREATE OR REPLACE TEMP TABLE invoice AS SELECT sha256(content) AS digest, CAST(content AS JSON) AS json FROM read_text('invoice.json');
+CREATE OR REPLACE TEMP TABLE issue AS SELECT CAST(content AS JSON) AS json FROM read_text('issue.json');
+CREATE OR REPLACE TEMP TABLE proof AS SELECT CAST(content AS JSON) AS json FROM read_text('log/proof.json');
+CREATE OR REPLACE TEMP TABLE entry AS SELECT (json -> 'entry' ->> 'text') AS text, CAST(json -> 'entry' ->> 'text' AS JSON) AS json FROM proof;
+CREATE OR REPLACE TEMP TABLE organization AS
+SELECT (json -> 'organization' ->> 'id') AS id, unhex(json -> 'organization' ->> 'salt') AS salt,
+    (json -> 'organization' ->> 'leaf') AS text, CAST(json -> 'organization' ->> 'leaf' AS JSON) AS json FROM proof;
+CREATE OR REPLACE TEMP TABLE checkpoint AS
+SELECT content AS note, string_split(content, chr(10))[1] AS origin, CAST(string_split(content, chr(10))[2] AS BIGINT) AS size,
+    lower(hex(from_base64(string_split(content, chr(10))[3]))) AS root FROM read_text('log/checkpoint');
+
+CREATE OR REPLACE TEMP TABLE covered AS
+SELECT CAST(json ->> 'month' AS INTEGER) AS month, CAST(json ->> 'from' AS BIGINT) AS first, CAST(json ->> 'to' AS BIGINT) AS size
+FROM (SELECT unnest(CAST(json -> 'logs' AS JSON[])) AS json FROM invoice);
+CREATE OR REPLACE TEMP TABLE lines AS
+SELECT (json ->> 'contract') AS contract, (json ->> 'sku') AS sku, CAST(json ->> 'service_period' AS INTEGER) AS month,
+    coalesce(json ->> 'contract_line', '?') || ' ' || coalesce(json ->> 'service_period', '?') AS subject, json
+FROM (SELECT unnest(CAST(json -> 'lines' AS JSON[])) AS json FROM invoice);
+
+-- Registry documents of each version, as far as they are shown.
+CREATE OR REPLACE TEMP TABLE indexes AS
+SELECT regexp_extract(replace(filename, '\', '/'), '([^/]*)\.json$', 1) AS version, sha256(content) AS digest, CAST(content AS JSON) AS json
+FROM read_text('registry/*.json');
+CREATE OR REPLACE TEMP TABLE shown AS
+SELECT regexp_extract(replace(filename, '\', '/'), '([^/]*)\.json$', 1) AS name, sha256(content) AS digest, CAST(content AS JSON) AS json
+FROM read_text('registry/documents/*.json');
+CREATE OR REPLACE TEMP TABLE documents AS
+SELECT i.version, i.kind, d.json FROM (
+    SELECT version, (entry ->> 'digest') AS digest, (entry ->> 'kind') AS kind
+    FROM (SELECT version, unnest(CAST(json -> 'documents' AS JSON[])) AS entry FROM indexes)
+) AS i LEFT JOIN shown AS d ON d.digest = i.digest;
+CREATE OR REPLACE TEMP TABLE contracts AS
+SELECT version, (json ->> 'id') AS id, (json ->> 'price_book') AS book, CAST(json ->> 'effective_at' AS TIMESTAMP) AS effective_at,
+    coalesce(list_contains(CAST(json -> 'covers' -> 'organizations' AS VARCHAR[]), (SELECT id FROM organization)), false) AS own,
+    coalesce((json ->> 'covers') = 'default', false) AS other
+FROM documents WHERE kind = 'contract' AND json IS NOT NULL;
+-- An organization with a contract of its own never falls back to the default one.
+CREATE OR REPLACE TEMP TABLE agreements AS
+SELECT * FROM contracts WHERE own OR (other AND version NOT IN (SELECT version FROM contracts WHERE own));
+CREATE OR REPLACE TEMP TABLE books AS
+SELECT version, (json ->> 'id') AS book, (json ->> 'currency') AS currency, CAST(json -> 'prices' AS JSON[]) AS prices
+FROM documents WHERE kind = 'price_book' AND json IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE prices AS
+SELECT version, book, currency, (p ->> 'id') AS price_id, (p ->> 'sku') AS sku, CAST(p ->> 'effective_at' AS TIMESTAMP) AS effective_at,
+    json_keys(p -> 'model')[1] AS kind, json_extract(p -> 'model', '$.' || json_keys(p -> 'model')[1]) AS model, CAST(p AS VARCHAR) AS text
+FROM (SELECT version, book, currency, unnest(prices) AS p FROM books);
+CREATE OR REPLACE TEMP TABLE meters AS
+SELECT version, (json ->> 'id') AS meter, (json ->> 'event_type') AS event_type, (json ->> 'value') AS value, (json ->> 'unit') AS unit,
+    json -> 'dimensions' AS dimensions
+FROM documents WHERE kind = 'meter' AND json IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE meter_dimensions AS
+SELECT version, meter, name, json_path(json_extract_string(dimensions, json_path(name))) AS path
+FROM (SELECT version, meter, dimensions, unnest(json_keys(dimensions)) AS name FROM meters);
+CREATE OR REPLACE TEMP TABLE skus AS
+SELECT version, (json ->> 'id') AS sku, (json ->> 'meter') AS meter, (json ->> 'description') AS description,
+    list_transform(json_keys(json -> 'match'),
+        lambda name: name || chr(1) || json_extract_string(json -> 'match', '$."' || name || '"')) AS terms
+FROM documents WHERE kind = 'sku' AND json IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE roundings AS
+SELECT version, (json ->> 'asset') AS currency, CAST(json ->> 'scale' AS INTEGER) AS places, (json ->> 'mode') AS mode
+FROM documents WHERE kind = 'rounding' AND json IS NOT NULL;
+
+-- 2. Readings: commitments, leaves, trees.
+CREATE OR REPLACE TEMP TABLE events AS
+SELECT event, id, source, type, data, start_at, '"' || instant_text(start_at) || '"' AS start_text,
+    coalesce('"' || instant_text(end_at) || '"', 'null') AS end_text,
+    sha256(salt || encode('{' || concat_ws(',', '"data":' || data, '"id":' || CAST(to_json(id) AS VARCHAR),
+        '"project":' || CAST(to_json(project) AS VARCHAR), '"source":' || CAST(to_json(source) AS VARCHAR),
+        '"subject":' || CAST(to_json(subject) AS VARCHAR), '"type":' || CAST(to_json(type) AS VARCHAR)) || '}')) AS commitment
+FROM read_parquet('data/events.parquet');
+CREATE OR REPLACE TEMP TABLE readings AS
+SELECT r.month, r.log_seq, r.event, r.meter, r.unit, r.quantity, r.text AS quantity_text, r.version, r.contract, r.sku, r.price_id,
+    r.leaf_check, e.start_at,
+    sha256('\x00'::BLOB || encode('{"commitment":"' || e.commitment || '","end_at":' || e.end_text || ',"log_seq":"' || r.log_seq
+        || '","meter":"' || r.meter || '","quantity":"' || r.text || '","registry_version":"' || r.version
+        || '","start_at":' || e.start_text || ',"unit":"' || r.unit || '"}')) AS leaf
+FROM (SELECT *, lower(hex(registry_version)) AS version, quantity_text(quantity) AS text FROM read_parquet('data/readings.parquet')) AS r
+LEFT JOIN events AS e USING (event);
+
+-- RFC 6962: an inner node is H(01 ‖ left ‖ right); the last node of an odd level moves up unchanged.
+CREATE OR REPLACE TEMP TABLE roots AS
+WITH RECURSIVE level (month, l, i, width, hash) AS (
+    SELECT r.month, 0, r.log_seq, c.n, unhex(r.leaf)
+    FROM readings AS r JOIN (SELECT month, count(*) AS n FROM readings GROUP BY month) AS c USING (month) WHERE r.leaf IS NOT NULL
+    UNION ALL
+    SELECT month, l + 1, i // 2, (width + 1) // 2,
+        CASE WHEN count(*) = 2 THEN h('\x01'::BLOB || min_by(hash, i) || max_by(hash, i)) ELSE min_by(hash, i) END
+    FROM level WHERE width > 1 GROUP BY month, l, i // 2, width
+)
+SELECT month, min(lower(hex(hash))) AS root FROM level WHERE width = 1 GROUP BY month;
+
+CREATE OR REPLACE TEMP TABLE log_proofs AS
+SELECT p.month, p.size AS first, p.root AS first_root, l.size AS second, l.root AS second_root, p.path
+FROM (SELECT CAST(json ->> 'month' AS INTEGER) AS month, CAST(json ->> 'size' AS BIGINT) AS size, (json ->> 'root') AS root,
+        CAST(json -> 'path' AS VARCHAR[]) AS path
+    FROM (SELECT unnest(CAST(json -> 'logs' AS JSON[])) AS json FROM proof)) AS p
+FULL JOIN (SELECT CAST(json ->> 'month' AS INTEGER) AS month, CAST(json ->> 'size' AS BIGINT) AS size, (json ->> 'root') AS root
+    FROM (SELECT unnest(CAST(json -> 'logs' AS JSON[])) AS json FROM organization)) AS l USING (month);
+
+-- How often an even index above 0 can be halved.
+CREATE OR REPLACE TEMP MACRO halvings(x) AS CASE WHEN x = 0 THEN 0 ELSE bit_count((x & -x) - 1) END;
+
+-- Inclusion paths: RFC 9162, 2.1.3.2.
+CREATE OR REPLACE TEMP TABLE inclusions AS
+WITH RECURSIVE claims AS (
+    SELECT 'organizations' AS tree, CAST((p.json -> 'organization' ->> 'index') AS BIGINT) AS i, (e.json ->> 'organizations_root') AS root,
+        CAST((e.json ->> 'organizations') AS BIGINT) AS n, CAST(p.json -> 'organization' -> 'path' AS VARCHAR[]) AS path,
+        h('\x00'::BLOB || encode(o.text)) AS hash
+    FROM proof AS p, entry AS e, organization AS o
+    UNION ALL
+    SELECT 'checkpoints', c.size - 1, c.root, c.size, CAST(p.json -> 'entry' -> 'path' AS VARCHAR[]), h('\x00'::BLOB || encode(e.text))
+    FROM proof AS p, entry AS e, checkpoint AS c
+), walk (tree, i, n, root, path, step, fn, sn, r) AS (
+    SELECT tree, i, n, root, path, 0, i, n - 1, hash FROM claims
+    UNION ALL
+    SELECT tree, i, n, root, path, step + 1,
+        (CASE WHEN fn & 1 = 0 AND fn = sn THEN fn >> halvings(fn) ELSE fn END) >> 1,
+        (CASE WHEN fn & 1 = 0 AND fn = sn THEN sn >> halvings(fn) ELSE sn END) >> 1,
+        CASE WHEN fn & 1 = 1 OR fn = sn THEN h('\x01'::BLOB || unhex(path[step + 1]) || r) ELSE h('\x01'::BLOB || r || unhex(path[step + 1])) END
+    FROM walk WHERE step < len(path) AND sn > 0
+)
+SELECT tree, i, n, root, max_by(lower(hex(r)), step) AS found,
+    coalesce(bool_or(step = len(path) AND sn = 0 AND i < n AND lower(hex(r)) = root), false) AS holds
+FROM walk GROUP BY tree, i, n, root;
+
+-- Consistency paths of the organization's logs: RFC 9162, 2.1.4.2.
+CREATE OR REPLACE TEMP TABLE consistencies AS
+WITH RECURSIVE start AS (
+    SELECT month, first, second, first_root, second_root,
+        CASE WHEN bit_count(first) = 1 OR first = second THEN [first_root] || path ELSE path END AS path,
+        bit_count(xor(first, first - 1)) - 1 AS shift
+    FROM log_proofs WHERE first > 0 AND second >= first
+), walk (month, first, second, first_root, second_root, path, step, fn, sn, fr, sr) AS (
+    SELECT month, first, second, first_root, second_root, path, 1, (first - 1) >> shift, (second - 1) >> shift, unhex(path[1]), unhex(path[1])
+    FROM start
+    UNION ALL
+    SELECT month, first, second, first_root, second_root, path, step + 1,
+        (CASE WHEN fn & 1 = 0 AND fn = sn THEN fn >> halvings(fn) ELSE fn END) >> 1,
+        (CASE WHEN fn & 1 = 0 AND fn = sn THEN sn >> halvings(fn) ELSE sn END) >> 1,
+        CASE WHEN fn & 1 = 1 OR fn = sn THEN h('\x01'::BLOB || unhex(path[step + 1]) || fr) ELSE fr END,
+        CASE WHEN fn & 1 = 1 OR fn = sn THEN h('\x01'::BLOB || unhex(path[step + 1]) || sr)
+            ELSE h('\x01'::BLOB || sr || unhex(path[step + 1])) END
+    FROM walk WHERE step < len(path) AND sn > 0
+)
+SELECT month, coalesce(bool_or(step = len(path) AND (sn = 0 OR first = second) AND lower(hex(fr)) = first_root AND lower(hex(sr)) = second_root),
+    false) AS holds
+FROM walk GROUP BY month;
+
+-- 3 and 4. What the version's meter reads, and the price of each reading. Readings of one version, meter and dimension values have one
+-- schedule of prices.
+CREATE OR REPLACE TEMP TABLE metered AS
+SELECT *, array_to_string(dimensions, chr(2)) AS dimension_text FROM (
+SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at,
+    concat_ws(' ', e.type, r.unit) AS kind_found, concat_ws(' ', m.event_type, m.unit) AS kind_wanted,
+    CASE WHEN m.path IS NULL THEN '1' ELSE json_extract_string(e.data, m.path) END AS metered,
+    list_transform(m.dimensions, lambda d: d.name || chr(1) || json_extract_string(e.data, d.path)) AS dimensions
+FROM readings AS r JOIN events AS e USING (event)
+LEFT JOIN (
+    SELECT m.version, m.meter, m.event_type, m.unit, json_path(m.value) AS path, coalesce(d.dimensions, []) AS dimensions
+    FROM meters AS m LEFT JOIN (
+        SELECT version, meter, list({'name': name, 'path': path} ORDER BY name) AS dimensions FROM meter_dimensions GROUP BY version, meter
+    ) AS d ON d.version = m.version AND d.meter = m.meter
+) AS m ON m.version = r.version AND m.meter = r.meter);
+CREATE OR REPLACE TEMP TABLE schedules AS
+WITH combinations AS (SELECT version, meter, dimension_text, any_value(dimensions) AS dimensions FROM metered GROUP BY version, meter, dimension_text),
+-- Of the SKUs that a book prices and that match, the one with the most members.
+choices AS (
+    SELECT c.version, c.meter, c.dimension_text, b.book, max_by(s.sku, len(s.terms)) AS sku
+    FROM combinations AS c JOIN books AS b ON b.version = c.version
+    JOIN skus AS s ON s.version = c.version AND s.meter = c.meter AND list_has_all(c.dimensions, s.terms)
+    WHERE EXISTS (SELECT 1 FROM prices AS p WHERE p.version = c.version AND p.book = b.book AND p.sku = s.sku)
+    GROUP BY c.version, c.meter, c.dimension_text, b.book
+),
+moments AS (SELECT DISTINCT version, effective_at FROM agreements UNION SELECT version, effective_at FROM prices),
+agreed AS (
+    SELECT m.version, m.effective_at, a.id AS contract, a.book
+    FROM moments AS m ASOF JOIN agreements AS a ON a.version = m.version AND m.effective_at >= a.effective_at
+)
+SELECT c.version, c.meter, c.dimension_text, g.effective_at, g.contract, c.sku, p.price_id, p.kind, p.currency
+FROM choices AS c JOIN agreed AS g ON g.version = c.version AND g.book = c.book
+ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND g.effective_at >= p.effective_at;
+CREATE OR REPLACE TEMP TABLE priced AS
+SELECT r.month, r.log_seq, r.quantity, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
+    p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh
+FROM metered AS r
+ASOF LEFT JOIN schedules AS p ON p.version = r.version AND p.meter = r.meter AND p.dimension_text = r.dimension_text AND r.start_at >= p.effective_at
+LEFT JOIN covered AS v ON v.month = r.month;
+CREATE OR REPLACE TEMP TABLE price_rows AS
+SELECT price_id, any_value(kind) AS kind, any_value(model) AS model, count(DISTINCT text) AS texts FROM prices GROUP BY price_id;
+
+-- 5. Lines. A key is worth something after all covered leaves, and was worth something after those of earlier invoices.
+CREATE OR REPLACE TEMP TABLE key_readings AS
+SELECT found_contract AS contract, found_sku AS sku, month, found_price AS price_id, kind, quantity_units(quantity) AS q, fresh
+FROM priced WHERE currency = (SELECT (json ->> 'currency') FROM invoice);
+CREATE OR REPLACE TEMP TABLE keys_found AS
+SELECT contract, sku, month, sum(q) AS quantity, count(*) AS readings, coalesce(sum(q) FILTER (fresh), 0) AS fresh_quantity,
+    count(*) FILTER (fresh) AS fresh_readings, count(*) FILTER (fresh AND kind <> 'free') AS fresh_charged, count(*) FILTER (NOT fresh) AS earlier
+FROM key_readings GROUP BY contract, sku, month;
+CREATE OR REPLACE TEMP TABLE segments AS
+SELECT contract, sku, month, 'after' AS stage, price_id, sum(q) AS q, count(*) AS n FROM key_readings WHERE kind <> 'free' GROUP BY ALL
+UNION ALL
+SELECT contract, sku, month, 'before', price_id, sum(q), count(*) FROM key_readings WHERE kind <> 'free' AND NOT fresh GROUP BY ALL;
+CREATE OR REPLACE TEMP TABLE named_segments AS
+SELECT s.contract || chr(1) || s.sku || chr(1) || s.month || chr(1) || s.stage AS name, s.q, p.kind, p.model
+FROM segments AS s JOIN price_rows AS p USING (price_id);
+
+CREATE OR REPLACE TEMP TABLE tiers AS
+WITH each AS (
+    SELECT name, q, kind, units(model ->> 'per', 9) AS per, unnest(CAST(model -> 'tiers' AS JSON[])) AS tier,
+        generate_subscripts(CAST(model -> 'tiers' AS JSON[]), 1) AS t, model
+    FROM named_segments WHERE kind IN ('graduated', 'volume')
+)
+SELECT name, q, kind, per, units(tier ->> 'unit_price', 18) AS price, units(tier ->> 'flat_fee', 18) AS fee,
+    CASE WHEN (tier ->> 'up_to') IS NOT NULL THEN units(tier ->> 'up_to', 9) END AS upper,
+    coalesce(units(lag(tier ->> 'up_to') OVER (PARTITION BY name, CAST(model AS VARCHAR), q ORDER BY t), 9), 0) AS lower, t
+FROM each;
+-- Terms a × b ÷ per: quantities at scale 9, prices at scale 18; fees and packages have no unit size.
+CREATE OR REPLACE TEMP TABLE terms AS
+SELECT name, q AS a, units(model ->> 'unit_price', 18) AS b, units(model ->> 'per', 9) AS per FROM named_segments WHERE kind = 'per_unit'
+UNION ALL
+SELECT name, CASE WHEN q > 0 THEN q // units(model ->> 'size', 9) + CASE WHEN q % units(model ->> 'size', 9) > 0 THEN 1 ELSE 0 END ELSE 0 END,
+    units(model ->> 'package_price', 18), CAST(1 AS HUGEINT) FROM named_segments WHERE kind = 'package'
+UNION ALL
+SELECT name, least(q, coalesce(upper, q)) - lower, price, per FROM tiers WHERE kind = 'graduated' AND (t = 1 OR q > lower)
+UNION ALL
+SELECT name, CAST(1 AS HUGEINT), fee, CAST(1 AS HUGEINT) FROM tiers WHERE kind = 'graduated' AND q > lower
+UNION ALL
+SELECT name, q, price, per FROM tiers WHERE kind = 'volume' AND (q > lower OR t = 1) AND (upper IS NULL OR q <= upper)
+UNION ALL
+SELECT name, CAST(1 AS HUGEINT), fee, CAST(1 AS HUGEINT) FROM tiers WHERE kind = 'volume' AND q > 0 AND q > lower AND (upper IS NULL OR q <= upper);
+-- One denominator for each name: the least common multiple of its unit sizes, below 10^28.
+CREATE OR REPLACE TEMP TABLE divisors AS
+SELECT name, CASE WHEN multiple < CAST('10000000000000000000000000000' AS HUGEINT) THEN multiple
+    ELSE error('the unit sizes of ' || name || ' have too large a common multiple for this verifier; tally-verify has no such limit') END AS per
+FROM (SELECT name, list_reduce(list(DISTINCT per), lambda x, y: CAST(lcm(x, y) AS HUGEINT)) AS multiple FROM terms GROUP BY name);
+
+CREATE OR REPLACE TEMP MACRO limbs(number) AS list_transform(range(5), lambda k:
+    CAST(substr(lpad(CAST(abs(number) AS VARCHAR), 45, '0'), 45 - 9 * (k + 1) + 1, 9) AS BIGINT));
+CREATE OR REPLACE TEMP TABLE coefficients AS
+WITH products AS (
+    SELECT name, sign(a) * sign(b) AS s, limbs(a * (d.per // t.per)) AS a, limbs(b) AS b FROM terms AS t JOIN divisors AS d USING (name)
+), pairs AS (
+    SELECT name, s, unnest(a) AS x, generate_subscripts(a, 1) - 1 AS i, b FROM products
+), cells AS (
+    SELECT name, s, x, i, unnest(b) AS y, generate_subscripts(b, 1) - 1 AS j FROM pairs
+)
+SELECT name, i + j AS k, sum(CAST(s AS BIGINT) * x * y) AS c FROM cells GROUP BY name, i + j;
+
+-- Carry from the least significant limb up; eleven limbs hold 99 digits. The carry out of the last one is 0, or -1 for a sum below zero.
+CREATE OR REPLACE TEMP TABLE carried AS
+WITH RECURSIVE step (name, k, limb, carry) AS (
+    SELECT name, 0, CAST(floor_mod(c, 1000000000) AS HUGEINT), CAST(floor_div(c, 1000000000) AS HUGEINT) FROM coefficients WHERE k = 0
+    UNION ALL
+    SELECT p.name, p.k + 1, floor_mod(p.carry + coalesce(c.c, 0), 1000000000), floor_div(p.carry + coalesce(c.c, 0), 1000000000)
+    FROM step AS p LEFT JOIN coefficients AS c ON c.name = p.name AND c.k = p.k + 1 WHERE p.k < 10
+)
+SELECT * FROM step;
+-- Sign and magnitude: below zero the limbs are the complement, so they are subtracted from zero with a borrow.
+CREATE OR REPLACE TEMP TABLE numerators AS
+WITH RECURSIVE signs AS (SELECT name, carry < 0 AS negative FROM carried WHERE k = 10),
+step (name, negative, k, limb, borrow) AS (
+    SELECT name, negative, 0, CASE WHEN negative THEN (1000000000 - limb) % 1000000000 ELSE limb END,
+        CASE WHEN negative AND limb > 0 THEN 1 ELSE 0 END
+    FROM carried JOIN signs USING (name) WHERE k = 0
+    UNION ALL
+    SELECT n.name, p.negative, n.k, CASE WHEN p.negative THEN (1000000000 - n.limb - p.borrow) % 1000000000 ELSE n.limb END,
+        CASE WHEN p.negative AND n.limb + p.borrow > 0 THEN 1 ELSE 0 END
+    FROM step AS p JOIN carried AS n ON n.name = p.name AND n.k = p.k + 1
+)
+SELECT name, negative, k, limb FROM step;
+-- Long division by per × 10^9: dividing by 10^9 drops limb 0, dividing by per goes limb by limb from the top. Half to even.
+CREATE OR REPLACE TEMP TABLE totals AS
+WITH RECURSIVE division (name, negative, per, k, quotient, rest) AS (
+    SELECT name, negative, per, 10, limb // per, limb % per FROM numerators JOIN divisors USING (name) WHERE k = 10
+    UNION ALL
+    SELECT d.name, d.negative, d.per, n.k, (d.rest * 1000000000 + n.limb) // d.per, (d.rest * 1000000000 + n.limb) % d.per
+    FROM division AS d JOIN numerators AS n ON n.name = d.name AND n.k = d.k - 1 WHERE n.k >= 1
+), whole AS (
+    SELECT name, negative, per,
+        sum(CASE WHEN k = 1 THEN quotient WHEN k = 2 THEN quotient * 1000000000 WHEN k = 3 THEN quotient * 1000000000000000000
+            WHEN quotient = 0 THEN 0 ELSE error('the amount of ' || name || ' has more than 27 digits') END) AS floor,
+        sum(CASE WHEN k = 1 THEN rest ELSE 0 END) AS rest
+    FROM division GROUP BY name, negative, per
+), last AS (SELECT w.*, w.rest * 1000000000 + n.limb AS remainder, w.per * 1000000000 AS divisor FROM whole AS w JOIN numerators AS n USING (name) WHERE n.k = 0)
+SELECT name, CASE WHEN negative THEN -1 ELSE 1 END
+    * (floor + CASE WHEN 2 * remainder > divisor OR (2 * remainder = divisor AND floor % 2 = 1) THEN 1 ELSE 0 END) AS amount
+FROM last;
+
+-- Everything that a line says beside everything that follows from the readings, one row for each member.
+CREATE OR REPLACE TEMP TABLE judged AS
+SELECT l.subject, l.json, k.*, coalesce(after.amount, 0) AS total, coalesce(earlier_total.amount, 0) AS before,
+    units((l.json ->> 'invoiced_before'), 9) AS invoiced
+FROM lines AS l JOIN keys_found AS k ON k.contract = l.contract AND k.sku = l.sku AND k.month = l.month
+LEFT JOIN totals AS after ON after.name = l.contract || chr(1) || l.sku || chr(1) || l.month || chr(1) || 'after'
+LEFT JOIN totals AS earlier_total ON earlier_total.name = l.contract || chr(1) || l.sku || chr(1) || l.month || chr(1) || 'before';
+CREATE OR REPLACE TEMP TABLE policy AS
+SELECT r.places, r.mode FROM roundings AS r, invoice AS i WHERE r.version = (i.json ->> 'registry_version') AND r.currency = (i.json ->> 'currency');
+CREATE OR REPLACE TEMP TABLE members AS
+SELECT subject, unnest([
+    {'name': 'key_total', 'expected': money(total)},
+    {'name': 'exact_before', 'expected': money(before)},
+    {'name': 'exact', 'expected': money(total - before)},
+    {'name': 'key_amount', 'expected': money(rounded(total, p.places, p.mode))},
+    {'name': 'amount', 'expected': money(rounded(total, p.places, p.mode) - invoiced)},
+    {'name': 'rounding', 'expected': money(rounded(total, p.places, p.mode) - invoiced - (total - before))},
+    {'name': 'key_quantity', 'expected': money(quantity)},
+    {'name': 'key_readings', 'expected': CAST(readings AS VARCHAR)},
+    {'name': 'quantity', 'expected': money(fresh_quantity)},
+    {'name': 'readings', 'expected': CAST(fresh_readings AS VARCHAR)}], recursive := true), json
+FROM judged, policy AS p;
+
+CREATE OR REPLACE TEMP TABLE failures ("check" VARCHAR, subject VARCHAR, expected VARCHAR, found VARCHAR);
+INSERT INTO failures
+-- 1. Files.
+SELECT 'file missing', l.path, l.digest, NULL FROM listed AS l ANTI JOIN files AS f USING (path)
+UNION ALL
+SELECT 'file not in the manifest', f.path, NULL, f.digest FROM files AS f ANTI JOIN listed AS l USING (path)
+WHERE f.path NOT IN ('manifest.json', 'manifest.dsse.json')
+UNION ALL
+SELECT 'file listed twice', path, '1', CAST(count(*) AS VARCHAR) FROM listed GROUP BY path HAVING count(*) > 1
+UNION ALL
+SELECT 'digest of a file', path, l.digest, f.digest FROM listed AS l JOIN files AS f USING (path) WHERE l.digest IS DISTINCT FROM f.digest
+UNION ALL
+SELECT 'size of a file', path, CAST(l.size AS VARCHAR), CAST(f.size AS VARCHAR) FROM listed AS l JOIN files AS f USING (path)
+WHERE l.size IS DISTINCT FROM f.size
+UNION ALL
+SELECT 'subject of the statement', path, l.digest, s.digest FROM listed AS l FULL JOIN subjects AS s USING (path)
+WHERE l.digest IS DISTINCT FROM s.digest
+UNION ALL
+SELECT 'rows of a file', path, CAST(l.n AS VARCHAR), CAST(f.n AS VARCHAR) FROM (
+    SELECT 'data/readings.parquet' AS path, count(*) AS n FROM readings UNION ALL SELECT 'data/events.parquet', count(*) FROM events
+) AS f LEFT JOIN listed AS l USING (path) WHERE l.n IS DISTINCT FROM f.n
+UNION ALL
+SELECT 'kind of statement', 'manifest.json', 'https://in-toto.io/Statement/v1 urn:tallystick:bundle:v1 1',
+    concat_ws(' ', (json ->> '_type'), (json ->> 'predicateType'), (json -> 'predicate' ->> 'format')) FROM manifest
+WHERE concat_ws(' ', (json ->> '_type'), (json ->> 'predicateType'), (json -> 'predicate' ->> 'format'))
+    <> 'https://in-toto.io/Statement/v1 urn:tallystick:bundle:v1 1'
+UNION ALL
+SELECT 'payload of the envelope', 'manifest.dsse.json', sha256(m.text), sha256(from_base64((e.json ->> 'payload'))) FROM manifest AS m, envelope AS e
+WHERE encode(m.text) IS DISTINCT FROM from_base64((e.json ->> 'payload')) OR (e.json ->> 'payloadType') IS DISTINCT FROM 'application/vnd.in-toto+json'
+    OR (e.json ->> '$.signatures[0].keyid') IS DISTINCT FROM string_split((SELECT key FROM keys WHERE role = 'bundle'), '+')[2]
+UNION ALL
+SELECT 'key file', 'keys/' || k.role || '.pem', k.key, t.content FROM keys AS k
+LEFT JOIN read_text('keys/*.pem') AS t ON replace(t.filename, '\', '/') = 'keys/' || k.role || '.pem'
+WHERE t.content IS DISTINCT FROM '-----BEGIN PUBLIC KEY-----' || chr(10)
+    || base64(unhex('302a300506032b6570032100' || substr(hex(k.bytes), 3))) || chr(10) || '-----END PUBLIC KEY-----' || chr(10)
+UNION ALL
+SELECT 'key that the log vouches for', 'keys/bundle.note', k.key, t.content FROM keys AS k, read_text('keys/bundle.note') AS t
+WHERE k.role = 'bundle' AND NOT starts_with(t.content, 'tallystick/bundle-key/v1' || chr(10) || k.key || chr(10) || chr(10) || '— '
+    || (SELECT split_part(key, '+', 1) FROM keys WHERE role = 'log') || ' ')
+UNION ALL
+SELECT 'origin of the checkpoint', 'log/checkpoint', split_part(k.key, '+', 1), c.origin FROM keys AS k, checkpoint AS c
+WHERE k.role = 'log' AND split_part(k.key, '+', 1) IS DISTINCT FROM c.origin
+UNION ALL
+-- Registry.
+SELECT 'address of a registry version', version, version, digest FROM indexes WHERE digest IS DISTINCT FROM version
+UNION ALL
+SELECT 'digest of a registry document', name, name, digest FROM shown WHERE digest IS DISTINCT FROM name
+UNION ALL
+SELECT 'registry document of no version', name, NULL, digest FROM shown
+WHERE digest NOT IN (SELECT (json ->> 'digest') FROM (SELECT unnest(CAST(json -> 'documents' AS JSON[])) AS json FROM indexes))
+UNION ALL
+SELECT 'kind of a registry document', CAST(json AS VARCHAR), kind, (json ->> 'kind') FROM documents WHERE json IS NOT NULL AND kind IS DISTINCT FROM (json ->> 'kind')
+UNION ALL
+SELECT DISTINCT 'registry version', version, version, NULL FROM (
+    SELECT version FROM readings UNION ALL SELECT (json ->> 'registry_version') FROM invoice
+) WHERE version NOT IN (SELECT version FROM indexes) OR version IS NULL
+UNION ALL
+SELECT 'price row that varies', price_id, '1', CAST(texts AS VARCHAR) FROM price_rows WHERE texts > 1
+UNION ALL
+-- 2. Logs.
+SELECT 'leaves that the invoice covers', CAST(month AS VARCHAR), CAST(c.size AS VARCHAR), CAST(r.n AS VARCHAR)
+FROM (SELECT * FROM covered WHERE size > 0) AS c FULL JOIN (SELECT month, count(*) AS n FROM readings GROUP BY month) AS r USING (month)
+WHERE c.size IS DISTINCT FROM r.n OR c.first > c.size OR c.first < 0
+UNION ALL
+SELECT 'number of a leaf', month || ' row ' || n, CAST(n AS VARCHAR), CAST(log_seq AS VARCHAR)
+FROM (SELECT month, log_seq, row_number() OVER (PARTITION BY month ORDER BY log_seq) - 1 AS n FROM readings) WHERE n IS DISTINCT FROM log_seq
+UNION ALL
+SELECT 'row of the readings', month || ' leaf ' || log_seq, printf('%04x', leaf_check), left(leaf, 4) FROM readings
+WHERE printf('%04x', leaf_check) IS DISTINCT FROM left(leaf, 4)
+UNION ALL
+SELECT 'root of a log', CAST(month AS VARCHAR), p.first_root, r.root FROM (SELECT * FROM log_proofs WHERE first IS NOT NULL) AS p
+FULL JOIN roots AS r USING (month) WHERE p.first_root IS DISTINCT FROM r.root
+UNION ALL
+SELECT 'size of a log', CAST(month AS VARCHAR), CAST(c.size AS VARCHAR), CAST(p.first AS VARCHAR) FROM (SELECT * FROM covered WHERE size > 0) AS c
+FULL JOIN (SELECT * FROM log_proofs WHERE first IS NOT NULL) AS p USING (month) WHERE c.size IS DISTINCT FROM p.first
+UNION ALL
+SELECT 'consistency of a log', CAST(p.month AS VARCHAR), p.second_root, p.first_root FROM log_proofs AS p LEFT JOIN consistencies AS c USING (month)
+WHERE p.first IS NOT NULL AND c.holds IS DISTINCT FROM true
+UNION ALL
+SELECT 'inclusion in the tree of ' || tree, i || ' of ' || n, root, found FROM inclusions WHERE NOT holds
+UNION ALL
+SELECT 'inclusion', 'organizations and checkpoints', '2', CAST(count(*) AS VARCHAR) FROM inclusions HAVING count(*) <> 2
+UNION ALL
+SELECT 'salted organization', id, (json ->> 'organization'), sha256(salt || encode(id)) FROM organization
+WHERE sha256(salt || encode(id)) IS DISTINCT FROM (json ->> 'organization')
+UNION ALL
+SELECT 'organization', 'invoice.json', o.id, (i.json ->> 'organization') FROM organization AS o, invoice AS i, manifest AS m
+WHERE o.id IS DISTINCT FROM (i.json ->> 'organization') OR o.id IS DISTINCT FROM (m.json -> 'predicate' ->> 'organization')
+    OR (i.json ->> 'invoice_id') IS DISTINCT FROM (m.json -> 'predicate' ->> 'invoice_id') OR (i.json ->> 'period') IS DISTINCT FROM (m.json -> 'predicate' ->> 'period')
+UNION ALL
+-- 3. Readings.
+SELECT 'event of a reading', month || ' leaf ' || log_seq, CAST(event AS VARCHAR), NULL FROM readings WHERE leaf IS NULL
+UNION ALL
+SELECT 'event without a reading', CAST(event AS VARCHAR), NULL, id FROM events ANTI JOIN readings USING (event)
+UNION ALL
+SELECT 'event that is there twice', source || ' ' || id, '1', CAST(count(*) AS VARCHAR) FROM events GROUP BY source, id HAVING count(*) > 1
+UNION ALL
+SELECT 'reading that is there twice', 'event ' || event || ' ' || meter, '1', CAST(count(*) AS VARCHAR) FROM readings GROUP BY event, meter HAVING count(*) > 1
+UNION ALL
+SELECT 'month of a reading', month || ' leaf ' || log_seq, CAST(month AS VARCHAR), strftime(start_at, '%Y%m') FROM readings
+WHERE leaf IS NOT NULL AND CAST(month AS VARCHAR) IS DISTINCT FROM strftime(start_at, '%Y%m')
+UNION ALL
+SELECT 'meter of a reading', month || ' leaf ' || log_seq, kind_wanted, kind_found || ' ' || meter FROM metered
+WHERE kind_wanted IS DISTINCT FROM kind_found
+UNION ALL
+SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
+WHERE metered IS DISTINCT FROM quantity_text
+UNION ALL
+-- 4. Prices.
+SELECT 'price of a reading', month || ' leaf ' || log_seq, concat_ws(' ', found_contract, found_sku, found_price), concat_ws(' ', contract, sku, price_id) FROM priced
+WHERE contract IS DISTINCT FROM found_contract OR sku IS DISTINCT FROM found_sku OR price_id IS DISTINCT FROM found_price
+UNION ALL
+-- 5. Lines.
+SELECT 'key without a line', k.contract || '/' || k.sku || ' ' || k.month, '1', '0' FROM keys_found AS k
+ANTI JOIN lines AS l ON k.contract = l.contract AND k.sku = l.sku AND k.month = l.month WHERE k.fresh_charged > 0
+UNION ALL
+SELECT 'line without a reading', l.subject, '1', '0' FROM lines AS l
+LEFT JOIN keys_found AS k ON k.contract = l.contract AND k.sku = l.sku AND k.month = l.month WHERE coalesce(k.fresh_readings, 0) = 0
+UNION ALL
+SELECT 'line of a key', any_value(subject), '1', CAST(count(*) AS VARCHAR) FROM lines GROUP BY contract, sku, month HAVING count(*) > 1
+UNION ALL
+SELECT 'name of a line', subject, contract || '/' || sku, (json ->> 'contract_line') FROM lines WHERE (json ->> 'contract_line') IS DISTINCT FROM contract || '/' || sku
+UNION ALL
+SELECT 'number of a line', subject, CAST(n AS VARCHAR), number FROM (
+    SELECT subject, (json ->> 'number') AS number, row_number() OVER (ORDER BY CAST(json ->> 'number' AS INTEGER)) AS n FROM lines
+) WHERE number IS DISTINCT FROM CAST(n AS VARCHAR)
+UNION ALL
+SELECT 'rounding policy', 'invoice.json', string_agg(p.places || ' ' || p.mode, ', '), any_value((i.json -> 'rounding' ->> 'scale') || ' ' || ((i.json -> 'rounding' ->> 'mode')))
+FROM invoice AS i LEFT JOIN policy AS p ON true
+HAVING string_agg(p.places || ' ' || p.mode, ', ') IS DISTINCT FROM any_value((i.json -> 'rounding' ->> 'scale') || ' ' || ((i.json -> 'rounding' ->> 'mode')))
+UNION ALL
+SELECT name || ' of a line', subject, expected, json_extract_string(json, '$.' || name) FROM members
+WHERE json_extract_string(json, '$.' || name) IS DISTINCT FROM expected
+UNION ALL
+SELECT 'invoiced_before of a line', subject, money(before), (json ->> 'invoiced_before') FROM judged AS j
+WHERE NOT EXISTS (SELECT 1 FROM roundings AS r WHERE r.currency = (SELECT (json ->> 'currency') FROM invoice) AND rounded(j.before, r.places, r.mode) = j.invoiced)
+UNION ALL
+SELECT 'kind of a line', subject, CASE WHEN earlier = 0 THEN 'usage' ELSE 'usage or adjustment' END, (json ->> 'kind') FROM judged
+WHERE (json ->> 'kind') NOT IN ('usage', 'adjustment') OR ((json ->> 'kind') = 'usage' AND (before <> 0 OR invoiced <> 0)) OR ((json ->> 'kind') = 'adjustment' AND earlier = 0)
+UNION ALL
+SELECT 'unit of a line', l.subject, m.unit, (l.json ->> 'unit') FROM lines AS l
+LEFT JOIN skus AS s ON s.version = (SELECT json ->> 'registry_version' FROM invoice) AND s.sku = l.sku LEFT JOIN meters AS m ON m.version = s.version AND m.meter = s.meter
+WHERE (l.json ->> 'unit') IS DISTINCT FROM m.unit
+UNION ALL
+SELECT 'prices of a line', coalesce(l.subject, s.contract || '/' || s.sku || ' ' || s.month) || ' ' || coalesce(l.price_id, s.price_id),
+    money(s.q) || ' in ' || s.n, l.quantity || ' in ' || l.readings
+FROM (
+    SELECT subject, contract, sku, month, (p ->> 'price_id') AS price_id, (p ->> 'quantity') AS quantity, (p ->> 'readings') AS readings
+    FROM (SELECT *, unnest(CAST(json -> 'prices' AS JSON[])) AS p FROM lines)
+) AS l FULL JOIN (SELECT * FROM segments WHERE stage = 'after' AND (contract, sku, month) IN (SELECT (contract, sku, month) FROM lines)) AS s
+    ON s.contract = l.contract AND s.sku = l.sku AND s.month = l.month AND s.price_id = l.price_id
+WHERE l.quantity IS DISTINCT FROM money(s.q) OR l.readings IS DISTINCT FROM CAST(s.n AS VARCHAR)
+UNION ALL
+SELECT 'total of the invoice', 'invoice.json', money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0)), (json ->> 'total') FROM invoice
+WHERE (json ->> 'total') IS DISTINCT FROM money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0))
+UNION ALL
+-- 6. Issue.
+SELECT 'digest of the invoice', 'issue.json', (n.json ->> 'digest'), i.digest FROM issue AS n, invoice AS i WHERE (n.json ->> 'digest') IS DISTINCT FROM i.digest
+UNION ALL
+SELECT 'ledger entry of the invoice', 'issue.json', concat_ws(' ', e.json ->> 'ledger_seq', e.json ->> 'ledger_digest'),
+    concat_ws(' ', n.json ->> 'entry', n.json ->> 'entry_digest') FROM issue AS n, entry AS e
+WHERE CAST(n.json ->> 'entry' AS BIGINT) > CAST(e.json ->> 'ledger_seq' AS BIGINT)
+    OR ((n.json ->> 'entry') = (e.json ->> 'ledger_seq') AND (n.json ->> 'entry_digest') IS DISTINCT FROM (e.json ->> 'ledger_digest'))
+    OR ((n.json ->> 'entry') IS NULL AND EXISTS (SELECT 1 FROM lines WHERE (json ->> 'exact') <> '0' OR (json ->> 'rounding') <> '0'));
+
+SELECT "check", subject, expected, found FROM failures ORDER BY ALL;

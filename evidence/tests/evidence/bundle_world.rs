@@ -1,0 +1,522 @@
+//! A small deployment of two organizations over two months, made from a seed: what the bundle tests pack.
+//! Prices are resolved and amounts computed here by hand and by big rationals; nothing of `platform-rating` is used.
+
+use std::collections::BTreeMap;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use platform_evidence::bundle::{BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, Proof, RegistryIndex};
+use platform_evidence::{Checkpoint, CutInput, Entry, LeafInput, LedgerHead, SaltKey, Signer, State, commitment, tree};
+use serde_json::{Value, json};
+use shared_types::{
+    Amount, AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, SourceId, UnitId,
+    canonical_json,
+};
+
+pub const ORIGIN: &str = "bundle.tallystick.example/log";
+
+/// What a bundle is made from, and the keys.
+pub struct World {
+    pub input: BundleInput,
+    pub log: Signer,
+    pub key: BundleKey,
+    /// The tiled log: entries in order.
+    pub entries: Vec<String>,
+}
+
+/// splitmix64: the same world for the same seed, everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn uuid(&mut self) -> String {
+        let hex: String = (0..32).map(|_| char::from_digit(u32::try_from(self.roll(16)).unwrap(), 16).unwrap()).collect();
+        format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    }
+}
+
+fn text(value: &Value) -> String {
+    canonical_json(value).unwrap()
+}
+
+fn per_unit(id: &str, sku: &str, from: &str, per: &str, unit_price: &str) -> Value {
+    json!({"id": id, "sku": sku, "effective_at": from, "model": {"per_unit": {"per": per, "unit_price": unit_price}}})
+}
+
+const START: &str = "2026-01-01T00:00:00Z";
+
+/// Documents of both versions; in the second the price of output falls from 15 November on and is given per thousand.
+fn documents(second: bool) -> Vec<Value> {
+    let tier = |up_to: Option<&str>, price: &str, fee: &str| match up_to {
+        Some(bound) => json!({"up_to": bound, "unit_price": price, "flat_fee": fee}),
+        None => json!({"unit_price": price, "flat_fee": fee}),
+    };
+    let mut prices = vec![
+        per_unit("gpu-1", "gpu.h100", START, "3600", "2.79"),
+        json!({"id": "health-1", "sku": "health", "effective_at": START, "model": {"free": {"rule": "launch"}}}),
+        json!({"id": "in-1", "sku": "tokens.in", "effective_at": START, "model": {"graduated": {"per": "1000000", "tiers": [
+            tier(Some("100000"), "0.88", "0.01"), tier(Some("1000000"), "0.79", "0.5"), tier(None, "0.71", "0")]}}}),
+        per_unit("in-large-1", "tokens.in.large", START, "7", "0.0000031"),
+        per_unit("out-1", "tokens.out", START, "1000000", "2.64"),
+        json!({"id": "requests-1", "sku": "requests", "effective_at": START, "model": {"package": {"size": "10", "package_price": "0.05"}}}),
+        json!({"id": "storage-1", "sku": "storage", "effective_at": START, "model": {"volume": {"per": "1", "tiers": [
+            tier(Some("20"), "0.0003333", "0"), tier(None, "0.00021", "1")]}}}),
+    ];
+    if second {
+        prices.insert(5, per_unit("out-2", "tokens.out", "2026-11-15T00:00:00Z", "1000", "0.0021"));
+    }
+    prices.sort_by_key(|price| (price["sku"].as_str().unwrap().to_owned(), price["effective_at"].as_str().unwrap().to_owned()));
+    let meter = |id: &str, event_type: &str, value: Option<&str>, unit: &str, dimensions: Value| {
+        let mut meter = json!({"kind": "meter", "id": id, "event_type": event_type, "aggregation": if value.is_some() { "sum" } else { "count" },
+            "unit": unit, "dimensions": dimensions, "negative": "accept"});
+        if let Some(value) = value {
+            meter["value"] = json!(value);
+        }
+        meter
+    };
+    let sku = |id: &str, meter: &str, matches: Value| json!({"kind": "sku", "id": id, "family": "tokens", "meter": meter, "match": matches, "description": format!("what {id} is")});
+    vec![
+        json!({"kind": "contract", "id": "globex-own", "covers": {"organizations": ["globex"]}, "price_book": "globex-usd",
+            "effective_at": START, "billing_period": "month"}),
+        json!({"kind": "contract", "id": "standard", "covers": "default", "price_book": "list-usd", "effective_at": START,
+            "billing_period": "month"}),
+        meter("gpu.seconds", "gpu.lease", Some("gpu_seconds"), "gpu-second", json!({"gpu_model": "gpu.model"})),
+        meter("health.checks", "health.check", None, "request", json!({})),
+        meter("llm.requests", "llm.request", None, "request", json!({})),
+        meter("llm.tokens.in", "llm.request", Some("usage.in"), "token", json!({"model": "model"})),
+        meter("llm.tokens.out", "llm.request", Some("usage.out"), "token", json!({"model": "model"})),
+        meter("storage.hours", "storage.sample", Some("gb_hours"), "gb-hour", json!({})),
+        json!({"kind": "price_book", "id": "globex-usd", "currency": "USD", "prices": [per_unit("globex-9", "tokens.in", START, "1", "0.000000777")]}),
+        json!({"kind": "price_book", "id": "list-usd", "currency": "USD", "prices": prices}),
+        json!({"kind": "rounding", "asset": "USD", "scale": "2", "mode": "half_away_from_zero"}),
+        sku("gpu.h100", "gpu.seconds", json!({"gpu_model": "h100"})),
+        sku("health", "health.checks", json!({})),
+        sku("requests", "llm.requests", json!({})),
+        sku("storage", "storage.hours", json!({})),
+        sku("tokens.in", "llm.tokens.in", json!({})),
+        sku("tokens.in.large", "llm.tokens.in", json!({"model": "large"})),
+        sku("tokens.out", "llm.tokens.out", json!({})),
+        json!({"kind": "unit", "id": "gb-hour", "scale": "9"}),
+        json!({"kind": "unit", "id": "gpu-second", "scale": "9"}),
+        json!({"kind": "unit", "id": "request", "scale": "0"}),
+        json!({"kind": "unit", "id": "token", "scale": "0"}),
+    ]
+}
+
+fn version(second: bool) -> RegistryIndex {
+    let documents = documents(second);
+    let index = json!({"format": "2", "documents": documents.iter()
+        .map(|document| json!({"digest": Digest::of(text(document).as_bytes()), "kind": document["kind"]})).collect::<Vec<_>>()});
+    let shown = documents.iter().map(text).filter(|document| !document.contains("globex")).collect();
+    RegistryIndex { index: text(&index), documents: shown }
+}
+
+/// One event with its readings: meter, unit, quantity, SKU.
+struct Made {
+    event: BundleEvent,
+    readings: Vec<(&'static str, &'static str, String, &'static str)>,
+}
+
+fn instant(micros: i64) -> Instant {
+    Instant::from_micros(micros).unwrap()
+}
+
+fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, month: &str, days: u64) -> Made {
+    let start = Instant::parse(&format!("{month}-01T00:00:00Z")).unwrap().micros();
+    let micros = days * 86_400_000_000;
+    // The first and the last microsecond of the month are used.
+    let offset = if number == 0 { micros - 1 } else { dice.roll(micros) };
+    let offset = if number % 3 == 1 { offset / 1_000_000 * 1_000_000 } else { offset };
+    let start_at = instant(start + i64::try_from(offset).unwrap());
+    let id = dice.uuid();
+    let identity = Digest::of_parts(&[organization.as_bytes(), id.as_bytes()]);
+    let identity = IdentityHash(std::array::from_fn(|at| identity.0[at]));
+    let mut end_at = None;
+    let (event_type, data, readings) = match dice.roll(10) {
+        0 => {
+            let seconds =
+                format!("{}.{:06}", dice.roll(7_200), dice.roll(1_000_000)).trim_end_matches('0').trim_end_matches('.').to_owned();
+            end_at = Some(instant(start_at.micros() + 1_000_000));
+            (
+                "gpu.lease",
+                Some(json!({"gpu": {"model": "h100"}, "gpu_seconds": seconds})),
+                vec![("gpu.seconds", "gpu-second", seconds, "gpu.h100")],
+            )
+        }
+        1 => {
+            let hours = format!("{}.{}", dice.roll(3), dice.roll(9) + 1);
+            ("storage.sample", Some(json!({"gb_hours": hours})), vec![("storage.hours", "gb-hour", hours, "storage")])
+        }
+        2 => ("health.check", None, vec![("health.checks", "request", "1".to_owned(), "health")]),
+        _ => {
+            let (model, sku) = if dice.roll(4) == 0 { ("large", "tokens.in.large") } else { ("small \"7B\"", "tokens.in") };
+            let (input, output) = (dice.roll(4_000).to_string(), dice.roll(900).to_string());
+            let data = json!({"model": model, "usage": {"in": input, "out": output}});
+            let readings = vec![
+                ("llm.requests", "request", "1".to_owned(), "requests"),
+                ("llm.tokens.in", "token", input, sku),
+                ("llm.tokens.out", "token", output, "tokens.out"),
+            ];
+            ("llm.request", Some(data), readings)
+        }
+    };
+    let event = BundleEvent {
+        id,
+        event_type: event_type.to_owned(),
+        source: SourceId::parse("gateway-1").unwrap(),
+        project: (number % 2 == 0).then(|| ProjectId::parse("chat").unwrap()),
+        subject: (number % 5 == 0).then(|| "user \"é\" \\ 7".to_owned()),
+        data: data.as_ref().map(text),
+        start_at,
+        end_at,
+        salt: salts.reading_salt(&identity),
+    };
+    Made { event, readings }
+}
+
+impl Made {
+    fn strings(&self) -> String {
+        let event = &self.event;
+        let mut members = json!({"id": event.id, "source": event.source, "type": event.event_type});
+        if let Some(data) = &event.data {
+            members["data"] = serde_json::from_str(data).unwrap();
+        }
+        if let Some(project) = &event.project {
+            members["project"] = json!(project);
+        }
+        if let Some(subject) = &event.subject {
+            members["subject"] = json!(subject);
+        }
+        text(&members)
+    }
+}
+
+fn price_of(sku: &str, at: Instant, second: bool) -> &'static str {
+    match sku {
+        "gpu.h100" => "gpu-1",
+        "health" => "health-1",
+        "tokens.in" => "in-1",
+        "tokens.in.large" => "in-large-1",
+        "requests" => "requests-1",
+        "storage" => "storage-1",
+        _ if second && at >= Instant::parse("2026-11-15T00:00:00Z").unwrap() => "out-2",
+        _ => "out-1",
+    }
+}
+
+fn rational(number: &str) -> BigRational {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: BigInt = format!("{whole}{fraction}").parse().unwrap();
+    BigRational::new(digits, BigInt::from(10).pow(u32::try_from(fraction.len()).unwrap()))
+}
+
+fn worth(model: &Value, quantity: &BigRational) -> BigRational {
+    let zero = BigRational::from_integer(0.into());
+    let number = |value: &Value| rational(value.as_str().unwrap());
+    if let Some(model) = model.get("per_unit") {
+        return quantity / number(&model["per"]) * number(&model["unit_price"]);
+    }
+    if let Some(model) = model.get("package") {
+        let packages = (quantity / number(&model["size"])).ceil();
+        return if packages > zero { packages * number(&model["package_price"]) } else { zero };
+    }
+    let graduated = model.get("graduated");
+    let Some(model) = graduated.or(model.get("volume")) else { return zero };
+    let (mut sum, mut lower) = (zero.clone(), zero.clone());
+    for (at, tier) in model["tiers"].as_array().unwrap().iter().enumerate() {
+        let upper = tier.get("up_to").map(number);
+        let due = |sum: BigRational, part: BigRational| {
+            let fee = if *quantity > lower { number(&tier["flat_fee"]) } else { zero.clone() };
+            sum + part / number(&model["per"]) * number(&tier["unit_price"]) + fee
+        };
+        if graduated.is_some() {
+            if at == 0 || *quantity > lower {
+                let top = upper.clone().map_or(quantity.clone(), |upper| upper.min(quantity.clone()));
+                sum = due(sum, top - &lower);
+            }
+        } else if upper.as_ref().is_none_or(|upper| quantity <= upper) {
+            let fee = if *quantity > zero { number(&tier["flat_fee"]) } else { zero.clone() };
+            return quantity / number(&model["per"]) * number(&tier["unit_price"]) + fee;
+        }
+        if let Some(upper) = upper {
+            lower = upper;
+        }
+    }
+    sum
+}
+
+/// At a scale: half to even, or half away from zero.
+fn round(number: &BigRational, scale: u32, even: bool) -> BigRational {
+    let scaled = number * BigRational::from_integer(BigInt::from(10).pow(scale));
+    let (two, half) = (BigInt::from(2), BigRational::new(1.into(), 2.into()));
+    let floor = scaled.floor();
+    let rest = &scaled - &floor;
+    let up = rest > half
+        || (rest == half && if even { floor.to_integer() % &two != 0.into() } else { scaled > BigRational::from_integer(0.into()) });
+    let rounded = if up { floor + BigRational::from_integer(1.into()) } else { floor };
+    rounded / BigRational::from_integer(BigInt::from(10).pow(scale))
+}
+
+/// A rational with at most nine decimal places as plain text.
+fn plain(number: &BigRational) -> String {
+    let scaled = number * BigRational::from_integer(1_000_000_000.into());
+    assert!(scaled.is_integer(), "{number}");
+    let units: i128 = scaled.to_integer().try_into().unwrap();
+    Quantity::from_units(units).unwrap().to_string()
+}
+
+struct Row {
+    reading: BundleReading,
+    log: Month,
+    log_seq: u64,
+    /// After the close of the month before.
+    fresh: bool,
+    /// Behind the close of the invoice.
+    later: bool,
+}
+
+fn month(number: i32) -> Month {
+    Month::from_number(number).unwrap()
+}
+
+/// What is invoiced: month, how many events of it, and whether they came behind an earlier close, or behind the invoice's own.
+type Wave = (&'static str, u64, usize, bool, bool);
+
+/// The second invoice of `acme`: all of November, an adjustment for late usage of October, and usage behind the close that the checkpoint has already.
+pub fn world(seed: u64, events: usize) -> World {
+    let salts = SaltKey::from_bytes(&std::array::from_fn(|at| u8::try_from(at + 1).unwrap()));
+    let log = Signer::new(ORIGIN, &[7; 32]).unwrap();
+    let key = BundleKey::new(ORIGIN, &[9; 32]).unwrap();
+    let mut dice = Dice(seed);
+    let versions = [version(false), version(true)];
+    let organization = OrganizationId::parse("acme").unwrap();
+    let mut state = State::default();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut shown: Vec<BundleEvent> = Vec::new();
+    let mut leaves: BTreeMap<Month, Vec<LeafInput>> = BTreeMap::new();
+    let waves: [Wave; 4] = [
+        ("2026-10", 31, events / 4, false, false),
+        ("2026-10", 31, events / 10 + 1, true, false),
+        ("2026-11", 30, events - events / 4 - events / 10 - 1, true, false),
+        ("2026-11", 30, 3, true, true),
+    ];
+    for (at, (name, days, count, fresh, later)) in waves.into_iter().enumerate() {
+        for number in 0..count {
+            let second = at > 0;
+            let made = make(&mut dice, &salts, "acme", number, name, days);
+            let of = made.event.start_at.month();
+            let committed = commitment(&made.event.salt, &made.strings());
+            let version = versions[usize::from(second)].address();
+            for (meter, unit, quantity, sku) in &made.readings {
+                let log = leaves.entry(of).or_default();
+                let log_seq = u64::try_from(log.len()).unwrap();
+                let quantity: Quantity = quantity.parse().unwrap();
+                log.push(LeafInput {
+                    log_seq,
+                    meter: MeterId::parse(meter).unwrap(),
+                    unit: UnitId::parse(unit).unwrap(),
+                    quantity,
+                    start_at: made.event.start_at,
+                    end_at: made.event.end_at,
+                    registry_version: version,
+                    commitment: committed,
+                });
+                let reading = BundleReading {
+                    event: shown.len(),
+                    meter: MeterId::parse(meter).unwrap(),
+                    unit: UnitId::parse(unit).unwrap(),
+                    quantity,
+                    registry_version: version,
+                    contract: "standard".parse().unwrap(),
+                    sku: sku.parse().unwrap(),
+                    price: price_of(sku, made.event.start_at, second).parse().unwrap(),
+                };
+                rows.push(Row { reading, log: of, log_seq, fresh, later });
+            }
+            if !later {
+                shown.push(made.event);
+            }
+        }
+    }
+    let invoice = invoice(&rows, &versions);
+
+    // Another organization, of which the bundle must hold nothing.
+    let globex = OrganizationId::parse("globex").unwrap();
+    let mut other = Vec::new();
+    for (log_seq, number) in (0_u64..).zip(0..9_usize) {
+        let made = make(&mut dice, &salts, "globex", number, "2026-11", 30);
+        let (meter, unit, quantity, _) = &made.readings[0];
+        other.push(LeafInput {
+            log_seq,
+            meter: MeterId::parse(meter).unwrap(),
+            unit: UnitId::parse(unit).unwrap(),
+            quantity: quantity.parse().unwrap(),
+            start_at: made.event.start_at,
+            end_at: made.event.end_at,
+            registry_version: versions[1].address(),
+            commitment: commitment(&made.event.salt, &made.strings()),
+        });
+    }
+    let usd = AssetId::parse("USD").unwrap();
+    let mut cut_leaves: Vec<_> = leaves.iter().map(|(month, leaves)| (organization.clone(), *month, leaves.clone())).collect();
+    cut_leaves.push((globex.clone(), month(202_611), other));
+    let ledger = LedgerHead { batch_no: BatchNo(9), seq: 12, digest: Digest::of(b"entry 12") };
+    state
+        .apply(&CutInput {
+            first: BatchNo(1),
+            last: BatchNo(9),
+            last_digest: Digest::of(b"batch 9"),
+            leaves: cut_leaves,
+            sums: vec![(organization.clone(), usd.clone(), "41.25".parse::<Amount>().unwrap()), (globex, usd, "77.7".parse().unwrap())],
+            organizations: ["idle", "initech"].map(|id| OrganizationId::parse(id).unwrap()).to_vec(),
+            ledger,
+            registry_version: versions[1].address(),
+            audit: None,
+            recorded_at: Instant::EPOCH,
+        })
+        .unwrap();
+    let tree_leaves = state.leaves(&salts);
+    let hashes: Vec<Digest> = tree_leaves.iter().map(platform_evidence::OrganizationLeaf::hash).collect();
+    let leaf = state.leaf(&organization, &salts);
+    let index = tree_leaves.iter().position(|found| *found == leaf).unwrap();
+    let entries: Vec<Entry> = (1..=6_u64)
+        .map(|size| Entry {
+            batch_no: BatchNo(size + 3),
+            batch_digest: Digest::of(format!("batch {}", size + 3).as_bytes()),
+            ledger,
+            registry_version: versions[1].address(),
+            audit: None,
+            organizations: state.head(&salts),
+            recorded_at: Instant::parse(&format!("2026-12-01T00:00:0{size}Z")).unwrap(),
+        })
+        .collect();
+    let entry_hashes: Vec<Digest> = entries.iter().map(Entry::hash).collect();
+    let head = tree::Head { size: 6, root: tree::root(&entry_hashes) };
+    let logs = leaves.iter().map(|(month, leaves)| {
+        let of_month = || rows.iter().filter(|row| row.log == *month);
+        CoveredLog {
+            month: *month,
+            readings: of_month().filter(|row| !row.later).map(|row| row.reading.clone()).collect(),
+            later: leaves.iter().skip(of_month().filter(|row| !row.later).count()).map(LeafInput::hash).collect(),
+        }
+    });
+    let logs: Vec<_> = logs.collect();
+    let input = BundleInput {
+        salt: salts.organization_salt(&organization),
+        organization,
+        issue: Issue {
+            digest: Digest::of(invoice.as_bytes()),
+            number: "2026-000042".to_owned(),
+            issuer: "tallystick.example".to_owned(),
+            entry: Some((11, Digest::of(b"entry 11"))),
+            issued_at: Instant::parse("2026-12-01T00:10:00Z").unwrap(),
+        },
+        invoice,
+        logs,
+        events: shown,
+        registry: versions.to_vec(),
+        proof: Proof {
+            checkpoint: Checkpoint { entry: entries[5].clone(), head, note: log.sign(head).unwrap() },
+            entry_path: tree::inclusion_path(&entry_hashes, 5).unwrap(),
+            leaf,
+            index: u64::try_from(index).unwrap(),
+            path: tree::inclusion_path(&hashes, index).unwrap(),
+        },
+        builder: "tally/0.1.0".to_owned(),
+    };
+    let entries = entries.iter().map(Entry::canonical).collect();
+    World { input, log, key, entries }
+}
+
+/// Quantity and readings by price row.
+type Sums = BTreeMap<String, (BigRational, u64)>;
+
+#[derive(Default)]
+struct KeySums {
+    unit: String,
+    all: (Option<BigRational>, u64),
+    fresh: (Option<BigRational>, u64),
+    charged_fresh: u64,
+    after: Sums,
+    before: Sums,
+}
+
+fn add(sum: &mut (Option<BigRational>, u64), quantity: &BigRational) {
+    sum.0 = Some(sum.0.clone().unwrap_or_else(|| BigRational::from_integer(0.into())) + quantity);
+    sum.1 += 1;
+}
+
+fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
+    let models: BTreeMap<String, Value> = versions
+        .iter()
+        .flat_map(|version| &version.documents)
+        .map(|document| serde_json::from_str::<Value>(document).unwrap())
+        .filter(|document| document["kind"] == "price_book")
+        .flat_map(|book| book["prices"].as_array().unwrap().clone())
+        .map(|price| (price["id"].as_str().unwrap().to_owned(), price["model"].clone()))
+        .collect();
+    let zero = || BigRational::from_integer(0.into());
+    let mut keys: BTreeMap<(String, Month), KeySums> = BTreeMap::new();
+    let mut logs: BTreeMap<Month, (u64, u64)> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.later) {
+        let log = logs.entry(row.log).or_default();
+        log.1 += 1;
+        assert_eq!(row.log_seq + 1, log.1);
+        if !row.fresh {
+            log.0 += 1;
+        }
+        let key = keys.entry((row.reading.sku.to_string(), row.log)).or_default();
+        key.unit = row.reading.unit.to_string();
+        let quantity = rational(&row.reading.quantity.to_string());
+        add(&mut key.all, &quantity);
+        if row.fresh {
+            add(&mut key.fresh, &quantity);
+        }
+        let price = row.reading.price.to_string();
+        if models[&price].get("free").is_some() {
+            continue;
+        }
+        key.charged_fresh += u64::from(row.fresh);
+        let stages = if row.fresh { vec![&mut key.after] } else { vec![&mut key.after, &mut key.before] };
+        for sums in stages {
+            let sum = sums.entry(price.clone()).or_insert_with(|| (zero(), 0));
+            sum.0 += &quantity;
+            sum.1 += 1;
+        }
+    }
+    let total_of =
+        |sums: &Sums| round(&sums.iter().map(|(price, (quantity, _))| worth(&models[price], quantity)).fold(zero(), |a, b| a + b), 9, true);
+    let (mut lines, mut total) = (Vec::new(), zero());
+    for ((sku, log), key) in keys.iter().filter(|(_, key)| key.charged_fresh > 0) {
+        let (after, before) = (total_of(&key.after), total_of(&key.before));
+        let (key_amount, invoiced) = (round(&after, 2, false), round(&before, 2, false));
+        let amount = &key_amount - &invoiced;
+        total += &amount;
+        let prices: Vec<Value> = key
+            .after
+            .iter()
+            .map(|(price, (quantity, readings))| json!({"price_id": price, "quantity": plain(quantity), "readings": readings}))
+            .collect();
+        lines.push(json!({
+            "amount": plain(&amount), "contract": "standard", "contract_line": format!("standard/{sku}"), "description": format!("what {sku} is"),
+            "exact": plain(&(&after - &before)), "exact_before": plain(&before), "invoiced_before": plain(&invoiced),
+            "key_amount": plain(&key_amount), "key_quantity": plain(key.all.0.as_ref().unwrap()), "key_readings": key.all.1,
+            "key_total": plain(&after), "kind": if key.before.is_empty() { "usage" } else { "adjustment" },
+            "number": lines.len() + 1, "prices": prices, "quantity": plain(key.fresh.0.as_ref().unwrap()), "readings": key.fresh.1,
+            "rounding": plain(&(&amount - (&after - &before))), "service_period": log.number().to_string(), "sku": sku, "unit": key.unit,
+        }));
+    }
+    let logs: Vec<Value> =
+        logs.iter().map(|(month, (from, to))| json!({"from": from, "month": month.number().to_string(), "to": to})).collect();
+    text(&json!({
+        "currency": "USD", "invoice_id": "inv-acme-usd-202611", "lines": lines, "logs": logs, "organization": "acme", "period": "202611",
+        "registry_version": versions[1].address(), "rounding": {"mode": "half_away_from_zero", "scale": "2"}, "total": plain(&total), "v": "1",
+    }))
+}

@@ -1,0 +1,164 @@
+//! Registry versions as the documents say them: meters, contracts, SKUs, price rows; and which price applies to a reading.
+
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::money::Half;
+
+/// One version, as far as its documents are shown.
+#[derive(Debug, Default)]
+pub struct Version {
+    contracts: Vec<Contract>,
+    books: HashMap<String, Book>,
+    /// By id.
+    pub meters: HashMap<String, Meter>,
+    skus: Vec<Sku>,
+    /// Places and mode by currency.
+    pub roundings: HashMap<String, (u32, Half)>,
+    /// Price rows by id: the whole row's text and its model.
+    pub prices: HashMap<String, (String, Value)>,
+}
+
+#[derive(Debug)]
+struct Contract {
+    id: String,
+    book: String,
+    from: i64,
+    default: bool,
+    organizations: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Book {
+    currency: String,
+    /// SKU → (effective from, price row), rising.
+    prices: HashMap<String, Vec<(i64, String)>>,
+}
+
+/// How a quantity is read.
+#[derive(Debug)]
+pub struct Meter {
+    /// Which events.
+    pub event_type: String,
+    /// Path of the value; none for a count.
+    pub value: Option<String>,
+    /// What is counted.
+    pub unit: String,
+    dimensions: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Sku {
+    id: String,
+    meter: String,
+    matches: BTreeMap<String, String>,
+}
+
+/// What a reading is priced by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// The contract.
+    pub contract: String,
+    /// The SKU.
+    pub sku: String,
+    /// The price row.
+    pub price: String,
+    /// The book's currency.
+    pub currency: String,
+}
+
+fn text(value: &Value, name: &str) -> anyhow::Result<String> {
+    Ok(value.get(name).and_then(Value::as_str).with_context(|| format!("a document has no {name}"))?.to_owned())
+}
+
+fn texts(value: &Value, name: &str) -> BTreeMap<String, String> {
+    let members = value.get(name).and_then(Value::as_object).into_iter().flatten();
+    members.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// The text at a path of member names joined by dots.
+pub fn find(data: &Value, path: &str) -> Option<String> {
+    match path.split('.').try_fold(data, |value, name| value.get(name))? {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) | Value::Number(_) => None,
+    }
+}
+
+impl Version {
+    /// Takes in a document.
+    pub fn add(&mut self, document: &Value) -> anyhow::Result<()> {
+        let kind = text(document, "kind")?;
+        match kind.as_str() {
+            "contract" => {
+                let covers = document.get("covers").context("a contract covers nobody")?;
+                let organizations = covers.get("organizations").and_then(Value::as_array).into_iter().flatten();
+                self.contracts.push(Contract {
+                    id: text(document, "id")?,
+                    book: text(document, "price_book")?,
+                    from: crate::time::parse(&text(document, "effective_at")?)?,
+                    default: covers.as_str() == Some("default"),
+                    organizations: organizations.filter_map(|id| id.as_str().map(str::to_owned)).collect(),
+                });
+            }
+            "price_book" => {
+                let mut prices: HashMap<String, Vec<(i64, String)>> = HashMap::new();
+                for row in document.get("prices").and_then(Value::as_array).into_iter().flatten() {
+                    let (id, from) = (text(row, "id")?, crate::time::parse(&text(row, "effective_at")?)?);
+                    prices.entry(text(row, "sku")?).or_default().push((from, id.clone()));
+                    self.prices.insert(id, (row.to_string(), row.get("model").cloned().unwrap_or_default()));
+                }
+                prices.values_mut().for_each(|rows| rows.sort());
+                self.books.insert(text(document, "id")?, Book { currency: text(document, "currency")?, prices });
+            }
+            "meter" => {
+                let meter = Meter {
+                    event_type: text(document, "event_type")?,
+                    value: text(document, "value").ok(),
+                    unit: text(document, "unit")?,
+                    dimensions: texts(document, "dimensions"),
+                };
+                self.meters.insert(text(document, "id")?, meter);
+            }
+            "sku" => self.skus.push(Sku { id: text(document, "id")?, meter: text(document, "meter")?, matches: texts(document, "match") }),
+            "rounding" => {
+                let half = match text(document, "mode")?.as_str() {
+                    "half_even" => Half::Even,
+                    "half_away_from_zero" => Half::Away,
+                    other => anyhow::bail!("the rounding mode {other:?} is unknown"),
+                };
+                self.roundings.insert(text(document, "asset")?, (text(document, "scale")?.parse()?, half));
+            }
+            "unit" => {}
+            other => anyhow::bail!("the kind of document {other:?} is unknown"),
+        }
+        Ok(())
+    }
+
+    /// The values that tell prices apart, of one meter.
+    pub fn dimensions(&self, meter: &str, data: &Value) -> BTreeMap<String, String> {
+        let names = self.meters.get(meter).into_iter().flat_map(|meter| &meter.dimensions);
+        names.filter_map(|(name, path)| Some((name.clone(), find(data, path)?))).collect()
+    }
+
+    /// The price of a reading.
+    pub fn resolve(&self, organization: &str, meter: &str, dimensions: &BTreeMap<String, String>, at: i64) -> Option<Price> {
+        let own = |contract: &&Contract| contract.organizations.iter().any(|id| id == organization);
+        let mut contracts: Vec<&Contract> = self.contracts.iter().filter(own).collect();
+        if contracts.is_empty() {
+            contracts = self.contracts.iter().filter(|contract| contract.default).collect();
+        }
+        let contract = contracts.into_iter().filter(|contract| contract.from <= at).max_by_key(|contract| contract.from)?;
+        let book = self.books.get(&contract.book)?;
+        let matching = |sku: &&Sku| {
+            sku.meter == meter
+                && book.prices.contains_key(&sku.id)
+                && sku.matches.iter().all(|(name, value)| dimensions.get(name) == Some(value))
+        };
+        let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len())?;
+        let (_, price) = book.prices.get(&sku.id)?.iter().rfind(|(from, _)| *from <= at)?;
+        Some(Price { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
+    }
+}

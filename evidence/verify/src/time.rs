@@ -1,0 +1,84 @@
+//! Instants as microseconds since 1970 in UTC, and their texts.
+
+use anyhow::{Context as _, ensure};
+
+const DAY: i64 = 86_400_000_000;
+
+/// Year, month, day of a day number (H. Hinnant's civil_from_days).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    (year, month, doy - (153 * mp + 2) / 5 + 1)
+}
+
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let yoe = year.rem_euclid(400);
+    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+}
+
+/// RFC 3339 with `Z`, six decimal places or none.
+pub fn text(micros: i64) -> String {
+    let (year, month, day) = civil(micros.div_euclid(DAY));
+    let rest = micros.rem_euclid(DAY);
+    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
+    let time = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    if fraction == 0 { format!("{time}Z") } else { format!("{time}.{fraction:06}Z") }
+}
+
+/// The UTC month, yyyymm.
+pub fn month(micros: i64) -> i32 {
+    let (year, month, _) = civil(micros.div_euclid(DAY));
+    i32::try_from(year * 100 + month).unwrap_or(0)
+}
+
+/// What [`text`] writes.
+pub fn parse(instant: &str) -> anyhow::Result<i64> {
+    let number = |range: std::ops::Range<usize>| instant.get(range).and_then(|part| part.parse::<i64>().ok());
+    let read = || {
+        let day = days(number(0..4)?, number(5..7)?, number(8..10)?);
+        let seconds = number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
+        let fraction = instant.get(19..)?.strip_suffix('Z')?;
+        let fraction =
+            if fraction.is_empty() { 0 } else { fraction.strip_prefix('.').filter(|digits| digits.len() == 6)?.parse::<i64>().ok()? };
+        Some(day * DAY + seconds * 1_000_000 + fraction)
+    };
+    let micros = read().with_context(|| format!("{instant:?} is no instant"))?;
+    ensure!(text(micros) == instant, "{instant:?} is not in canonical form");
+    Ok(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_go_to_text_and_back() {
+        for instant in [
+            "1970-01-01T00:00:00Z",
+            "2024-02-29T23:59:59.999999Z",
+            "2026-10-31T23:59:59.000001Z",
+            "2000-03-01T00:00:00Z",
+            "2100-12-31T12:00:00Z",
+        ] {
+            assert_eq!(text(parse(instant).unwrap()), instant);
+        }
+        assert_eq!(
+            (parse("2026-11-25T10:00:00Z").unwrap(), month(parse("2026-11-30T23:59:59.999999Z").unwrap())),
+            (1_795_600_800_000_000, 202_611)
+        );
+        for wrong in
+            ["2026-11-31T00:00:00Z", "2026-11-25 10:00:00Z", "2026-11-25T10:00:00.1Z", "2026-11-25T10:00:00.000000Z", "2026-11-25T10:00:00"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Gathers what a bundle needs of one invoice: readings and events from the batch files, registry documents, the way to the latest
+//! checkpoint. It rates nothing: what a bundle says is checked where it is built and by those who verify it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
+use platform_evidence::bundle::{Bundle, BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, RegistryIndex, Sealed};
+use platform_evidence::{LeafInput, SaltKey};
+use platform_ingest::header::Header;
+use platform_rating::{Charge, charges_from_arrow};
+use platform_usage::{Event, EventLimits};
+use serde_json::Value;
+use shared_db::Database;
+use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId};
+
+use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
+
+/// Headers read at once.
+const PAGE: u32 = 500;
+
+/// Where everything is read from.
+pub struct Sources<'a> {
+    /// The batch log.
+    pub log: &'a Database,
+    /// Registry.
+    pub books: &'a Database,
+    /// Checkpoints.
+    pub evidence: &'a Database,
+    /// Batch files.
+    pub lake: &'a Lake,
+    /// Opens commitments.
+    pub salts: &'a SaltKey,
+}
+
+/// An issued invoice, and the registry versions of the earlier invoices that it goes on from.
+pub struct Issued {
+    /// Content, canonical JSON.
+    pub content: String,
+    /// Its issue.
+    pub issue: Issue,
+    /// Versions in which earlier invoices of the same months were rounded.
+    pub earlier_versions: Vec<Digest>,
+}
+
+/// One leaf on its way into the bundle.
+struct Leaf {
+    identity: IdentityHash,
+    charge: Charge,
+}
+
+/// Everything about one invoice.
+pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleInput> {
+    let invoice: Value = serde_json::from_str(&issued.content).context("the invoice's content is no JSON")?;
+    let text = |name: &str| invoice.get(name).and_then(Value::as_str).with_context(|| format!("the invoice has no {name}"));
+    let organization = OrganizationId::parse(text("organization")?)?;
+    let covered = covered(&invoice)?;
+    let proof = {
+        let mut tx = sources.evidence.read().await?;
+        let proof = platform_evidence::proof_of(&mut tx, &organization, sources.salts).await?;
+        proof.with_context(|| format!("organization {organization} is in no checkpoint yet"))?
+    };
+    let through = proof.checkpoint.entry.batch_no;
+    let (leaves, events) = read_batches(sources, &organization, &covered, through).await?;
+
+    let mut numbers: HashMap<IdentityHash, usize> = HashMap::new();
+    let (mut logs, mut shown, mut versions) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (month, to) in &covered {
+        let of_month = leaves.get(month);
+        let (mut readings, mut later) = (Vec::new(), Vec::new());
+        for (log_seq, leaf) in of_month.into_iter().flatten() {
+            let Some(priced) = leaf.charge.fate.priced() else { continue };
+            if log_seq >= to {
+                later.push(leaf_of(*log_seq, &leaf.charge).hash());
+                continue;
+            }
+            let event = match numbers.get(&leaf.identity) {
+                Some(number) => *number,
+                None => {
+                    let event =
+                        events.get(&leaf.identity).with_context(|| format!("the event of leaf {log_seq} of {month} is in no batch"))?;
+                    shown.push(event.clone());
+                    numbers.insert(leaf.identity, shown.len().saturating_sub(1));
+                    shown.len().saturating_sub(1)
+                }
+            };
+            versions.insert(leaf.charge.registry_version);
+            readings.push(BundleReading {
+                event,
+                meter: leaf.charge.meter.clone(),
+                unit: leaf.charge.unit.clone(),
+                quantity: leaf.charge.quantity,
+                registry_version: leaf.charge.registry_version,
+                contract: priced.contract.clone(),
+                sku: priced.sku.clone(),
+                price: priced.price.clone(),
+            });
+        }
+        logs.push(CoveredLog { month: *month, readings, later });
+    }
+    versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
+    versions.extend(issued.earlier_versions);
+    let registry = registry(sources.books, &organization, &versions).await?;
+    Ok(BundleInput {
+        salt: sources.salts.organization_salt(&organization),
+        organization,
+        invoice: issued.content,
+        issue: issued.issue,
+        logs,
+        events: shown,
+        registry,
+        proof,
+        builder: format!("tally/{}", env!("CARGO_PKG_VERSION")),
+    })
+}
+
+/// The months of the invoice with more than nothing in them, and how far it covers each log.
+fn covered(invoice: &Value) -> anyhow::Result<BTreeMap<Month, u64>> {
+    let logs = invoice.get("logs").and_then(Value::as_array).context("the invoice has no logs")?;
+    let mut covered = BTreeMap::new();
+    for log in logs {
+        let number = |name: &str| log.get(name).and_then(Value::as_str).and_then(|text| text.parse::<u64>().ok());
+        let month = number("month").and_then(|number| i32::try_from(number).ok()).context("a log of the invoice has no month")?;
+        covered.insert(Month::from_number(month)?, number("to").context("a log of the invoice has no end")?);
+    }
+    covered.retain(|_, to| *to > 0);
+    Ok(covered)
+}
+
+type Leaves = BTreeMap<Month, BTreeMap<u64, Leaf>>;
+
+/// The organization's leaves of these months and the events behind them, from every batch that the checkpoint covers.
+async fn read_batches(
+    sources: &Sources<'_>,
+    organization: &OrganizationId,
+    covered: &BTreeMap<Month, u64>,
+    through: BatchNo,
+) -> anyhow::Result<(Leaves, HashMap<IdentityHash, BundleEvent>)> {
+    let (mut leaves, mut events) = (Leaves::new(), HashMap::new());
+    let mut after = BatchNo(0);
+    loop {
+        let headers = {
+            let mut tx = sources.log.read().await?;
+            platform_ingest::store::batches_after(&mut tx, after, PAGE).await?
+        };
+        let Some((last, _)) = headers.last() else { break };
+        after = last.batch_no;
+        for (header, _) in headers.iter().filter(|(header, _)| header.batch_no <= through) {
+            if !touches(sources.lake, header, organization)? {
+                continue;
+            }
+            let mut wanted = BTreeSet::new();
+            for rows in sources.lake.read(header, CHARGES, None)? {
+                let Some(rows) = only(&rows, organization)? else { continue };
+                for charge in charges_from_arrow(&rows)? {
+                    let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
+                    let Some(to) = covered.get(&month) else { continue };
+                    if log_seq < *to {
+                        wanted.insert(charge.identity);
+                    }
+                    let leaf = Leaf { identity: charge.identity, charge };
+                    if leaves.entry(month).or_default().insert(log_seq, leaf).is_some() {
+                        bail!("leaf {log_seq} of the log of {organization} for {month} is in two batches");
+                    }
+                }
+            }
+            read_events(sources, header, organization, &wanted, &mut events)?;
+        }
+        if after >= through {
+            break;
+        }
+    }
+    Ok((leaves, events))
+}
+
+/// Whether a batch has anything of the organization: its totals are few and name every organization with a leaf.
+fn touches(lake: &Lake, header: &Header, organization: &OrganizationId) -> anyhow::Result<bool> {
+    for rows in lake.read(header, TOTALS, Some(&["organization"]))? {
+        if only(&rows, organization)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The organization's rows; files are sorted by organization, so they lie together. None when there are none.
+fn only(rows: &RecordBatch, organization: &OrganizationId) -> anyhow::Result<Option<RecordBatch>> {
+    let column = rows.column_by_name("organization").context("a batch file has no column organization")?;
+    let names = column.as_string_opt::<i32>().context("the column organization holds no texts")?;
+    let is = |row: usize| !names.is_null(row) && names.value(row) == organization.as_str();
+    let Some(first) = (0..names.len()).find(|row| is(*row)) else { return Ok(None) };
+    let count = (first..names.len()).take_while(|row| is(*row)).count();
+    Ok(Some(rows.slice(first, count)))
+}
+
+/// The accepted events of some identities, as their sources sent them.
+fn read_events(
+    sources: &Sources<'_>,
+    header: &Header,
+    organization: &OrganizationId,
+    wanted: &BTreeSet<IdentityHash>,
+    events: &mut HashMap<IdentityHash, BundleEvent>,
+) -> anyhow::Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let columns = ["identity", "outcome", "organization", "accepted_at", "attributes", "shard", "sequence"];
+    for rows in sources.lake.read(header, EVENTS, Some(&columns))? {
+        let Some(rows) = only(&rows, organization)? else { continue };
+        let column = |name: &str| rows.column_by_name(name).with_context(|| format!("events have no column {name}"));
+        let identities = column("identity")?.as_fixed_size_binary();
+        let outcomes = column("outcome")?.as_string::<i32>();
+        let attributes = column("attributes")?.as_string::<i32>();
+        let accepted = column("accepted_at")?.as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
+        let shards = column("shard")?.as_primitive::<Int32Type>();
+        let sequences = column("sequence")?.as_primitive::<Int64Type>();
+        for row in 0..rows.num_rows() {
+            if outcomes.value(row) != "accepted" || identities.is_null(row) || attributes.is_null(row) {
+                continue;
+            }
+            let Some(identity) = IdentityHash::from_slice(identities.value(row)).filter(|identity| wanted.contains(identity)) else {
+                continue;
+            };
+            let accepted_at = Instant::from_micros(accepted.value(row))?;
+            let place = || format!("the event at {}/{} of batch {}", shards.value(row), sequences.value(row), header.batch_no);
+            // What was accepted was plausible when it was.
+            let limits = EventLimits { far_future_micros: i64::MAX };
+            let event = Event::parse(attributes.value(row).as_bytes(), accepted_at, &limits)
+                .map_err(|defect| anyhow::anyhow!("{} does not read: {defect}", place()))?;
+            events.insert(
+                identity,
+                BundleEvent {
+                    id: event.id().to_owned(),
+                    event_type: event.event_type().to_owned(),
+                    source: event.source().clone(),
+                    project: event.project().cloned(),
+                    subject: event.subject().map(str::to_owned),
+                    data: event.data().map(str::to_owned),
+                    start_at: event.start_at(),
+                    end_at: event.end_at(),
+                    salt: sources.salts.reading_salt(&identity),
+                },
+            );
+        }
+    }
+    Ok(())
+}
+
+fn leaf_of(log_seq: u64, charge: &Charge) -> LeafInput {
+    LeafInput {
+        log_seq,
+        meter: charge.meter.clone(),
+        unit: charge.unit.clone(),
+        quantity: charge.quantity,
+        start_at: charge.start_at,
+        end_at: charge.end_at,
+        registry_version: charge.registry_version,
+        commitment: charge.commitment,
+    }
+}
+
+async fn registry(books: &Database, organization: &OrganizationId, versions: &BTreeSet<Digest>) -> anyhow::Result<Vec<RegistryIndex>> {
+    let mut tx = books.read().await?;
+    let mut indexes = Vec::with_capacity(versions.len());
+    for address in versions {
+        let version = platform_registry::store::version(&mut tx, *address).await?;
+        let version = version.with_context(|| format!("registry version {address} is not there"))?;
+        let documents = version.shown_to(organization)?.into_iter().map(|entry| entry.canonical.clone()).collect();
+        indexes.push(RegistryIndex { index: version.index(), documents });
+    }
+    Ok(indexes)
+}
+
+/// Writes a sealed bundle into a folder that is empty or does not exist; durable when it returns.
+pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
+    let mut found = std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
+    if let Some(entry) = found.next() {
+        bail!(
+            "{} is not empty, it holds {}: a bundle is a closed world and gets a folder of its own",
+            folder.display(),
+            entry?.file_name().display()
+        );
+    }
+    let mut folders = BTreeSet::from([folder.to_owned()]);
+    for (path, file) in bundle.files() {
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+            folders.insert(parent.to_owned());
+        }
+        let mut written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path)?;
+        std::io::Write::write_all(&mut written, &file.bytes).with_context(|| format!("could not write {}", path.display()))?;
+        written.sync_all()?;
+    }
+    // Names are durable once their folders are, the inner ones first.
+    for folder in folders.iter().rev() {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! `tally evidence bundle | export | key`: what others verify without us.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use platform_billing::{CloseError, StoredInvoice};
+use platform_evidence::bundle::{Bundle, BundleKey, Issue};
+use platform_evidence::{SaltKey, Signer};
+use serde_json::json;
+use shared_db::Database;
+use shared_types::{Digest, Month};
+
+use super::Refused;
+use crate::home::{Home, Store};
+use crate::lake::Lake;
+use crate::{Common, Format, Outcome, bundles, exports};
+
+/// What of the evidence.
+#[derive(Subcommand)]
+pub enum EvidenceCommand {
+    /// Write an issued invoice with everything that proves it, as a signed folder for its customer.
+    Bundle {
+        /// The invoice, as `tally invoice list` shows it.
+        #[arg(long)]
+        invoice: String,
+        /// An empty or new folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Write everything that was booked in a month, for the second opinion: `tally-verify --home-export`.
+    Export {
+        /// The accounting period, for example 2026-10.
+        #[arg(long)]
+        period: String,
+        /// An empty or new folder.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Print the log's verifier key: what customers and auditors pin.
+    Key,
+}
+
+/// Runs a command; each only reads the home.
+pub async fn run(command: EvidenceCommand, common: &Common) -> anyhow::Result<Outcome> {
+    let home = Home::open(&common.home)?;
+    match command {
+        EvidenceCommand::Bundle { invoice, out } => bundle(&home, &invoice, &out, common.format).await,
+        EvidenceCommand::Export { period, out } => export(&home, &period, &out, common.format).await,
+        EvidenceCommand::Key => key(&home, common.format),
+    }
+}
+
+async fn bundle(home: &Home, invoice_id: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {
+    let secrets = home.secrets()?;
+    let signer = Signer::new(&home.settings.evidence.origin, &secrets.log)?;
+    let key = BundleKey::new(&home.settings.evidence.origin, &secrets.bundle)?;
+    let salts = SaltKey::from_bytes(&secrets.salt);
+    let log = home.database_read_only(Store::Log).await?;
+    let books = home.database_read_only(Store::Books).await?;
+    let evidence = home.database_read_only(Store::Evidence).await?;
+    let issued = issued(&books, invoice_id).await?;
+    let (digest, number) = (issued.issue.digest, issued.issue.number.clone());
+    let lake = Lake::new(home);
+    let sources = bundles::Sources { log: &log, books: &books, evidence: &evidence, lake: &lake, salts: &salts };
+    let input = bundles::gather(&sources, issued).await?;
+    let readings: usize = input.logs.iter().map(|log| log.readings.len()).sum();
+    let sealed = Bundle::of(&input)?.seal(&key, &signer)?;
+    bundles::write(&sealed, out)?;
+    let bytes: usize = sealed.files().map(|(_, file)| file.bytes.len()).sum();
+    match format {
+        Format::Json => println!(
+            "{}",
+            json!({"invoice": invoice_id, "number": number, "digest": digest, "readings": readings, "bytes": bytes, "folder": out,
+                "log_key": signer.key().to_string()})
+        ),
+        _ => println!(
+            "{number}: {readings} readings in {} files of {bytes} bytes written to {}\nhow it is checked without us: {}\nor with: tally-verify {} --log-key '{}'",
+            sealed.files().len(),
+            out.display(),
+            out.join("VERIFY.md").display(),
+            out.display(),
+            signer.key()
+        ),
+    }
+    Ok(Outcome::Done)
+}
+
+/// An issued invoice with its ledger entry, and the versions by which earlier closes rounded.
+async fn issued(books: &Database, invoice_id: &str) -> anyhow::Result<bundles::Issued> {
+    let mut tx = books.read().await?;
+    let StoredInvoice { invoice, issue } = match platform_billing::invoice(&mut tx, invoice_id).await {
+        Err(error @ CloseError::NoInvoice { .. }) => return Err(Refused(error.to_string()).into()),
+        stored => stored?,
+    };
+    let issue = issue.ok_or_else(|| Refused(format!("invoice {invoice_id} is a draft: a bundle proves an issued invoice")))?;
+    let entry = match issue.entry_no {
+        None => None,
+        Some(entry_no) => {
+            let entries = platform_ledger::entries(&mut tx).await?;
+            let entry = entries.iter().find(|entry| entry.number == entry_no);
+            Some((entry_no, entry.with_context(|| format!("ledger entry {entry_no} of invoice {invoice_id} is not there"))?.digest))
+        }
+    };
+    let closes = platform_billing::closes(&mut tx).await?;
+    let earlier = closes.iter().filter(|close| close.period < invoice.period).map(|close| close.registry_version);
+    let content = invoice.canonical();
+    Ok(bundles::Issued {
+        issue: Issue {
+            digest: Digest::of(content.as_bytes()),
+            number: issue.shown(),
+            issuer: issue.issuer.clone(),
+            entry,
+            issued_at: issue.issued_at,
+        },
+        earlier_versions: earlier.collect(),
+        content,
+    })
+}
+
+async fn export(home: &Home, period: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {
+    let month = period.replace('-', "").parse::<i32>().ok().and_then(|number| Month::from_number(number).ok());
+    let month = month.ok_or_else(|| Refused(format!("--period {period}: is no month, for example 2026-10")))?;
+    let log = home.database_read_only(Store::Log).await?;
+    let books = home.database_read_only(Store::Books).await?;
+    let exported = exports::export(&log, &books, &Lake::new(home), month, out).await?;
+    match format {
+        Format::Json => println!(
+            "{}",
+            json!({"period": month, "keys": exported.keys, "readings": exported.readings, "export": exported.digest, "folder": out})
+        ),
+        _ => println!(
+            "{month}: {} keys and {} readings written to {}\nre-rate them with: tally-verify --home-export {} {month}",
+            exported.keys,
+            exported.readings,
+            out.display(),
+            out.display()
+        ),
+    }
+    Ok(Outcome::Done)
+}
+
+fn key(home: &Home, format: Format) -> anyhow::Result<Outcome> {
+    let signer = Signer::new(&home.settings.evidence.origin, &home.secrets()?.log).context("the log's key cannot be used")?;
+    match format {
+        Format::Json => println!("{}", json!({"log_key": signer.key().to_string()})),
+        _ => println!("{}", signer.key()),
+    }
+    Ok(Outcome::Done)
+}
