@@ -10,6 +10,9 @@ mod api;
 #[path = "whole/architecture.rs"]
 mod architecture;
 #[cfg(test)]
+#[path = "whole/compact.rs"]
+mod compact;
+#[cfg(test)]
 #[path = "whole/contracts.rs"]
 mod contracts;
 #[cfg(test)]
