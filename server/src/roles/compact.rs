@@ -197,6 +197,7 @@ impl Compactor {
             }
         }
         let sources = self.sources(of, &batches)?;
+        let empty = self.empty(of, &batches);
         let (lake, epoch, range) = (self.lake.clone(), self.epoch, (first.first, last.last));
         let started = std::time::Instant::now();
         let (files, count) = tokio::task::spawn_blocking(move || {
@@ -229,6 +230,8 @@ impl Compactor {
         super::plant::die("die-after-record");
         self.lake.take(merge.clone());
         self.fold.merge(&merge).await?;
+        // Files without rows were never in the catalog, and nothing opens them.
+        shared_lake::sweep::remove(&RealFiles, self.lake.root(), &empty)?;
         #[cfg(feature = "plant")]
         super::plant::die("die-after-catalog");
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -261,6 +264,17 @@ impl Compactor {
             }
         }
         Ok(sources)
+    }
+
+    /// The files without rows of what is merged.
+    fn empty(&self, of: &[Piece], batches: &[Swallowed]) -> Vec<Orphan> {
+        let merged = of.iter().filter(|piece| piece.level.is_some()).filter_map(|piece| self.lake.merge_of(piece.first));
+        let single = of.iter().filter(|piece| piece.level.is_none()).filter_map(|piece| {
+            let at = batches.binary_search_by_key(&piece.first, |batch| batch.batch_no).ok()?;
+            batches.get(at)
+        });
+        let files = merged.flat_map(|merge| merge.tables.clone()).chain(single.flat_map(|batch| batch.tables.clone()));
+        files.filter(|file| file.rows == 0).map(|file| Orphan { path: file.path, bytes: 0 }).collect()
     }
 
     /// Gives up snapshots that are older than what is kept.
