@@ -1,6 +1,6 @@
 //! Which neighbours of the batch log are merged next: a pure function of their sizes and times and of the clock. It reads nothing.
 //!
-//! Files are cut by time, never by organization or shard (decision 0005): small ones become parts while their hour lasts, an hour that is
+//! Files are cut by time, never by organization or shard (decision 0006): small ones become parts while their hour lasts, an hour that is
 //! over becomes one file, a day that is over becomes one file, each only up to the size that one file may have.
 
 use platform_ingest::merge::Level;

@@ -109,7 +109,8 @@ impl Works {
             "specversion": "1.0", "id": format!("e{second}"), "source": "gateway", "type": "llm.request", "time": at(second).to_string(),
             "organization": format!("org-{}", second % 7), "data": {"input_tokens": 1 + second % 5_000, "output_tokens": 1 + second % 300},
         });
-        self.intake.append(vec![RawEvent::new(event.to_string().into_bytes())]).await.unwrap();
+        let permit = crate::access::local(platform_iam::Action::EventsSend).unwrap();
+        self.intake.append(&permit, vec![RawEvent::new(event.to_string().into_bytes())]).await.unwrap();
         while self.billing.step().await.unwrap() > 0 {}
     }
 
