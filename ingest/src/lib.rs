@@ -5,5 +5,6 @@ pub mod events;
 pub mod header;
 pub mod index;
 pub mod map;
+pub mod merge;
 pub mod store;
 pub mod wire;

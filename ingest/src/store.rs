@@ -2,11 +2,12 @@
 //! what is checked here is checked there again. It knows no files and no rating.
 
 use serde_json::json;
-use shared_db::{DbError, Statement, Transaction, Value, statement};
+use shared_db::{DbError, Row, Statement, Transaction, Value, statement};
 use shared_types::{BatchNo, ControlNo, Digest, Incarnation, Instant, Month, Position, Sequence, ShardId, WriterEpoch};
 
 use crate::batch::ShardState;
 use crate::header::{Header, HeaderError, Range};
+use crate::merge::{Merge, MergeError};
 
 const LOCK_HEAD: Statement = statement!("lock_head");
 const HEAD: Statement = statement!("head");
@@ -20,6 +21,12 @@ const APPEND_RANGES: Statement = statement!("append_ranges");
 const BATCHES_AFTER: Statement = statement!("batches_after");
 const BATCH_OF_POSITION: Statement = statement!("batch_of_position");
 const RANGES_OF: Statement = statement!("ranges_of");
+const APPEND_MERGE: Statement = statement!("append_merge");
+const MERGE_HEAD: Statement = statement!("merge_head");
+const MERGES_AFTER: Statement = statement!("merges_after");
+const MERGES_WITHIN: Statement = statement!("merges_within");
+const MERGES_LIVE: Statement = statement!("merges_live");
+const LIVES_BEGUN: Statement = statement!("lives_begun");
 
 /// Every statement of this store: prepared against both engines by a test.
 pub const STATEMENTS: &[Statement] = &[
@@ -35,6 +42,12 @@ pub const STATEMENTS: &[Statement] = &[
     BATCHES_AFTER,
     BATCH_OF_POSITION,
     RANGES_OF,
+    APPEND_MERGE,
+    MERGE_HEAD,
+    MERGES_AFTER,
+    MERGES_WITHIN,
+    MERGES_LIVE,
+    LIVES_BEGUN,
 ];
 
 /// Why the batch log refused or could not answer.
@@ -70,6 +83,15 @@ pub enum LogError {
         /// What is wrong.
         #[source]
         source: Option<HeaderError>,
+    },
+    /// The stored record of a merge does not read, does not have its digest, or is not what its row says.
+    #[error("the record of merge {merge_no} is damaged")]
+    Merge {
+        /// The merge.
+        merge_no: u64,
+        /// What is wrong.
+        #[source]
+        source: Option<MergeError>,
     },
     /// The database refused or failed.
     #[error("could not use the batch log")]
@@ -238,6 +260,80 @@ pub async fn ranges_of(tx: &mut Transaction, batch_no: BatchNo) -> Result<Vec<Ra
         });
     }
     Ok(ranges)
+}
+
+/// The last merge and its digest; (0, zeros) before the first.
+pub async fn merge_head(tx: &mut Transaction) -> Result<(u64, Digest), LogError> {
+    match tx.query_optional(&MERGE_HEAD, &[]).await? {
+        None => Ok((0, Digest::ZERO)),
+        Some(row) => {
+            let merge_no = row.unsigned(0)?;
+            Ok((merge_no, digest(row.text(1)?, || format!("merge {merge_no}"))?))
+        }
+    }
+}
+
+/// Records a merge; its files must be durable and verified before. The caller commits `tx`.
+///
+/// - Errors: `Database` with the refusal's text: another writer's epoch, a number or digest that does not follow, a merge that holds
+///   an earlier one in part, batches that are not committed.
+pub async fn append_merge(tx: &mut Transaction, merge: &Merge, recorded_at: Instant) -> Result<Digest, LogError> {
+    let text = merge.canonical().map_err(|source| LogError::Merge { merge_no: merge.merge_no, source: Some(source) })?;
+    let digest = Digest::of(text.as_bytes());
+    tx.query_optional(&LOCK_HEAD, &[]).await?;
+    tx.execute(
+        &APPEND_MERGE,
+        &[
+            stored(merge.merge_no),
+            stored(merge.writer_epoch.0),
+            stored(merge.first.0),
+            stored(merge.last.0),
+            Value::Text(merge.level.code().to_owned()),
+            Value::Text(merge.previous.to_string()),
+            Value::Text(digest.to_string()),
+            Value::Text(text),
+            Value::Integer(recorded_at.micros()),
+        ],
+    )
+    .await?;
+    Ok(digest)
+}
+
+/// The merges that say where rows are, in order of batch: those that no later one holds. One that does not read hides no other.
+pub async fn merges_live(tx: &mut Transaction) -> Result<Vec<Result<Merge, LogError>>, LogError> {
+    let rows = tx.query(&MERGES_LIVE, &[]).await?;
+    Ok(rows.iter().map(|row| Ok(merge_of(row)?.0)).collect())
+}
+
+/// Merges after a number, in order, with their digests, each checked against its stored text.
+pub async fn merges_after(tx: &mut Transaction, after: u64, limit: u32) -> Result<Vec<(Merge, Digest)>, LogError> {
+    let rows = tx.query(&MERGES_AFTER, &[stored(after), Value::Integer(i64::from(limit))]).await?;
+    rows.iter().map(merge_of).collect()
+}
+
+/// Every merge of batches between these two, both included, in the order in which they were made.
+pub async fn merges_within(tx: &mut Transaction, first: BatchNo, last: BatchNo) -> Result<Vec<Merge>, LogError> {
+    let rows = tx.query(&MERGES_WITHIN, &[stored(first.0), stored(last.0)]).await?;
+    rows.iter().map(|row| Ok(merge_of(row)?.0)).collect()
+}
+
+/// The batches after `after` in which the stream of a shard begins another life than its first: no merge spans their beginning.
+pub async fn lives_begun(tx: &mut Transaction, after: BatchNo) -> Result<Vec<BatchNo>, LogError> {
+    let rows = tx.query(&LIVES_BEGUN, &[stored(after.0)]).await?;
+    rows.iter().map(|row| Ok(BatchNo(unsigned(row.integer(0)?, "a batch number")?))).collect()
+}
+
+fn merge_of(row: &Row) -> Result<(Merge, Digest), LogError> {
+    let merge_no = row.unsigned(0)?;
+    let text = row.text(1)?;
+    let merge = Merge::parse(text).map_err(|source| LogError::Merge { merge_no, source: Some(source) })?;
+    let digest = Digest::of(text.as_bytes());
+    let says = (row.text(2)?, row.text(3)?, row.unsigned(4)?, row.unsigned(5)?, row.unsigned(6)?, row.text(7)?);
+    let is = (&*digest.to_string(), &*merge.previous.to_string(), merge.writer_epoch.0, merge.first.0, merge.last.0, merge.level.code());
+    if is != says || merge.merge_no != merge_no {
+        return Err(LogError::Merge { merge_no, source: None });
+    }
+    Ok((merge, digest))
 }
 
 #[cfg(test)]

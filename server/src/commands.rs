@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod close;
+pub mod compact;
 pub mod demo;
 pub mod drain;
 pub mod evidence;

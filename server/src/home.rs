@@ -27,6 +27,8 @@ pub struct Settings {
     pub evidence: EvidenceSettings,
     /// Invoices.
     pub billing: BillingSettings,
+    /// Merging small files.
+    pub compact: CompactSettings,
 }
 
 /// The HTTP server.
@@ -139,6 +141,18 @@ pub enum IssueWhen {
     AfterSecondOpinion,
 }
 
+/// Merging small files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompactSettings {
+    /// Seconds between two looks for files to merge, while serving.
+    pub interval_s: u64,
+    /// Bytes of one table that go into one file at most.
+    pub file_bytes_max: u64,
+    /// Seconds for which DuckDB can travel back in time, and then as long again for whoever began to read before.
+    pub keep_s: u64,
+}
+
 impl Settings {
     /// Refuses values with which nothing would work, by name.
     fn check(&self) -> Result<(), String> {
@@ -162,6 +176,9 @@ impl Settings {
             ("query.rows_max", wide(self.query.rows_max), 1, 1 << 40),
             ("query.bytes_max", wide(self.query.bytes_max), 1 << 10, 1 << 40),
             ("query.concurrent_max", wide(self.query.concurrent_max), 1, 1_024),
+            ("compact.interval_s", self.compact.interval_s, 1, 86_400),
+            ("compact.file_bytes_max", self.compact.file_bytes_max, 1 << 10, 1 << 30),
+            ("compact.keep_s", self.compact.keep_s, 0, 315_360_000),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(format!("{name} = {value}: it must be {least} to {most}"));
@@ -216,6 +233,12 @@ impl Default for QuerySettings {
 impl Default for BillingSettings {
     fn default() -> Self {
         Self { issuer: "TALLY".to_owned(), issue: IssueWhen::AtClose }
+    }
+}
+
+impl Default for CompactSettings {
+    fn default() -> Self {
+        Self { interval_s: 10, file_bytes_max: 64 << 20, keep_s: 3_600 }
     }
 }
 

@@ -1,17 +1,25 @@
-//! The lake's data folder as the roles use it: where the files of a batch lie and how they are read back.
-//! What is in them is written where the tables are defined; how files are written, in shared-lake.
+//! The lake's data folder as the roles use it: where the rows of a batch lie and how they are read back, whether in files of its own or
+//! merged with those of other batches. What is in them is written where the tables are defined; how files are written, in shared-lake.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use platform_ingest::header::{Header, TableFile};
+use parking_lot::{Mutex, RwLock};
+use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, events_schema};
+use platform_ingest::header::{Header, Range, TableFile};
 use platform_ingest::index::{Entry, EntryOutcome};
+use platform_ingest::merge::Merge;
+use platform_ingest::store;
+use platform_rating::{CHARGES_ORDER, CHARGES_SORT, TOTALS_ORDER, TOTALS_SORT, charges_schema, totals_schema};
+use shared_db::{Database, Transaction};
 use shared_lake::{Contents, RealFiles};
-use shared_types::{Digest, IdentityHash, Incarnation, Position, Sequence, ShardId, WriterEpoch};
+use shared_types::{BatchNo, Digest, IdentityHash, Incarnation, Position, Sequence, ShardId, WriterEpoch};
 
 use crate::home::Home;
 
@@ -33,16 +41,108 @@ fn statistics(table: &str) -> &'static [&'static str] {
     }
 }
 
-/// The data folder of a home's lake.
-#[derive(Clone, Debug)]
+/// What a table is: its columns and orders, and by which number of the stream its rows belong to a batch.
+pub struct Shape {
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Columns that tell all rows apart, of one batch and of a merge: rows are digested in that order.
+    pub order: &'static [&'static str],
+    /// The file's order.
+    pub sort: &'static [&'static str],
+    /// The column with the stream's sequence: with `shard` it says whose batch a row is.
+    pub sequence: &'static str,
+}
+
+/// The shape of a table.
+pub fn shape(table: &str) -> Shape {
+    match table {
+        EVENTS => Shape { schema: events_schema(), order: EVENTS_ORDER, sort: EVENTS_SORT, sequence: "sequence" },
+        CHARGES => Shape { schema: charges_schema(), order: CHARGES_ORDER, sort: CHARGES_SORT, sequence: "sequence" },
+        _ => Shape { schema: totals_schema(), order: TOTALS_ORDER, sort: TOTALS_SORT, sequence: "last_sequence" },
+    }
+}
+
+/// Rows of many batches in the order of the stream, so that those of one batch are found by its ranges.
+pub struct InOrder {
+    rows: RecordBatch,
+    /// The stream position of each row, without the life of the stream: a merge has one life of each shard.
+    at: Vec<(i32, i64)>,
+}
+
+impl InOrder {
+    /// Of rows that have the columns `shard` and `sequence`.
+    pub fn new(rows: &RecordBatch, sequence: &str) -> anyhow::Result<Self> {
+        let rows = shared_lake::sort(rows, &["shard", sequence])?;
+        let column = |name: &str| rows.column_by_name(name).with_context(|| format!("the file has no column {name}"));
+        let shards = column("shard")?.as_primitive_opt::<Int32Type>().context("shard is no 32-bit integer")?;
+        let sequences = column(sequence)?.as_primitive_opt::<Int64Type>().context("the sequence is no 64-bit integer")?;
+        let at = shards.values().iter().copied().zip(sequences.values().iter().copied()).collect();
+        Ok(Self { rows, at })
+    }
+
+    /// All of them.
+    pub fn rows(&self) -> &RecordBatch {
+        &self.rows
+    }
+
+    /// The rows of a batch that covers these ranges.
+    pub fn of(&self, ranges: &[Range]) -> anyhow::Result<Vec<RecordBatch>> {
+        let mut parts: Vec<RecordBatch> = Vec::new();
+        for range in ranges {
+            let shard = i32::from(range.shard.number());
+            let (first, last) = (i64::try_from(range.first.0)?, i64::try_from(range.last.0)?);
+            let from = self.at.partition_point(|at| *at < (shard, first));
+            let to = self.at.partition_point(|at| *at <= (shard, last));
+            if to > from {
+                parts.push(self.rows.slice(from, to - from));
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// A merged file that was read: whoever walks the log asks for its batches one after the other.
+struct Opened {
+    path: String,
+    projection: Option<Vec<String>>,
+    rows: Arc<InOrder>,
+}
+
+/// The data folder of a home's lake. Clones share what is merged; each remembers the merged files that it read last, one of each table.
 pub struct Lake {
     root: PathBuf,
+    merges: Arc<RwLock<BTreeMap<BatchNo, Arc<Merge>>>>,
+    opened: Mutex<HashMap<String, Opened>>,
+    /// Records that do not read are left out, for `tally check` to name; otherwise one is an error.
+    lenient: bool,
+}
+
+impl Clone for Lake {
+    fn clone(&self) -> Self {
+        Self { root: self.root.clone(), merges: Arc::clone(&self.merges), opened: Mutex::default(), lenient: self.lenient }
+    }
 }
 
 impl Lake {
-    /// Of a home.
-    pub fn new(home: &Home) -> Self {
-        Self { root: home.path("lake") }
+    /// Of a home, with what its log says is merged.
+    pub async fn open(home: &Home, log: &Database) -> anyhow::Result<Self> {
+        Self::with(home, log, false).await
+    }
+
+    /// Of a home whose log may be damaged: for readers, which must come as far as `tally check` does.
+    pub async fn open_lenient(home: &Home, log: &Database) -> anyhow::Result<Self> {
+        Self::with(home, log, true).await
+    }
+
+    async fn with(home: &Home, log: &Database, lenient: bool) -> anyhow::Result<Self> {
+        let lake = Self { root: Self::folder(home), merges: Arc::default(), opened: Mutex::default(), lenient };
+        lake.refresh(&mut log.read().await?).await?;
+        Ok(lake)
+    }
+
+    /// Where the lake of a home lies.
+    pub fn folder(home: &Home) -> PathBuf {
+        home.path("lake")
     }
 
     /// The folder.
@@ -50,13 +150,69 @@ impl Lake {
         &self.root
     }
 
+    /// Learns what was merged meanwhile. For readers beside an owner, before they walk the log.
+    pub async fn refresh(&self, tx: &mut Transaction) -> anyhow::Result<()> {
+        let mut merges = Vec::new();
+        for merge in store::merges_live(tx).await? {
+            match merge {
+                Ok(merge) => merges.push(merge),
+                Err(_) if self.lenient => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        *self.merges.write() = merges.into_iter().map(|merge| (merge.first, Arc::new(merge))).collect();
+        Ok(())
+    }
+
+    /// Reads a merge's batches from its files from now on. It is recorded.
+    pub fn take(&self, merge: Merge) {
+        let mut merges = self.merges.write();
+        merges.retain(|_, other| !(merge.holds(other.first) && merge.holds(other.last)));
+        merges.insert(merge.first, Arc::new(merge));
+    }
+
+    /// The merge that holds a batch.
+    pub fn merge_of(&self, batch_no: BatchNo) -> Option<Arc<Merge>> {
+        let merges = self.merges.read();
+        merges.range(..=batch_no).next_back().map(|(_, merge)| merge).filter(|merge| merge.holds(batch_no)).cloned()
+    }
+
+    /// The merges that say where rows are, in order of batch.
+    pub fn merges(&self) -> Vec<Arc<Merge>> {
+        self.merges.read().values().cloned().collect()
+    }
+
+    /// The path of the file that holds the rows of a batch.
+    pub fn path_of(&self, header: &Header, table: &str) -> Option<String> {
+        let merged = self.merge_of(header.batch_no);
+        let file = merged.as_ref().map_or_else(|| header.table(table), |merge| merge.table(table));
+        file.map(|file| file.path.clone())
+    }
+
     /// Writes a table of a batch, durably, under `<table>/<epoch>/<digest>.parquet`.
     ///
     /// - `order`: columns that tell all rows apart: the rows are digested in that order. `sort`: the file's order.
     pub fn write(&self, epoch: WriterEpoch, table: &str, rows: &RecordBatch, order: &[&str], sort: &[&str]) -> anyhow::Result<TableFile> {
         let row_digest = shared_lake::row_digest(rows, order)?;
+        self.write_rows(format!("{table}/{epoch}/{row_digest}.parquet"), row_digest, table, rows, sort)
+    }
+
+    /// Writes a table of a merge, durably, under `<table>/<epoch>/<first>-<last>-<digest>.parquet`.
+    pub fn write_merged(
+        &self,
+        epoch: WriterEpoch,
+        table: &str,
+        (first, last): (BatchNo, BatchNo),
+        rows: &RecordBatch,
+    ) -> anyhow::Result<TableFile> {
+        let shape = shape(table);
+        let row_digest = shared_lake::row_digest(rows, shape.order)?;
+        let path = format!("{table}/{epoch}/{:012}-{:012}-{row_digest}.parquet", first.0, last.0);
+        self.write_rows(path, row_digest, table, rows, shape.sort)
+    }
+
+    fn write_rows(&self, path: String, row_digest: Digest, table: &str, rows: &RecordBatch, sort: &[&str]) -> anyhow::Result<TableFile> {
         let sorted = shared_lake::sort(rows, sort)?;
-        let path = format!("{table}/{epoch}/{row_digest}.parquet");
         let contents = Contents {
             schema: &rows.schema(),
             batches: &[sorted],
@@ -67,14 +223,54 @@ impl Lake {
         Ok(TableFile { bytes: meta.bytes, path, row_digest, rows: meta.rows, table: table.to_owned() })
     }
 
-    /// Reads a table of a batch.
+    /// Reads a table of a batch, in the order of its file: that of the stream where the batch is merged.
     pub fn read(&self, header: &Header, table: &str, projection: Option<&[&str]>) -> anyhow::Result<Vec<RecordBatch>> {
         let file = header.table(table).with_context(|| format!("the header of batch {} names no {table} file", header.batch_no))?;
         if file.rows == 0 {
             return Ok(Vec::new());
         }
-        shared_lake::read_file(&self.root.join(&file.path), projection)
-            .with_context(|| format!("could not read the {table} of batch {}", header.batch_no))
+        let context = || format!("could not read the {table} of batch {}", header.batch_no);
+        let Some(merge) = self.merge_of(header.batch_no) else {
+            return shared_lake::read_file(&self.root.join(&file.path), projection).with_context(context);
+        };
+        let parts = self.read_merged(&merge, table, projection).and_then(|rows| rows.of(&header.ranges)).with_context(context)?;
+        let Some(names) = projection else { return Ok(parts) };
+        // The columns that told whose row is whose were read too.
+        let mut asked = Vec::with_capacity(parts.len());
+        for part in parts {
+            let schema = part.schema();
+            let columns: Vec<usize> = (0..schema.fields().len()).filter(|at| names.contains(&schema.field(*at).name().as_str())).collect();
+            asked.push(part.project(&columns)?);
+        }
+        Ok(asked)
+    }
+
+    /// All rows of a table of a merge.
+    pub fn read_merged(&self, merge: &Merge, table: &str, projection: Option<&[&str]>) -> anyhow::Result<Arc<InOrder>> {
+        let file = merge.table(table).with_context(|| format!("merge {} names no {table} file", merge.merge_no))?;
+        let wanted: Option<Vec<String>> = projection.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        let mut opened = self.opened.lock();
+        if let Some(found) = opened.get(table).filter(|found| found.path == file.path && found.projection == wanted) {
+            return Ok(Arc::clone(&found.rows));
+        }
+        // The file before is let go first: there is never room for two.
+        opened.remove(table);
+        let shape = shape(table);
+        let columns: Option<Vec<&str>> = projection.map(|names| {
+            let mut names = names.to_vec();
+            names.extend(["shard", shape.sequence].into_iter().filter(|key| !projection.is_some_and(|names| names.contains(key))));
+            names
+        });
+        let batches = shared_lake::read_file(&self.root.join(&file.path), columns.as_deref())?;
+        let schema = batches.first().map_or(shape.schema, RecordBatch::schema);
+        let rows = Arc::new(InOrder::new(&concat_batches(&schema, &batches)?, shape.sequence)?);
+        opened.insert(table.to_owned(), Opened { path: file.path.clone(), projection: wanted, rows: Arc::clone(&rows) });
+        Ok(rows)
+    }
+
+    /// Lets go of the merged files that were read.
+    pub fn forget(&self) {
+        self.opened.lock().clear();
     }
 
     /// The identities that a batch accepted, as the index keeps them.

@@ -78,6 +78,8 @@ enum Command {
     /// Closed months, and what the second engine said of them.
     #[command(subcommand)]
     Period(commands::period::PeriodCommand),
+    /// Drain, then merge small files into large ones and remove replaced files that nobody can read any more.
+    Compact,
     /// Ask in SQL, with exact money.
     Sql(commands::sql::SqlArguments),
     /// Why was it billed, or not? An event, a charge or a line of an invoice: the whole computation on one page.
@@ -185,6 +187,7 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Close(arguments) => commands::close::run(arguments, common).await,
         Command::Invoice(command) => commands::invoice::run(command, common).await,
         Command::Period(command) => commands::period::run(command, common).await,
+        Command::Compact => commands::compact::run(common).await,
         Command::Sql(arguments) => commands::sql::run(arguments, common).await,
         Command::Explain(arguments) => commands::explain::run(arguments, common).await,
         Command::Openapi(arguments) => openapi::run(&arguments),

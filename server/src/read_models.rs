@@ -4,6 +4,7 @@ pub mod audit;
 pub mod billing;
 pub mod evidence;
 pub mod ledger;
+pub mod prune;
 pub mod registry;
 pub mod rows;
 pub mod sys;
@@ -39,14 +40,15 @@ pub struct Readers {
 impl Readers {
     /// Opens them.
     pub async fn open(home: &Home) -> anyhow::Result<Self> {
+        let log = home.database_read_only(Store::Log).await?;
         Ok(Self {
             home: home.clone(),
-            log: home.database_read_only(Store::Log).await?,
+            lake: Lake::open_lenient(home, &log).await?,
+            log,
             books: home.database_read_only(Store::Books).await?,
             catalog: home.database_read_only(Store::Lake).await?,
             usage: home.database_read_only(Store::Usage).await?,
             evidence: home.database_read_only(Store::Evidence).await?,
-            lake: Lake::new(home),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! Composition only; what a role does is written in its module.
 
 pub mod billing;
+pub mod compact;
 pub mod folds;
 pub mod iam;
 pub mod intake;
@@ -25,6 +26,7 @@ use crate::access::{Access, Denials};
 use crate::home::{DiskKind, Home, Lock, Store};
 use crate::lake::Lake;
 use billing::{Billing, Command, Registries};
+use compact::{Compaction, Compactor};
 use folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, follow};
 use iam::Iam;
 use intake::{Intake, Lag};
@@ -54,6 +56,9 @@ pub struct Running {
     invoice: Arc<Notify>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<anyhow::Result<()>>,
+    compaction: watch::Receiver<Compaction>,
+    /// Of a command, which merges only when it is asked to; a server's works beside the other roles.
+    compactor: Option<Compactor>,
     /// Held as long as the roles run; freed when this is dropped.
     lock: Lock,
 }
@@ -82,10 +87,19 @@ impl Running {
         let books = home.database(Store::Books).await?;
         let registries = Arc::new(Registries::new(books.clone(), &secrets));
         let gate = Arc::new(RwLock::new(()));
+        let lake = Lake::open(home, &log).await?;
         let lag = Lag::default();
-        let billing =
-            Billing::open(home, Arc::clone(&stream), log.clone(), books.clone(), Arc::clone(&registries), Arc::clone(&gate), lag.clone())
-                .await?;
+        let billing = Billing::open(
+            home,
+            Arc::clone(&stream),
+            log.clone(),
+            books.clone(),
+            Arc::clone(&registries),
+            Arc::clone(&gate),
+            lag.clone(),
+            lake.clone(),
+        )
+        .await?;
         let (registry, registry_seen) = watch::channel(billing.has_registry().await?);
         let (stop, stopping) = watch::channel(false);
         let (commands, obeyed) = mpsc::channel(16);
@@ -94,7 +108,6 @@ impl Running {
             OnFailure::Retry(after) => Some(after),
             OnFailure::End => None,
         };
-        let lake = Lake::new(home);
         let mut tasks = JoinSet::new();
         let mut folded = Vec::new();
 
@@ -105,7 +118,9 @@ impl Running {
         let ledger = LedgerFold::new(log.clone(), books.clone(), lake.clone());
         tasks.spawn(follow(ledger, commits.clone(), ledger_at, patience));
         let database = home.database(Store::Lake).await?;
-        let catalog = LakeFold::open(log.clone(), database, lake.clone()).await?;
+        let catalog = LakeFold::open(log.clone(), database.clone(), lake.clone()).await?;
+        compact::sweep(&log, &database, &lake, billing.epoch()).await?;
+        let compactor = Compactor::new(log.clone(), database, catalog.clone(), lake.clone(), billing.epoch(), &home.settings.compact);
         tasks.spawn(follow(catalog, commits.clone(), lake_at, patience));
         let usage = UsageFold::new(log.clone(), home.database(Store::Usage).await?, lake.clone());
         tasks.spawn(follow(usage, commits.clone(), usage_at, patience));
@@ -121,15 +136,22 @@ impl Running {
         let invoice = Arc::new(Notify::new());
         let invoicing = Invoicing::new(books, home.settings.billing.clone(), entries);
         tasks.spawn(invoicing.run(ledger_seen.clone(), Arc::clone(&invoice), patience));
-        tasks.spawn(billing.run(obeyed, stopping, patience));
+        tasks.spawn(billing.run(obeyed, stopping.clone(), patience));
 
         folded.push(("ledger", ledger_seen));
         folded.push(("lake", lake_seen));
         folded.push(("usage", usage_seen));
         folded.push(("evidence", evidence_seen));
+        let compaction = compactor.done();
+        let compactor = if patience.is_some() {
+            tasks.spawn(compactor.run(folded.iter().map(|(_, at)| at.clone()).collect(), stopping));
+            None
+        } else {
+            Some(compactor)
+        };
         let limits = WireLimits { body_bytes_max: home.settings.serve.body_bytes_max, ..WireLimits::default() };
         let intake = Intake::new(stream, gate, registry_seen, lag, home.settings.serve.lag_events_max, limits);
-        Ok(Self { intake, access, iam, commands, folded, commits, registry, invoice, stop, tasks, lock })
+        Ok(Self { intake, access, iam, commands, folded, commits, registry, invoice, stop, tasks, compaction, compactor, lock })
     }
 
     /// Publishes a registry version behind everything accepted so far.
@@ -159,7 +181,7 @@ impl Running {
 
     /// How far the log and its folds are.
     pub fn progress(&self) -> Progress {
-        Progress { commits: self.commits.clone(), folded: self.folded.clone() }
+        Progress { commits: self.commits.clone(), folded: self.folded.clone(), compaction: self.compaction.clone() }
     }
 
     /// Waits until a role fails; for a server beside its other work.
@@ -174,6 +196,19 @@ impl Running {
 
     /// Works until everything in the stream is committed and folded, then ends every role.
     pub async fn drain(mut self) -> anyhow::Result<()> {
+        self.finish().await
+    }
+
+    /// Drains, then merges everything that may be merged and removes what may be removed. For a command.
+    pub async fn compact(mut self) -> anyhow::Result<Compaction> {
+        self.finish().await?;
+        let mut compactor = self.compactor.take().context("a server compacts by itself")?;
+        let (_go_on, stop) = watch::channel(false);
+        let through = *self.commits.borrow();
+        compactor.pass(through, crate::clock::now(), true, &stop).await
+    }
+
+    async fn finish(&mut self) -> anyhow::Result<()> {
         self.stop.send_replace(true);
         while let Some(ended) = self.tasks.join_next().await {
             ended.context("a role panicked")??;
@@ -230,12 +265,18 @@ impl Closer {
 pub struct Progress {
     commits: watch::Receiver<BatchNo>,
     folded: Vec<(&'static str, watch::Receiver<BatchNo>)>,
+    compaction: watch::Receiver<Compaction>,
 }
 
 impl Progress {
     /// The last committed batch.
     pub fn committed(&self) -> BatchNo {
         *self.commits.borrow()
+    }
+
+    /// What compaction has come to.
+    pub fn compaction(&self) -> Compaction {
+        *self.compaction.borrow()
     }
 
     /// Each fold's last batch.

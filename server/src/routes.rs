@@ -208,8 +208,23 @@ wire! {
         pub committed: u64,
         /// Each fold's last batch.
         pub folds: std::collections::BTreeMap<String, u64>,
+        /// How far merging small files is.
+        pub compaction: CompactionView,
         /// Events accepted that wait to be committed.
         pub waiting: u64,
+    }
+}
+
+wire! {
+    /// How far merging small files is.
+    #[derive(Serialize)]
+    pub struct CompactionView {
+        /// Batches of hours that are over which wait to be merged.
+        pub backlog: u64,
+        /// Files of each table of the lake.
+        pub files_per_table: u64,
+        /// Merges since the server started.
+        pub merges: u64,
     }
 }
 
@@ -232,9 +247,11 @@ async fn health() -> axum::Json<Health> {
 /// How far the log and its folds are: figures of everybody's usage.
 async fn progress(State(app): State<App>, caller: Caller) -> Result<axum::Json<ProgressView>, Problem> {
     caller.authorize(Action::SqlAsk, Target::Deployment)?;
+    let compaction = app.progress.compaction();
     Ok(axum::Json(ProgressView {
         committed: app.progress.committed().0,
         folds: app.progress.folds().map(|(name, at)| (name.to_owned(), at.0)).collect(),
+        compaction: CompactionView { backlog: compaction.backlog, files_per_table: compaction.files, merges: compaction.merges },
         waiting: app.intake.waiting(),
     }))
 }

@@ -13,6 +13,9 @@ mod architecture;
 #[path = "whole/close.rs"]
 mod close;
 #[cfg(test)]
+#[path = "whole/compact.rs"]
+mod compact;
+#[cfg(test)]
 #[path = "whole/contracts.rs"]
 mod contracts;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use shared_testkit::{append_only_refusals, on_both_engines};
 
 use super::*;
 use crate::header::{FORMAT, TableFile};
+use crate::merge::Level;
 
 const OWNERS: &[&str] = &["platform-ingest"];
 
@@ -67,6 +68,117 @@ async fn opened(db: &Database) -> WriterEpoch {
 
 async fn log_head(db: &Database) -> (BatchNo, Digest) {
     head(&mut db.read().await.unwrap()).await.unwrap()
+}
+
+/// Commits so many batches of one record each to shard 5.
+async fn committed(db: &Database, batches: u64) -> WriterEpoch {
+    let epoch = opened(db).await;
+    for _ in 0..batches {
+        let before = state(db, 5).await;
+        let next = before.position.sequence.0 + 1;
+        commit(db, &header(epoch, log_head(db).await, &before, next), &before).await.unwrap();
+    }
+    epoch
+}
+
+/// Records a merge that follows the last one.
+async fn record(db: &Database, epoch: WriterEpoch, (first, last): (u64, u64), level: Level) -> Result<Digest, LogError> {
+    let mut tx = db.begin().await.unwrap();
+    let (number, previous) = merge_head(&mut tx).await?;
+    let merge = Merge {
+        accepted_to: at(),
+        first: BatchNo(first),
+        format: crate::merge::FORMAT,
+        last: BatchNo(last),
+        last_digest: Digest::of(b"last"),
+        level,
+        merge_no: number + 1,
+        previous,
+        tables: Vec::new(),
+        writer_epoch: epoch,
+    };
+    let digest = append_merge(&mut tx, &merge, at()).await?;
+    tx.commit().await?;
+    Ok(digest)
+}
+
+fn ranges(merges: &[Merge]) -> Vec<(u64, u64)> {
+    merges.iter().map(|merge| (merge.first.0, merge.last.0)).collect()
+}
+
+#[tokio::test]
+async fn the_newest_merges_say_where_rows_are() {
+    on_both_engines(OWNERS, |db| async move {
+        let live = async || {
+            let found = merges_live(&mut db.read().await.unwrap()).await.unwrap();
+            ranges(&found.into_iter().map(Result::unwrap).collect::<Vec<_>>())
+        };
+        let epoch = committed(&db, 20).await;
+        assert_eq!(live().await, []);
+        for range in [(11, 12), (2, 4), (5, 6)] {
+            record(&db, epoch, range, Level::Part).await.unwrap();
+        }
+        assert_eq!(live().await, [(2, 4), (5, 6), (11, 12)]);
+        record(&db, epoch, (2, 7), Level::Hour).await.unwrap();
+        assert_eq!(live().await, [(2, 7), (11, 12)]);
+        record(&db, epoch, (1, 12), Level::Day).await.unwrap();
+        record(&db, epoch, (13, 20), Level::Hour).await.unwrap();
+        assert_eq!(live().await, [(1, 12), (13, 20)]);
+        let mut tx = db.read().await.unwrap();
+        assert_eq!(ranges(&merges_within(&mut tx, BatchNo(2), BatchNo(12)).await.unwrap()), [(11, 12), (2, 4), (5, 6), (2, 7)]);
+        let all = merges_after(&mut tx, 4, 10).await.unwrap();
+        assert_eq!(all.iter().map(|(merge, _)| merge.merge_no).collect::<Vec<_>>(), [5, 6]);
+        assert_eq!(merge_head(&mut tx).await.unwrap(), (6, all[1].1));
+        assert_eq!(all[1].0.previous, all[0].1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn merges_that_cross_repeat_or_run_ahead_are_refused_by_the_database() {
+    on_both_engines(OWNERS, |db| async move {
+        let epoch = committed(&db, 10).await;
+        record(&db, epoch, (3, 6), Level::Part).await.unwrap();
+        for (why, range) in [
+            ("crosses the beginning of another", (2, 4)),
+            ("crosses the end of another", (5, 8)),
+            ("lies within another", (4, 5)),
+            ("begins with another and ends within it", (3, 5)),
+            ("ends with another and begins within it", (4, 6)),
+            ("is another again", (3, 6)),
+            ("holds one batch", (8, 8)),
+            ("runs backwards", (9, 8)),
+            ("holds a batch that is not committed", (9, 11)),
+        ] {
+            assert!(record(&db, epoch, range, Level::Hour).await.is_err(), "a merge that {why}");
+        }
+        let later = opened(&db).await;
+        let refused = record(&db, epoch, (1, 9), Level::Hour).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("fenced"), "{refused:?}");
+        record(&db, later, (1, 9), Level::Hour).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn batches_in_which_a_stream_begins_another_life_are_known() {
+    on_both_engines(OWNERS, |db| async move {
+        let epoch = committed(&db, 3).await;
+        for (number, incarnation) in [(9, 1), (5, 2), (5, 2), (9, 1), (9, 4), (5, 3)] {
+            let before = state(&db, number).await;
+            let same = before.position.incarnation.0 == incarnation;
+            let first = if same { before.position.sequence.0 + 1 } else { 1 };
+            let mut next = header(epoch, log_head(&db).await, &before, first);
+            next.ranges[0].incarnation = Incarnation(incarnation);
+            next.ranges[0].first = Sequence(first);
+            commit(&db, &next, &before).await.unwrap();
+        }
+        let mut tx = db.read().await.unwrap();
+        // Batch 4 begins the first life of shard 9: nothing of it lies before.
+        assert_eq!(lives_begun(&mut tx, BatchNo(0)).await.unwrap(), [5, 8, 9].map(BatchNo));
+        assert_eq!(lives_begun(&mut tx, BatchNo(5)).await.unwrap(), [8, 9].map(BatchNo));
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -159,6 +271,9 @@ async fn nothing_in_the_log_can_be_changed() {
         let epoch = opened(&db).await;
         let before = state(&db, 1).await;
         commit(&db, &header(epoch, log_head(&db).await, &before, 5), &before).await.unwrap();
+        let before = state(&db, 1).await;
+        commit(&db, &header(epoch, log_head(&db).await, &before, 6), &before).await.unwrap();
+        record(&db, epoch, (1, 2), Level::Part).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         let event = shared_db::OutboxEvent {
             subject: "platform.ingest.batch-committed".to_owned(),
@@ -171,7 +286,8 @@ async fn nothing_in_the_log_can_be_changed() {
         shared_db::advance(&mut tx, "test", BatchNo(0), BatchNo(1)).await.unwrap();
         tx.commit().await.unwrap();
         let tables = append_only_refusals(&db).await.unwrap();
-        for table in ["platform_ingest_batches", "platform_ingest_ranges", "platform_ingest_writer_epochs"] {
+        let table = ["platform_ingest_batches", "platform_ingest_merges", "platform_ingest_ranges", "platform_ingest_writer_epochs"];
+        for table in table {
             assert!(tables.iter().any(|found| found == table), "{table} is append-only: {tables:?}");
         }
     })

@@ -11,7 +11,7 @@ use shared_lake::{RealFiles, ducklake};
 use shared_types::{BatchNo, ControlNo, Digest, Instant};
 
 use super::{Gathered, KeyText, Report, Snapshots, units};
-use crate::lake::{CHARGES, TABLES};
+use crate::lake::CHARGES;
 use crate::read_models::Readers;
 
 /// The cuts of each fold follow each other and end at its cursor, and no cursor stands beyond the log.
@@ -94,50 +94,8 @@ pub(super) async fn ledger_equals(snapshots: &mut Snapshots, gathered: &Gathered
     Ok(())
 }
 
-/// The catalog holds exactly the files of the batches that it folded, as they are, and their headers are published beside them.
-pub(super) async fn lake_equals(
-    readers: &Readers,
-    snapshots: &mut Snapshots,
-    gathered: &Gathered,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let (tx, through) = (&mut snapshots.catalog, snapshots.lake);
-    let mut listed: BTreeMap<String, (&str, ducklake::LakeFile)> = BTreeMap::new();
-    for table in TABLES {
-        match ducklake::files(tx, table, None).await {
-            Ok(files) => {
-                for file in files {
-                    if let Some((other, file)) = listed.insert(file.path.clone(), (table, file)) {
-                        report.add("lake", &file.path, format!("is in the catalog twice: in {other} and in {table}"));
-                    }
-                }
-            }
-            Err(error) => report.add("lake", table, format!("{:#}", anyhow::Error::from(error))),
-        }
-    }
-    for (header, _) in &gathered.headers {
-        let folded = header.batch_no <= through;
-        let path = readers.lake.root().join("headers").join(format!("{:020}.json", header.batch_no.0));
-        if folded && std::fs::read_to_string(&path).ok() != Some(header.canonical()?) {
-            report.add("lake-header", path.display(), "is not the published header of its batch");
-        }
-        for file in header.tables.iter().filter(|file| file.rows > 0) {
-            match listed.remove(&file.path) {
-                Some((table, found)) if folded => catalogued_holds(readers, file, table, found, report),
-                Some(_) => report.add("lake", &file.path, format!("is in the catalog, which has folded up to batch {through} only")),
-                None if folded => report.add("lake", &file.path, format!("of batch {} is not in the catalog", header.batch_no)),
-                None => {}
-            }
-        }
-    }
-    for path in listed.into_keys() {
-        report.add("lake", path, "is in the catalog but no batch names it");
-    }
-    Ok(())
-}
-
 /// The catalog describes a file as it is: by what it says, readers find the file's end and leave files out.
-fn catalogued_holds(readers: &Readers, file: &TableFile, table: &str, mut found: ducklake::LakeFile, report: &mut Report) {
+pub(super) fn catalogued_holds(readers: &Readers, file: &TableFile, table: &str, mut found: ducklake::LakeFile, report: &mut Report) {
     let mut described = match shared_lake::describe_file(&RealFiles, readers.lake.root(), &file.path) {
         Ok(described) => described,
         Err(error) => return report.add("lake", &file.path, format!("{:#}", anyhow::Error::from(error))),

@@ -20,7 +20,7 @@ pub async fn run(command: LakeCommand, common: &Common) -> anyhow::Result<Outcom
     let LakeCommand::Attach = command;
     let home = Home::open(&common.home)?;
     let catalog = home.database_file(Store::Lake).canonicalize()?;
-    let data = Lake::new(&home).root().canonicalize()?;
+    let data = Lake::folder(&home).canonicalize()?;
     let statements = ducklake::attach_statements(Catalog::Sqlite(&catalog), &data)?;
     match common.format {
         Format::Json => println!("{}", json!({"sql": statements})),

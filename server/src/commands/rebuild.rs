@@ -9,12 +9,13 @@ use platform_iam::Action;
 use platform_ledger::BookedCommand;
 use serde_json::json;
 use shared_db::{Cut, Database, Statement, Transaction, Value};
+use shared_types::BatchNo;
 
 use super::Refused;
 use crate::clock::now;
 use crate::home::{Home, Store};
 use crate::lake::Lake;
-use crate::roles::folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, headers_of_cut};
+use crate::roles::folds::{EvidenceFold, Fold as _, LakeFold, LedgerFold, UsageFold, headers_of_cut};
 use crate::{Common, Format, Outcome, access};
 
 /// Arguments of `tally rebuild`.
@@ -131,7 +132,9 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
         report(common.format, fold, cuts.len(), &[], "replaced");
         return Ok(Outcome::Done);
     }
-    let differences = compare(&mut used, fold, &file).await?;
+    let log = home.database_read_only(Store::Log).await?;
+    let merged = fold == FoldName::Lake && !Lake::open(&home, &log).await?.merges().is_empty();
+    let differences = compare(&mut used, fold, &file, merged).await?;
     report(common.format, fold, cuts.len(), &differences, if differences.is_empty() { "equal" } else { "different" });
     Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Found })
 }
@@ -150,7 +153,7 @@ fn report(format: Format, fold: FoldName, cuts: usize, differences: &[String], v
 /// Folds the log along the recorded cuts of the fold in use; the ledger takes its commands again where it took them.
 async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCommand], file: &Path, scratch: &Path) -> anyhow::Result<()> {
     let log = home.database_read_only(Store::Log).await?;
-    let lake = Lake::new(home);
+    let lake = Lake::open(home, &log).await?;
     let owners: &[&str] = match fold {
         FoldName::Ledger => &["platform-ledger", "platform-billing"],
         _ => fold.store().owners(),
@@ -171,9 +174,14 @@ async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCo
             }
         }
         FoldName::Lake => {
-            let catalog = LakeFold::open(log.clone(), fresh.clone(), lake).await?;
-            for cut in cuts {
+            let mut catalog = LakeFold::open(log.clone(), fresh.clone(), lake.clone()).await?;
+            // Once files were merged, those that an early cut took may be gone: then it is cut anew, along the merges.
+            let (end, anew) = (cuts.last().map_or(BatchNo(0), |cut| cut.last), !lake.merges().is_empty());
+            for cut in cuts.iter().filter(|_| !anew) {
                 catalog.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+            }
+            while catalog.cursor().await? < end {
+                catalog.cut(end).await?;
             }
         }
         FoldName::Usage => {
@@ -203,9 +211,23 @@ async fn take(books: &Database, booked: &BookedCommand) -> anyhow::Result<()> {
 }
 
 /// Rows that differ between the fold in use and the rebuilt one, table by table.
-async fn compare(used: &mut Transaction, fold: FoldName, file: &Path) -> anyhow::Result<Vec<String>> {
+///
+/// - `merged`: the fold is the catalog of a lake with merged files.
+async fn compare(used: &mut Transaction, fold: FoldName, file: &Path, merged: bool) -> anyhow::Result<Vec<String>> {
     let mut fresh = Database::open_sqlite_read_only(file).await?.read().await?;
     let mut differences = Vec::new();
+    if merged {
+        // Which snapshot brought which file is history that went with the files; what the catalog shows must be the same.
+        let used = shared_lake::ducklake::replace::content(used).await?;
+        let fresh = shared_lake::ducklake::replace::content(&mut fresh).await?;
+        differences.extend(
+            used.iter().filter(|line| fresh.binary_search(line).is_err()).map(|line| format!("in use, not in the rebuilt fold: {line}")),
+        );
+        differences.extend(
+            fresh.iter().filter(|line| used.binary_search(line).is_err()).map(|line| format!("in the rebuilt fold, not in use: {line}")),
+        );
+        return Ok(differences);
+    }
     for table in fold.tables() {
         let (used, fresh) = (dump(used, table).await?, dump(&mut fresh, table).await?);
         for row in used.iter().filter(|row| fresh.binary_search(row).is_err()) {

@@ -1,4 +1,4 @@
-//! `sys.batches`, `sys.positions`, `sys.folds`, `sys.conservation`: how far everything is, and what does not add up.
+//! `sys.batches`, `sys.positions`, `sys.folds`, `sys.files`, `sys.conservation`: how far everything is, and what does not add up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,15 +6,18 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use platform_catalog::{Audience, ReadModel};
 use platform_ingest::batch::ShardState;
+use platform_ingest::merge::Level;
 use platform_ingest::store;
 use shared_bus::{Embedded, ShardEnd, Stream};
-use shared_types::{BatchNo, Incarnation, Sequence};
+use shared_lake::ducklake::replace;
+use shared_types::{BatchNo, Incarnation, Instant, Sequence};
 
 use super::Readers;
 use super::rows::{Cell, instant, model};
 use crate::check;
 use crate::home::{Home, Store};
 use crate::lake::{CHARGES, EVENTS, TOTALS};
+use crate::roles::compact;
 
 /// The folds: name and database.
 pub const FOLDS: [(&str, Store); 4] =
@@ -62,7 +65,7 @@ pub async fn stream_ends(home: &Home) -> anyhow::Result<Vec<ShardEnd>> {
 
 /// All of them.
 pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
-    Ok(vec![batches(readers)?, positions(readers)?, folds(readers)?, conservation(readers)?])
+    Ok(vec![batches(readers)?, positions(readers)?, folds(readers)?, files(readers)?, conservation(readers)?])
 }
 
 fn batches(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
@@ -181,6 +184,70 @@ fn folds(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                 let progress = progress(&home).await?;
                 let committed = progress.committed.0;
                 Ok(progress.folds.into_iter().map(|(name, at)| vec![name.into(), at.0.into(), committed.into()]).collect())
+            })
+        },
+    )
+}
+
+fn files(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
+    let readers = readers.clone();
+    model(
+        "sys.files",
+        "platform-ingest",
+        "One row for each table of the lake and level of its files: how many there are, and how many are not merged yet.",
+        Audience::Operator,
+        &[
+            ("table_name", DataType::Utf8, false, "events, charges or totals."),
+            (
+                "level",
+                DataType::Utf8,
+                false,
+                "batch: not merged; part, hour, day: merged; replaced: for time travel only; scheduled: about to be removed.",
+            ),
+            ("files", DataType::Int64, false, "How many."),
+            ("rows", DataType::Int64, true, "Their rows; null for replaced and scheduled files."),
+            ("bytes", DataType::Int64, true, "Their size; null for replaced and scheduled files."),
+            ("first_batch", DataType::Int64, true, "The first batch that they hold."),
+            ("last_batch", DataType::Int64, true, "The last batch that they hold."),
+            ("accepted_to", instant(), true, "Their latest acceptance."),
+        ],
+        move || {
+            let readers = readers.clone();
+            Box::pin(async move {
+                let waiting = replace::waiting(&mut readers.catalog.read().await?).await?;
+                let in_use = compact::in_use(&readers.log, &readers.lake).await?;
+                let mut levels: BTreeMap<(&str, Option<Level>), (u64, u64, u64, BatchNo, BatchNo, Instant)> = BTreeMap::new();
+                for files in &in_use {
+                    for file in files.tables.iter().filter(|file| file.rows > 0) {
+                        let empty = (0, 0, 0, files.first, files.last, files.accepted_to);
+                        let sum = levels.entry((file.table.as_str(), files.level)).or_insert(empty);
+                        let accepted_to = sum.5.max(files.accepted_to);
+                        *sum = (sum.0 + 1, sum.1 + file.rows, sum.2 + file.bytes, sum.3, files.last, accepted_to);
+                    }
+                }
+                let mut rows = Vec::new();
+                for ((table, level), (files, count, bytes, first, last, accepted_to)) in levels {
+                    rows.push(vec![
+                        table.into(),
+                        level.map_or("batch", Level::code).into(),
+                        files.into(),
+                        count.into(),
+                        bytes.into(),
+                        first.0.into(),
+                        last.0.into(),
+                        accepted_to.into(),
+                    ]);
+                }
+                for waiting in waiting {
+                    for (level, files) in [("replaced", waiting.ended), ("scheduled", waiting.scheduled)] {
+                        if files > 0 {
+                            let mut row: Vec<Cell> = vec![waiting.table.as_str().into(), level.into(), files.into()];
+                            row.resize(8, Cell::Null);
+                            rows.push(row);
+                        }
+                    }
+                }
+                Ok(rows)
             })
         },
     )

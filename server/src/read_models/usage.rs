@@ -7,14 +7,17 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use futures::{StreamExt, stream};
-use platform_catalog::{Audience, BatchStream, CatalogError, Description, FileReading, FilesModel, ReadModel};
+use platform_catalog::{
+    Audience, BatchStream, CatalogError, Comparison, Description, FileReading, FilesModel, Filter, FilterValue, ReadModel,
+};
 use platform_ingest::events::events_schema;
 use platform_rating::charges_schema;
 use shared_lake::ducklake;
 
 use super::Readers;
+use super::prune::may_match;
 use super::rows::{self, Cell, failed, instant, refuse_history};
-use crate::lake::{CHARGES, EVENTS};
+use crate::lake::{CHARGES, EVENTS, shape};
 
 const OURS: Audience = Audience::Organizations { column: "organization" };
 
@@ -51,7 +54,7 @@ fn files_model(readers: &Readers, description: Description, table: &'static str)
             let (catalog, root, name) = (catalog.clone(), root.clone(), listed.clone());
             Box::pin(async move {
                 refuse_history(&name, request.as_of)?;
-                list(&catalog, &root, table).await.map_err(|error| failed(&name, &error))
+                list(&catalog, &root, table, &request.filters).await.map_err(|error| failed(&name, &error))
             })
         },
         move |path: PathBuf, reading: FileReading| {
@@ -67,10 +70,16 @@ fn files_model(readers: &Readers, description: Description, table: &'static str)
     ))
 }
 
-async fn list(catalog: &shared_db::Database, root: &std::path::Path, table: &str) -> anyhow::Result<Vec<PathBuf>> {
+/// The files of a table that may hold rows for which the filters are true.
+async fn list(catalog: &shared_db::Database, root: &std::path::Path, table: &str, filters: &[Filter]) -> anyhow::Result<Vec<PathBuf>> {
     let mut tx = catalog.read().await?;
-    let files = ducklake::files(&mut tx, table, None).await?;
-    Ok(files.into_iter().map(|file| root.join(file.path)).collect())
+    let (files, schema) = (ducklake::files(&mut tx, table, None).await?, shape(table).schema);
+    Ok(files.into_iter().filter(|file| may_match(file, &schema, filters)).map(|file| root.join(file.path)).collect())
+}
+
+/// Only rows with this text in a column.
+fn only(column: &str, value: &str) -> Filter {
+    Filter { column: column.to_owned(), comparison: Comparison::Eq, value: FilterValue::Text(value.to_owned()) }
 }
 
 /// The wanted columns of a file, in the wanted order.
@@ -208,12 +217,12 @@ fn quarantine(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
         let readers = readers.clone();
         Box::pin(async move {
             let mut rows = Vec::new();
-            for path in list(&readers.catalog, readers.lake.root(), EVENTS).await? {
+            for path in list(&readers.catalog, readers.lake.root(), EVENTS, &[only("outcome", "quarantined")]).await? {
                 for batch in shared_lake::read_file(&path, None)? {
                     quarantined_events(&batch, &mut rows)?;
                 }
             }
-            for path in list(&readers.catalog, readers.lake.root(), CHARGES).await? {
+            for path in list(&readers.catalog, readers.lake.root(), CHARGES, &[only("fate", "quarantined")]).await? {
                 let columns = [
                     "ordinal",
                     "shard",

@@ -204,6 +204,7 @@ async fn attach(stream: &dyn Stream, states: Vec<ShardState>) -> anyhow::Result<
 
 impl Billing {
     /// Takes over a home: opens a writer epoch, attaches the stream, restores rating from `totals` and the index from `events`.
+    #[expect(clippy::too_many_arguments, reason = "the role composes what its process owns; it is opened in one place")]
     pub async fn open(
         home: &Home,
         stream: Arc<dyn Stream>,
@@ -212,6 +213,7 @@ impl Billing {
         registries: Arc<Registries>,
         gate: Arc<tokio::sync::RwLock<()>>,
         lag: Lag,
+        lake: Lake,
     ) -> anyhow::Result<Self> {
         #[cfg(feature = "plant")]
         super::plant::skip_fence(&log, &*stream).await?;
@@ -220,7 +222,6 @@ impl Billing {
         let states = store::shard_states(&mut tx).await?;
         let head = store::head(&mut tx).await?;
         tx.commit().await?;
-        let lake = Lake::new(home);
         let shards = attach(&*stream, states).await?;
         for (shard, end) in shards.iter().zip(stream.ends().await?) {
             let waiting = end.sequence.0.saturating_sub(shard.working.position.sequence.0);
@@ -253,7 +254,6 @@ impl Billing {
             lag,
             first_turn: 0,
         };
-        billing.sweep().await?;
         billing.restore_rating().await?;
         billing.refill_index().await?;
         billing.relay().await?;
@@ -265,45 +265,53 @@ impl Billing {
         Ok(platform_registry::store::active(&mut self.books.read().await?).await?.is_some())
     }
 
+    /// A digest over the state of every key, for tests.
+    #[cfg(test)]
+    pub fn rating_digest(&self) -> Digest {
+        let mut keys: Vec<String> = self.rating.keys().map(|(key, state)| format!("{key:?} {state:?}")).collect();
+        keys.sort_unstable();
+        Digest::of(keys.join("\n").as_bytes())
+    }
+
+    /// Its reign.
+    pub fn epoch(&self) -> WriterEpoch {
+        self.epoch
+    }
+
     /// Follows the commits.
     pub fn commits(&self) -> watch::Receiver<BatchNo> {
         self.committed.subscribe()
     }
 
-    /// Removes files of earlier reigns that no committed header names: what a crash left between writing and committing.
-    async fn sweep(&self) -> anyhow::Result<()> {
-        let mut named = std::collections::HashSet::new();
-        let mut after = BatchNo(0);
-        loop {
-            let mut tx = self.log.read().await?;
-            let headers = store::batches_after(&mut tx, after, 1_000).await?;
-            let Some((last, _)) = headers.last() else { break };
-            after = last.batch_no;
-            named.extend(headers.into_iter().flat_map(|(header, _)| header.tables).map(|file| file.path));
-        }
-        let removed = self.lake.sweep(self.epoch, &named)?;
-        if removed > 0 {
-            tracing::info!(removed, "removed files of an earlier reign that no batch names");
-        }
-        Ok(())
-    }
-
-    /// Rating's checkpoint is the last row of each key in `totals`.
+    /// Rating's checkpoint is the last row of each key in `totals`. A merged file is read once, in the order of the stream.
     async fn restore_rating(&mut self) -> anyhow::Result<()> {
         let mut after = BatchNo(0);
-        loop {
+        while let Some(next) = after.next().filter(|next| *next <= self.head.0) {
+            if let Some(merge) = self.lake.merge_of(next) {
+                let rows = self.lake.read_merged(&merge, TOTALS, None)?;
+                for total in totals_from_arrow(rows.rows())? {
+                    self.rating.absorb(&total)?;
+                }
+                after = merge.last;
+                continue;
+            }
             let mut tx = self.log.read().await?;
             let headers = store::batches_after(&mut tx, after, 1_000).await?;
-            let Some((last, _)) = headers.last() else { return Ok(()) };
-            after = last.batch_no;
-            for (header, _) in &headers {
-                for rows in self.lake.read(header, TOTALS, None)? {
+            drop(tx);
+            for (header, _) in headers {
+                if self.lake.merge_of(header.batch_no).is_some() {
+                    break;
+                }
+                after = header.batch_no;
+                for rows in self.lake.read(&header, TOTALS, None)? {
                     for total in totals_from_arrow(&rows)? {
                         self.rating.absorb(&total)?;
                     }
                 }
             }
         }
+        self.lake.forget();
+        Ok(())
     }
 
     /// Opens the index and fills it up to the last batch from the `events` files; nothing is accepted before that.
@@ -653,7 +661,7 @@ const BATCH_BYTES: usize = 64 << 20;
 const TRIM_EVERY: u64 = 64;
 
 /// Another writer took over: trying again would be wrong.
-fn is_fenced(error: &anyhow::Error) -> bool {
+pub fn is_fenced(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.to_string().contains("fenced"))
 }
 

@@ -1,8 +1,9 @@
 //! The folds: consumers of the batch log, each with its own database and cursor. Each takes the batches after its cursor, nets them,
 //! and writes effects, cursor and cut in one transaction: it can neither skip nor repeat nor show half a batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,12 +12,14 @@ use platform_billing::{KeyDelta, PriceSum, ShardEnd};
 use platform_catalog::hours::HourDelta;
 use platform_evidence::{AuditHead, CutInput, LeafInput, LedgerHead, SaltKey, Signer};
 use platform_ingest::events::events_schema;
-use platform_ingest::header::Header;
+use platform_ingest::header::{Header, TableFile};
+use platform_ingest::merge::{Level, Merge};
 use platform_ingest::store;
 use platform_rating::{Charge, Total, charges_from_arrow, charges_schema, decode_segments, totals_from_arrow, totals_schema};
 use shared_db::Database;
-use shared_lake::RealFiles;
+use shared_lake::ducklake::replace::{self, Replacement, TableReplacement};
 use shared_lake::ducklake::{self, LakeCommit, TableSpec};
+use shared_lake::{Orphan, RealFiles};
 use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
 use tokio::sync::watch;
 
@@ -129,12 +132,18 @@ pub async fn seal(
     }
 }
 
-/// The headers after a cursor, none beyond `end`.
-async fn headers(log: &Database, after: BatchNo, end: BatchNo) -> anyhow::Result<Vec<(Header, Digest)>> {
+/// At most `limit` headers after a batch, none beyond `end`.
+pub async fn page(log: &Database, after: BatchNo, end: BatchNo, limit: u32) -> anyhow::Result<Vec<(Header, Digest)>> {
     let mut tx = log.read().await?;
-    let mut headers = store::batches_after(&mut tx, after, BATCHES).await?;
+    let left = end.0.saturating_sub(after.0);
+    let mut headers = store::batches_after(&mut tx, after, limit.min(u32::try_from(left).unwrap_or(u32::MAX))).await?;
     headers.retain(|(header, _)| header.batch_no <= end);
     Ok(headers)
+}
+
+/// The headers after a cursor that one cut takes, none beyond `end`.
+async fn headers(log: &Database, after: BatchNo, end: BatchNo) -> anyhow::Result<Vec<(Header, Digest)>> {
+    page(log, after, end, BATCHES).await
 }
 
 /// The headers of exactly the batches `first..=last`: what a recorded cut took.
@@ -252,6 +261,9 @@ impl Fold for LedgerFold {
 }
 
 /// Batch files → DuckLake catalog, and each header as an object beside the files.
+///
+/// What is merged enters the catalog as it was merged: a catalog that is made anew shows the files that there are, not those that there were.
+#[derive(Clone)]
 pub struct LakeFold {
     log: Database,
     catalog: Database,
@@ -277,8 +289,7 @@ impl LakeFold {
         let (first, last) = bounds(headers)?;
         let mut files = Vec::new();
         for (header, _) in headers {
-            let name = format!("{:020}.json", header.batch_no.0);
-            shared_lake::publish_object(&RealFiles, &self.lake.root().join("headers"), &name, header.canonical()?.as_bytes())?;
+            self.publish_header(header)?;
             for table in TABLES {
                 let file = header.table(table).with_context(|| format!("batch {} names no {table}", header.batch_no))?;
                 if file.rows > 0 {
@@ -300,6 +311,126 @@ impl LakeFold {
         tx.commit().await?;
         Ok(())
     }
+
+    /// Publishes every recorded merge that the catalog does not show yet: what a process left that died in between.
+    pub async fn catch_up(&self) -> anyhow::Result<()> {
+        let mut tx = self.catalog.read().await?;
+        let cursor = shared_db::cursor(&mut tx, self.name()).await?;
+        let shown: HashSet<String> = ducklake::files(&mut tx, EVENTS, None).await?.into_iter().map(|file| file.path).collect();
+        drop(tx);
+        // Every batch has events, so every merge has a file of them.
+        let missing = |merge: &Arc<Merge>| merge.table(EVENTS).is_some_and(|file| !shown.contains(&file.path));
+        for merge in self.lake.merges().into_iter().filter(|merge| merge.first <= cursor).filter(missing) {
+            self.merge(&merge).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes a recorded merge: one snapshot ends the files of its batches and adds the merged ones. Batches that were not folded yet
+    /// are folded with it.
+    pub async fn merge(&self, merge: &Merge) -> anyhow::Result<()> {
+        let mut log = self.log.read().await?;
+        let within = store::merges_within(&mut log, merge.first, merge.last).await?;
+        drop(log);
+        let mut replaced: HashSet<String> = within
+            .iter()
+            .filter(|other| other.merge_no != merge.merge_no)
+            .flat_map(|other| &other.tables)
+            .map(|file| file.path.clone())
+            .collect();
+        let mut unfolded: Vec<(BatchNo, Vec<TableFile>)> = Vec::new();
+        let folded = self.cursor().await?;
+        let published = if folded < merge.last { self.published_headers()? } else { Vec::new() };
+        let mut after = BatchNo(merge.first.0.saturating_sub(1));
+        while after < merge.last {
+            let headers = page(&self.log, after, merge.last, 1_000).await?;
+            after = headers.last().map(|(header, _)| header.batch_no).context("a merge of batches that the log does not hold")?;
+            for (header, _) in headers {
+                replaced.extend(header.tables.iter().map(|file| file.path.clone()));
+                if header.batch_no > folded && !published.iter().any(|(first, last)| (*first..=*last).contains(&header.batch_no)) {
+                    self.publish_header(&header)?;
+                }
+                unfolded.push((header.batch_no, header.tables));
+            }
+        }
+        self.publish_merge(merge, &within).await?;
+        let mut added = BTreeMap::new();
+        for file in &merge.tables {
+            added.insert(file.table.clone(), shared_lake::describe_file(&RealFiles, self.lake.root(), &file.path)?);
+        }
+        let mut tx = self.catalog.begin().await?;
+        let cursor = shared_db::cursor(&mut tx, self.name()).await?;
+        unfolded.retain(|(batch_no, _)| *batch_no > cursor);
+        let mut tables = Vec::new();
+        for (table, added) in added {
+            let listed = ducklake::files(&mut tx, &table, None).await?;
+            if listed.iter().any(|file| file.path == added.path) {
+                return Ok(());
+            }
+            let ended = listed.into_iter().map(|file| file.path).filter(|path| replaced.contains(path)).collect();
+            let gained = unfolded.iter().flat_map(|(_, files)| files).filter(|file| file.table == table).map(|file| file.rows).sum();
+            tables.push(TableReplacement { table, ended, added, gained });
+        }
+        let replacement = Replacement {
+            author: "tallystick".to_owned(),
+            message: format!("merge {} of batches {} to {}", merge.merge_no, merge.first, merge.last),
+            extra_info: Some(merge.last_digest.to_string()),
+            tables,
+        };
+        replace::replace(&mut tx, &replacement).await?;
+        if cursor < merge.last {
+            shared_db::advance(&mut tx, self.name(), cursor, merge.last).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    fn publish_header(&self, header: &Header) -> anyhow::Result<()> {
+        let name = format!("{:020}.json", header.batch_no.0);
+        shared_lake::publish_object(&RealFiles, &self.lake.root().join("headers"), &name, header.canonical()?.as_bytes())?;
+        Ok(())
+    }
+
+    /// First and last batch of each object that holds the headers of many.
+    fn published_headers(&self) -> anyhow::Result<Vec<(BatchNo, BatchNo)>> {
+        let names = shared_lake::objects(&RealFiles, &self.lake.root().join("headers"))?;
+        let range = |name: &str| {
+            let (first, last) = name.strip_suffix(".jsonl")?.split_once('-')?;
+            Some((BatchNo(first.parse().ok()?), BatchNo(last.parse().ok()?)))
+        };
+        Ok(names.iter().filter_map(|name| range(name)).collect())
+    }
+
+    /// The record as an object beside the headers, in the place of those of the merges that it holds. The headers of an hour become one object.
+    async fn publish_merge(&self, merge: &Merge, within: &[Merge]) -> anyhow::Result<()> {
+        let name = |merge: &Merge| format!("{:020}-{:020}.json", merge.first.0, merge.last.0);
+        let root = self.lake.root();
+        let folder = root.join("merges");
+        shared_lake::publish_object(&RealFiles, &folder, &name(merge), merge.canonical()?.as_bytes())?;
+        let mut gone: Vec<Orphan> = Vec::new();
+        for other in within.iter().filter(|other| other.merge_no != merge.merge_no) {
+            gone.push(Orphan { path: format!("merges/{}", name(other)), bytes: 0 });
+        }
+        if merge.level > Level::Part {
+            let single: Vec<(BatchNo, String)> = shared_lake::objects(&RealFiles, &root.join("headers"))?
+                .into_iter()
+                .filter_map(|name| Some((BatchNo(name.strip_suffix(".json")?.parse().ok()?), name)))
+                .filter(|(batch_no, _)| merge.holds(*batch_no))
+                .collect();
+            let mut text = String::new();
+            for (_, name) in &single {
+                text.push_str(&std::fs::read_to_string(root.join("headers").join(name))?);
+                text.push('\n');
+            }
+            if let (Some((first, _)), Some((last, _))) = (single.first(), single.last()) {
+                let bundle = format!("{:020}-{:020}.jsonl", first.0, last.0);
+                shared_lake::publish_object(&RealFiles, &root.join("headers"), &bundle, text.as_bytes())?;
+            }
+            gone.extend(single.into_iter().map(|(_, name)| Orphan { path: format!("headers/{name}"), bytes: 0 }));
+        }
+        shared_lake::sweep::remove(&RealFiles, root, &gone)?;
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -313,7 +444,14 @@ impl Fold for LakeFold {
     }
 
     async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
-        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        let cursor = self.cursor().await?;
+        if let Some(merge) = cursor.next().and_then(|next| self.lake.merge_of(next)) {
+            self.merge(&merge).await?;
+            return Ok(merge.last);
+        }
+        let merged_from = self.lake.merges().into_iter().map(|merge| merge.first).find(|first| *first > cursor);
+        let end = merged_from.map_or(end, |first| end.min(BatchNo(first.0.saturating_sub(1))));
+        let headers = headers(&self.log, cursor, end).await?;
         self.fold(&headers).await?;
         Ok(bounds(&headers)?.1)
     }

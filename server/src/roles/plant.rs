@@ -1,12 +1,17 @@
 //! Bugs planted on purpose, chosen by `TALLY_PLANT`, so that campaigns can prove that they catch them, and a clock that stands where
 //! `TALLY_CLOCK` says, so that two homes can hold the same bytes. Only with the feature `plant`; never in a shipped binary.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow::record_batch::RecordBatch;
 use platform_catalog::Scope;
 use platform_ingest::batch::Built;
 use platform_ingest::events::Outcome;
 use platform_ingest::store;
 use shared_bus::Stream;
 use shared_db::{Database, Statement, Value};
+use shared_lake::Orphan;
 use shared_types::{Instant, Sequence};
 
 fn asked_for(plant: &str) -> bool {
@@ -63,4 +68,36 @@ pub fn forget_scope(scope: Scope) -> Scope {
 /// `show-positions`: columns that count over several organizations are kept from none of them.
 pub fn show_positions(columns: &'static [&'static str]) -> &'static [&'static str] {
     if asked_for("show-positions") { &[] } else { columns }
+}
+
+/// `die-…`: the process ends as if killed at a named moment of compaction.
+pub fn die(moment: &str) {
+    if asked_for(moment) {
+        std::process::abort();
+    }
+}
+
+/// `delete-before-publish`: the files that a merge replaces are removed before it is recorded, and the process dies.
+pub fn delete_before_publish(lake: &Path, sources: &BTreeMap<String, Vec<String>>) {
+    if asked_for("delete-before-publish") {
+        for path in sources.values().flatten() {
+            let _ = std::fs::remove_file(lake.join(path));
+        }
+        std::process::abort();
+    }
+}
+
+/// `die-while-removing`: half of the replaced files are gone when the process dies.
+pub fn die_while_removing(lake: &Path, files: &[Orphan]) {
+    if asked_for("die-while-removing") {
+        for file in files.iter().take(files.len().div_ceil(2)) {
+            let _ = std::fs::remove_file(lake.join(&file.path));
+        }
+        std::process::abort();
+    }
+}
+
+/// `merge-loses-a-row`: the last row of a merged table is not written.
+pub fn lose_a_row(rows: RecordBatch) -> RecordBatch {
+    if asked_for("merge-loses-a-row") && rows.num_rows() > 0 { rows.slice(0, rows.num_rows() - 1) } else { rows }
 }

@@ -1,7 +1,10 @@
 //! A DuckLake 1.0 catalog in our own database: tables are created once, files are appended, stock DuckDB reads.
-//! It deletes and compacts nothing, writes no file, and knows no table of its own. The migrations belong to the owner `shared-lake`.
+//! It writes and deletes no file and knows no table of its own. The migrations belong to the owner `shared-lake`. Files that take the place
+//! of others, and states that nobody needs any more: [`replace`](mod@replace).
 //!
 //! Every call runs in the caller's transaction, so that an append is one with whatever else that transaction does.
+
+pub mod replace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +18,7 @@ use shared_types::{Digest, Instant, TimeError};
 use crate::column::{ColumnError, ColumnType, field_id, timestamp_text};
 use crate::parquet::{ColumnStatistics, FileMeta, check_columns};
 use crate::store::{
-    CHANGES_INSERT, COLUMNS, COLUMNS_INSERT, DELETES, FILES, FILES_INSERT, HEAD, INLINED, LOCK, METADATA_DELETE, METADATA_INSERT,
+    CHANGES_INSERT, COLUMNS, COLUMNS_INSERT, DELETES, FILES, FILES_INSERT, FIRST, HEAD, INLINED, LOCK, METADATA_DELETE, METADATA_INSERT,
     SCHEMA_INSERT, SCHEMA_VERSION_INSERT, SNAPSHOT_INSERT, SNAPSHOTS, STATISTICS_INSERT, TABLE_INSERT, TABLES, TOTALS_RAISE,
 };
 
@@ -160,6 +163,32 @@ pub enum LakeError {
         snapshot: SnapshotId,
         /// The last there is.
         last: SnapshotId,
+    },
+    /// A snapshot that was given up: the files that only it named may be gone.
+    #[error("snapshot {snapshot} has expired: the first that the lake still keeps is {first}")]
+    Expired {
+        /// The snapshot asked for.
+        snapshot: SnapshotId,
+        /// The first that is kept.
+        first: SnapshotId,
+    },
+    /// Files that do not take the place of exactly the rows of the others.
+    #[error(
+        "table {table:?}: {files} files with {rows} rows cannot take the place of {listed} listed files with {listed_rows} rows and {gained} new rows"
+    )]
+    Replacement {
+        /// The table.
+        table: String,
+        /// Files to be ended.
+        files: usize,
+        /// Rows of the file in their place.
+        rows: u64,
+        /// How many of the files the last snapshot shows.
+        listed: i64,
+        /// Their rows.
+        listed_rows: i64,
+        /// Rows that the table is to gain.
+        gained: u64,
     },
     /// A time in the catalog that is none.
     #[error("a snapshot has no readable time")]
@@ -313,6 +342,10 @@ pub async fn files(tx: &mut Transaction, table: &str, snapshot: Option<SnapshotI
     let snapshot = snapshot.unwrap_or(last);
     if !(0..=last.0).contains(&snapshot.0) {
         return Err(LakeError::NoSnapshot { snapshot, last });
+    }
+    let first = SnapshotId(tx.query_one(&FIRST, &[]).await?.integer(0)?);
+    if snapshot < first {
+        return Err(LakeError::Expired { snapshot, first });
     }
     let known = known_tables(tx).await?;
     let about = known.get(table).ok_or_else(|| LakeError::NoTable { table: table.to_owned() })?;

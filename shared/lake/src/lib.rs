@@ -12,6 +12,7 @@ pub mod sweep;
 
 pub use column::{ColumnError, ColumnType, FIELD_ID, field, field_id};
 pub use digest::{DigestError, RowDigest, row_digest, sort};
+pub use ducklake::replace::{Expired, Replacement, Scheduled, TableReplacement, Waiting};
 pub use ducklake::{Catalog, LakeCommit, LakeError, LakeFile, Snapshot, SnapshotId, TableSpec, attach_statements};
 pub use files::{Files, RealFiles};
 pub use parquet::{

@@ -15,10 +15,11 @@ mod ducklake {
     use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
     use serde_json::json;
     use shared_db::{Database, DbError};
+    use shared_lake::ducklake::replace::{expire, paths, replace, scheduled, unschedule, waiting};
     use shared_lake::ducklake::{append, create_tables, files, latest, snapshots};
     use shared_lake::{
-        Catalog, Contents, FileMeta, LakeCommit, LakeError, RealFiles, SnapshotId, TableSpec, attach_statements, describe_file, field,
-        write_file,
+        Catalog, Contents, Expired, FileMeta, LakeCommit, LakeError, RealFiles, Replacement, SnapshotId, TableReplacement, TableSpec,
+        attach_statements, describe_file, field, write_file,
     };
     use shared_testkit::{Postgres, Schema as PostgresSchema};
     use shared_types::Instant;
@@ -430,6 +431,139 @@ mod ducklake {
         let mut command = Command::new(python);
         command.arg(script()).arg("follow").args([attach, stop]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Merges the files of the commits `from..to` into one of each table.
+    async fn replaced(lake: &Lake, from: i64, to: i64) -> SnapshotId {
+        let mut tx = lake.db.begin().await.unwrap();
+        let of = |path: &str, folder: &str| {
+            let number = path.strip_prefix(folder).and_then(|path| path.split(['-', '.']).next()?.parse::<i64>().ok());
+            number.is_some_and(|number| (from..to).contains(&number))
+        };
+        let pruning = ["shard", "organization", "start_at", "quantity"];
+        let (_, merged) =
+            lake.write(&format!("readings/1/m{from}-{to}.parquet"), &readings_schema(), readings(from * ROWS..to * ROWS), &pruning);
+        let listed = files(&mut tx, "readings", None).await.unwrap();
+        let ended = listed.into_iter().map(|file| file.path).filter(|path| of(path, "readings/1/")).collect();
+        let change = TableReplacement { table: "readings".into(), ended, added: merged, gained: 0 };
+        let replacement =
+            Replacement { author: "lake's fold".into(), message: format!("merge {from} {to}"), extra_info: None, tables: vec![change] };
+        let snapshot = replace(&mut tx, &replacement).await.unwrap();
+        tx.commit().await.unwrap();
+        snapshot
+    }
+
+    #[tokio::test]
+    async fn a_replacement_shows_the_same_rows_and_the_past_stays_readable_until_it_expires() {
+        for home in Home::both() {
+            let mut lake = home.lake(6).await;
+            let rows = async |snapshot| {
+                let mut tx = lake.db.read().await.unwrap();
+                let found = files(&mut tx, "readings", snapshot).await?;
+                Ok::<_, LakeError>((found.len(), found.iter().map(|file| file.rows).sum::<u64>()))
+            };
+            let before = latest(&mut lake.db.read().await.unwrap()).await.unwrap();
+            assert_eq!(rows(None).await.unwrap(), (12, 600));
+            let merged = replaced(&lake, 1, 5).await;
+            assert_eq!(rows(None).await.unwrap(), (5, 600));
+            assert_eq!(rows(Some(before)).await.unwrap(), (12, 600));
+            let log = snapshots(&mut lake.db.read().await.unwrap(), Some(before), 9).await.unwrap();
+            assert_eq!((log[0].id, log[0].changes.as_str(), log[0].at), (merged, "compacted_table:1", committed_at(6)));
+
+            // Nothing is old enough, then everything but the last is.
+            let expire = async |at| {
+                let mut tx = lake.db.begin().await.unwrap();
+                let expired = expire(&mut tx, at, committed_at(100), 100).await.unwrap();
+                tx.commit().await.unwrap();
+                expired
+            };
+            assert_eq!(expire(committed_at(0)).await, Expired::default());
+            let first = expire(committed_at(3)).await;
+            assert_eq!((first.snapshots, first.files), (4, 0), "what is ended later is still named by a kept snapshot");
+            assert!(matches!(rows(Some(SnapshotId(2))).await, Err(LakeError::Expired { first: SnapshotId(4), .. })));
+            assert_eq!(rows(Some(SnapshotId(4))).await.unwrap(), (6, 300));
+            assert_eq!(expire(committed_at(99)).await.files, 8);
+            assert_eq!(rows(None).await.unwrap(), (5, 600));
+            let mut tx = lake.db.begin().await.unwrap();
+            assert_eq!(scheduled(&mut tx, committed_at(99), 100).await.unwrap(), [], "whoever reads has time");
+            let waiting_now = waiting(&mut tx).await.unwrap();
+            assert_eq!(
+                waiting_now.iter().map(|of| (of.table.as_str(), of.ended, of.scheduled)).collect::<Vec<_>>(),
+                [("readings", 0, 8), ("totals", 0, 0)]
+            );
+            let due = scheduled(&mut tx, committed_at(100), 100).await.unwrap();
+            let mut due_paths: Vec<&str> = due.iter().map(|file| file.path.as_str()).collect();
+            due_paths.sort_unstable();
+            assert_eq!(due_paths[..2], ["readings/1/1-a.parquet", "readings/1/1-b.parquet"]);
+            assert_eq!(paths(&mut tx).await.unwrap().len(), 5 + 8 + 6);
+            unschedule(&mut tx, &due).await.unwrap();
+            assert_eq!(paths(&mut tx).await.unwrap().len(), 5 + 6);
+            assert_eq!(scheduled(&mut tx, committed_at(100), 100).await.unwrap(), []);
+            tx.commit().await.unwrap();
+            lake.commit().await;
+            let mut tx = lake.db.read().await.unwrap();
+            assert_eq!(files(&mut tx, "readings", None).await.unwrap().len(), 7);
+        }
+    }
+
+    #[tokio::test]
+    async fn files_that_hold_other_rows_are_not_put_in_the_place_of_others() {
+        for home in Home::both() {
+            let lake = home.lake(2).await;
+            let added = describe_file(&RealFiles, &lake.folder, "readings/1/0-a.parquet").unwrap();
+            let added = |rows| FileMeta { path: format!("readings/1/new-{rows}.parquet"), rows, ..added.clone() };
+            let all = ["readings/1/0-a.parquet", "readings/1/0-b.parquet"];
+            for (why, ended, rows, gained) in [
+                ("a row is missing", &all[..], 99, 0),
+                ("a row is too many", &all[..], 101, 0),
+                ("the gain is not there", &all[..], 100, 1),
+                ("a file ends that is not listed", &["readings/1/0-a.parquet", "readings/1/9-a.parquet"][..], 25, 0),
+            ] {
+                let ended = ended.iter().map(|path| (*path).to_owned()).collect();
+                let change = TableReplacement { table: "readings".into(), ended, added: added(rows), gained };
+                let replacement = Replacement { author: String::new(), message: String::new(), extra_info: None, tables: vec![change] };
+                let mut tx = lake.db.begin().await.unwrap();
+                let refused = replace(&mut tx, &replacement).await;
+                assert!(matches!(refused, Err(LakeError::Replacement { .. })), "{why}: {refused:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn duckdb_reads_the_same_before_and_after_a_replacement_and_travels_to_before_it() {
+        let Some(python) = python() else { return };
+        for home in Home::both() {
+            let mut lake = home.lake(8).await;
+            let attach = home.attach();
+            let snapshots_before = lake.expected()["snapshots"].clone();
+            let merged = replaced(&lake, 0, 6).await;
+            let expected = |files: i64, snapshots: serde_json::Value| {
+                let mut expected = lake.expected();
+                expected["files"] = json!(files);
+                expected["snapshots"] = snapshots;
+                expected["pruned"] = json!({});
+                expected["last_commit"] = json!(["lake's fold", "merge 0 6", null]);
+                home.note("expected.json", &expected.to_string())
+            };
+            duckdb(&python, &["read".as_ref(), &attach, &expected(5, snapshots_before)]);
+            // What expired is gone for DuckDB too, what it schedules is what we scheduled, and the rest is read on without the files.
+            let mut tx = lake.db.begin().await.unwrap();
+            expire(&mut tx, committed_at(99), committed_at(0), 100).await.unwrap();
+            tx.commit().await.unwrap();
+            let list = |db: Database| async move { scheduled(&mut db.read().await.unwrap(), committed_at(0), 100).await.unwrap() };
+            let due = list(lake.db.clone()).await;
+            assert_eq!(due.len(), 12);
+            duckdb(
+                &python,
+                &["cleanup".as_ref(), &attach, &home.note("due.json", &json!({"files": 12, "folder": lake.folder}).to_string())],
+            );
+            for file in &due {
+                std::fs::remove_file(lake.folder.join(&file.path)).unwrap();
+            }
+            let now = json!({merged.to_string(): {"readings": sums(8 * ROWS), "at": committed_at(8).to_string()}});
+            duckdb(&python, &["read".as_ref(), &attach, &expected(5, now)]);
+            lake.commit().await;
+        }
     }
 
     #[tokio::test]

@@ -604,6 +604,106 @@ fn a_damaged_catalog_is_named() {
 }
 
 #[test]
+fn a_damaged_merge_is_named() {
+    let template = Template::new();
+    template.tally.done(&["compact"]);
+    let merged = |home: &Damaged, table: &str| {
+        let path = "SELECT value ->> 'path' FROM platform_ingest_merges, json_each(record -> 'tables')";
+        home.ask("log", &format!("{path} WHERE value ->> 'table' = '{table}' ORDER BY merge_no DESC LIMIT 1"))
+    };
+    let zeros = "printf('%064d', 7)";
+    let record = |name, set: &str| {
+        let sql = format!("UPDATE platform_ingest_merges SET {set} WHERE merge_no = 1");
+        case(name, "merge-record", move |home: &Damaged| {
+            home.sql("log", &sql);
+            "merge 1".to_owned()
+        })
+    };
+    let resealed = |change: &str| format!("record = json_set(record, {change}), digest = sha256(json_set(record, {change}))");
+    template.check(&[
+        record("a record's text", "record = json_set(record, '$.writer_epoch', 9)"),
+        record("a record that is none", "record = '{}'"),
+        record("a record's digest", &format!("digest = {zeros}")),
+        record("the batches of a merge", "last_batch = last_batch - 1"),
+        record("the level of a merge", "level = 'day'"),
+        record("the batch that a merge ends with", &resealed("'$.last_digest', printf('%064d', 7)")),
+        record("the merge before", &format!("previous = {zeros}, {}", resealed("'$.previous', printf('%064d', 7)"))),
+        case("a missing record", "lake", |home| {
+            let path = merged(home, "events");
+            home.sql("log", "DELETE FROM platform_ingest_merges");
+            path
+        }),
+        case("the rows that a merge is recorded with", "merge-file", |home| {
+            let path = merged(home, "charges");
+            let change = "'$.tables[1].rows', 1";
+            home.sql("log", &format!("UPDATE platform_ingest_merges SET {} WHERE merge_no = 1", resealed(change)));
+            path
+        }),
+        case("the digest that a merge is recorded with", "merge-file", |home| {
+            let path = merged(home, "totals");
+            let change = "'$.tables[2].row_digest', printf('%064d', 7)";
+            home.sql("log", &format!("UPDATE platform_ingest_merges SET {} WHERE merge_no = 1", resealed(change)));
+            path
+        }),
+        case("a missing merged file", "file", |home| {
+            let path = merged(home, "charges");
+            fs::remove_file(home.file(&path)).unwrap();
+            path
+        }),
+        case("a byte of a merged file", "file", |home| {
+            let path = merged(home, "events");
+            let mut bytes = fs::read(home.file(&path)).unwrap();
+            let middle = bytes.len() / 3;
+            bytes[middle] ^= 1;
+            fs::write(home.file(&path), bytes).unwrap();
+            path
+        }),
+        case("a published record", "lake-merge", |home| {
+            let folder = home.file("merges");
+            let path = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+            fs::write(&path, "{}").unwrap();
+            path.display().to_string()
+        }),
+        case("a batch's own file beside the merged one", "lake", |home| {
+            let path = home.path("charges", 2);
+            let name = path.rsplit('/').next().unwrap();
+            home.sql("lake", &format!("UPDATE ducklake_data_file SET end_snapshot = NULL WHERE path LIKE '%{name}'"));
+            path
+        }),
+        case("a merged file that ended", "lake", |home| {
+            let merged = merged(home, "charges");
+            let name = merged.rsplit('/').next().unwrap();
+            home.sql("lake", &format!("UPDATE ducklake_data_file SET end_snapshot = begin_snapshot + 1 WHERE path LIKE '%{name}'"));
+            home.path("charges", 2)
+        }),
+    ]);
+    let Some(python) = python() else { return };
+    let rewritten = |name, check, table: &'static str, sql: &'static str| {
+        let python = python.clone();
+        case(name, check, move |home: &Damaged| {
+            let path = merged(home, table);
+            script(&python, REWRITE, &[home.file(&path).to_str().unwrap(), sql]);
+            path
+        })
+    };
+    let changed: &'static str = "UPDATE rows SET quantity = quantity + 1 WHERE rowid = 0";
+    let removed: &'static str = "DELETE FROM rows WHERE rowid = 0";
+    template.check(&[
+        // DuckDB cannot write the fixed-size binaries of charges: the file is refused for its columns.
+        rewritten("a changed charge of a merged file", "file", "charges", changed),
+        rewritten("a changed total of a merged file", "file-rows", "totals", changed),
+        rewritten("a removed total of a merged file", "file-rows", "totals", removed),
+        rewritten("a changed total by the digest of the whole", "merge-file", "totals", changed),
+        rewritten(
+            "an added total",
+            "merge-file",
+            "totals",
+            "INSERT INTO rows SELECT * REPLACE (1000000 AS last_sequence) FROM rows WHERE rowid = 0",
+        ),
+    ]);
+}
+
+#[test]
 fn a_damaged_hour_bucket_is_named() {
     let template = Template::new();
     let bucket = |name, set: &str, named| {

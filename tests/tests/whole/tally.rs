@@ -121,6 +121,19 @@ impl Tally {
         self.command(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
+    /// Starts a command whose output nobody reads.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A home of its own with the same contents.
+    pub fn copy(&self) -> Self {
+        let tally = Self { binary: self.binary.clone(), environment: self.environment.clone(), ..Self::empty() };
+        let done = Command::new("cp").arg("-a").arg(self.home()).arg(tally.home()).status().unwrap();
+        assert!(done.success());
+        tally
+    }
+
     /// Runs a command that must succeed; its standard output.
     pub fn done(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);

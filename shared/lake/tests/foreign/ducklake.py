@@ -4,6 +4,7 @@
 usage: ducklake.py probe
        ducklake.py read ATTACH.sql EXPECTED.json
        ducklake.py follow ATTACH.sql STOP       reads over and over while someone writes, until the file STOP exists
+       ducklake.py cleanup ATTACH.sql DUE.json      names the files that DuckDB would remove, removes none: attaches writable
        ducklake.py merge ATTACH.sql EXPECTED.json   attaches writable and compacts: for a copy only
 """
 import json, os, re, sys, tempfile
@@ -103,16 +104,23 @@ def merge(connection, expected):
         sums(connection, then["readings"], f"AT (VERSION => {snapshot})")
 
 
+def cleanup(connection, due):
+    rows = connection.execute("CALL ducklake_cleanup_old_files('tally', dry_run => true, cleanup_all => true)").fetchall()
+    equal("files due for removal", len(rows), due["files"])
+    missing = [path for (path,) in rows if not os.path.exists(path) or not path.startswith(due["folder"])]
+    equal("of them elsewhere", missing, [])
+
+
 def main():
     mode, arguments = sys.argv[1], sys.argv[2:]
     if mode == "probe":
         equal("DuckDB", duckdb.__version__, "1.5.5")
         return
-    connection, _folder = attach(open(arguments[0]).read(), writable=mode == "merge")
+    connection, _folder = attach(open(arguments[0]).read(), writable=mode in ("merge", "cleanup"))
     if mode == "follow":
         follow(connection, arguments[1])
     else:
-        {"read": read, "merge": merge}[mode](connection, json.load(open(arguments[1])))
+        {"read": read, "merge": merge, "cleanup": cleanup}[mode](connection, json.load(open(arguments[1])))
 
 
 main()

@@ -1,0 +1,1 @@
+SELECT min(snapshot_id) FROM ducklake_snapshot

@@ -1,0 +1,3 @@
+SELECT t.path || f.path FROM ducklake_data_file AS f JOIN ducklake_table AS t ON t.table_id = f.table_id WHERE f.path_is_relative
+UNION ALL
+SELECT path FROM ducklake_files_scheduled_for_deletion WHERE path_is_relative
