@@ -61,7 +61,7 @@ async fn bundle(home: &Home, invoice_id: &str, out: &Path, format: Format) -> an
     let evidence = home.database_read_only(Store::Evidence).await?;
     let issued = issued(&books, invoice_id).await?;
     let (digest, number) = (issued.issue.digest, issued.issue.number.clone());
-    let lake = Lake::new(home);
+    let lake = Lake::open(home, &log).await?;
     let sources = bundles::Sources { log: &log, books: &books, evidence: &evidence, lake: &lake, salts: &salts };
     let input = bundles::gather(&sources, issued).await?;
     let readings: usize = input.logs.iter().map(|log| log.readings.len()).sum();
@@ -123,7 +123,7 @@ async fn export(home: &Home, period: &str, out: &Path, format: Format) -> anyhow
     let month = month.ok_or_else(|| Refused(format!("--period {period}: is no month, for example 2026-10")))?;
     let log = home.database_read_only(Store::Log).await?;
     let books = home.database_read_only(Store::Books).await?;
-    let exported = exports::export(&log, &books, &Lake::new(home), month, out).await?;
+    let exported = exports::export(&log, &books, &Lake::open(home, &log).await?, month, out).await?;
     match format {
         Format::Json => println!(
             "{}",
