@@ -47,6 +47,14 @@ pub struct Issued {
     pub earlier_versions: Vec<Digest>,
 }
 
+/// A moment too early: the server seals a checkpoint within a second.
+#[derive(Debug, thiserror::Error)]
+#[error("organization {organization} is in no checkpoint yet: ask again in a moment, or run `tally drain`")]
+pub struct NotSealed {
+    /// Whose readings no checkpoint covers.
+    pub organization: OrganizationId,
+}
+
 /// One leaf on its way into the bundle.
 enum Leaf {
     /// The invoice covers it: what is shown of it, and whose event it was read from.
@@ -70,7 +78,7 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     let proof = {
         let mut tx = sources.evidence.read().await?;
         let proof = platform_evidence::proof_of(&mut tx, &organization, sources.salts).await?;
-        proof.with_context(|| format!("organization {organization} is in no checkpoint yet"))?
+        proof.ok_or_else(|| NotSealed { organization: organization.clone() })?
     };
     let through = proof.checkpoint.entry.batch_no;
     let (leaves, mut events) = read_batches(sources, &organization, &covered, through).await?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Subcommand;
 use platform_billing::StoredInvoice;
-use platform_evidence::bundle::{Bundle, BundleKey, Issue};
+use platform_evidence::bundle::{Bundle, BundleKey, Issue, Sealed};
 use platform_evidence::{SaltKey, Signer};
 use serde_json::json;
 use shared_db::Database;
@@ -69,6 +69,26 @@ pub(super) struct Made {
 
 /// Writes the bundle of an issued invoice.
 pub(super) async fn make(home: &Home, name: &str, out: &Path) -> anyhow::Result<Made> {
+    let SealedBundle { sealed, issue, readings, log_key } = seal(home, name).await?;
+    bundles::write(&sealed, out)?;
+    let bytes = sealed.files().map(|(_, file)| file.bytes.len()).sum();
+    Ok(Made { number: issue.number, digest: issue.digest, readings, files: sealed.files().len(), bytes, log_key })
+}
+
+/// A bundle in memory.
+pub struct SealedBundle {
+    /// Its files.
+    pub sealed: Bundle<Sealed>,
+    /// The issue of its invoice.
+    pub issue: Issue,
+    /// Readings that it is re-rated from.
+    pub readings: usize,
+    /// What its customer pins.
+    pub log_key: String,
+}
+
+/// Makes the bundle of an issued invoice.
+pub async fn seal(home: &Home, name: &str) -> anyhow::Result<SealedBundle> {
     let secrets = home.secrets()?;
     let signer = Signer::new(&home.settings.evidence.origin, &secrets.log)?;
     let key = BundleKey::new(&home.settings.evidence.origin, &secrets.bundle)?;
@@ -77,15 +97,13 @@ pub(super) async fn make(home: &Home, name: &str, out: &Path) -> anyhow::Result<
     let books = home.database_read_only(Store::Books).await?;
     let evidence = home.database_read_only(Store::Evidence).await?;
     let issued = issued(&books, name).await?;
-    let (digest, number) = (issued.issue.digest, issued.issue.number.clone());
+    let issue = issued.issue.clone();
     let lake = Lake::open(home, &log).await?;
     let sources = bundles::Sources { log: &log, books: &books, evidence: &evidence, lake: &lake, salts: &salts };
     let input = bundles::gather(&sources, issued).await?;
     let readings = input.logs.iter().map(|log| log.readings.len()).sum();
     let sealed = Bundle::of(&input)?.seal(&key, &signer)?;
-    bundles::write(&sealed, out)?;
-    let bytes = sealed.files().map(|(_, file)| file.bytes.len()).sum();
-    Ok(Made { number, digest, readings, files: sealed.files().len(), bytes, log_key: signer.key().to_string() })
+    Ok(SealedBundle { sealed, issue, readings, log_key: signer.key().to_string() })
 }
 
 async fn bundle(home: &Home, name: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {

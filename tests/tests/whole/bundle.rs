@@ -148,6 +148,35 @@ fn a_bundle_holds_nothing_of_another_organization() {
 }
 
 #[test]
+fn a_customer_fetches_the_bundle_of_its_own_invoice_and_of_no_other() {
+    let Some(python) = python() else { return };
+    let tally = closed_home();
+    let server = tally.serve();
+    let key = tally.key(&["dev", "--role", "customer", "--organization", "org-3"]);
+    let (ours, theirs) = (number(&tally, "org-3", 202_610), number(&tally, "org-17", 202_610));
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let fetch = |invoice: &str| {
+        let url = format!("http://{}/v1/evidence/bundles/{invoice}", server.address());
+        let mut answer = agent.get(url).header("Authorization", format!("Bearer {key}")).call().unwrap();
+        let media = answer.headers().get("content-type").unwrap().to_str().unwrap().to_owned();
+        (answer.status().as_u16(), media, answer.body_mut().read_to_vec().unwrap())
+    };
+    let (status, media, archive) = fetch(&ours);
+    assert_eq!((status, media.as_str()), (200, "application/x-tar"));
+    let file = tally.scratch().join("bundle.tar");
+    std::fs::write(&file, archive).unwrap();
+    let extract = Command::new(&python).args(["-m", "tarfile", "-e"]).arg(&file).arg(tally.scratch()).status().unwrap();
+    assert!(extract.success());
+    let folder = tally.scratch().join(&ours);
+    assert_eq!(duckdb(&python, &folder), Vec::<String>::new());
+    let made = tally.scratch().join("made");
+    tally.done(&["evidence", "bundle", "--invoice", &ours, "--out", made.to_str().unwrap()]);
+    assert_eq!(files(&folder), files(&made), "it is the one that the command makes");
+    let (status, media, _) = fetch(&theirs);
+    assert_eq!((status, media.as_str()), (404, "application/problem+json"));
+}
+
+#[test]
 fn what_an_administrator_changes_below_the_server_is_found_by_check_and_by_the_bundle() {
     let (Some(python), Some(program)) = (python(), verifier()) else { return };
     let tally = closed_home();

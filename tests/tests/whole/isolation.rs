@@ -352,6 +352,10 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
             "/v1/invoices/{invoice}" => [&invoice, &foreign, &"inv-0".to_owned(), &"TALLY-000001".to_owned()]
                 .map(|invoice| format!("/v1/invoices/{invoice}"))
                 .to_vec(),
+            // Our own names the checkpoint, which commits to everybody: what is in it is looked at in `bundle::`.
+            "/v1/evidence/bundles/{invoice}" => [&foreign, &"inv-0".to_owned(), &"TALLY-999999".to_owned()]
+                .map(|invoice| format!("/v1/evidence/bundles/{invoice}"))
+                .to_vec(),
             "/v1/invoices/{invoice}/lines/{line}/explain" => [(&invoice, 1), (&invoice, 2), (&invoice, 99), (&foreign, 1)]
                 .map(|(invoice, line)| format!("/v1/invoices/{invoice}/lines/{line}/explain"))
                 .to_vec(),
