@@ -60,6 +60,22 @@ fn the_frozen_bundle_is_what_this_crate_makes() {
         let frozen = std::fs::read(Path::new(GOLDEN).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(frozen == file.bytes, "{path} differs from the frozen one");
     }
+    let mut frozen = Vec::new();
+    names(Path::new(GOLDEN), "", &mut frozen);
+    frozen.sort();
+    assert_eq!(frozen, made.files().map(|(path, _)| path.to_owned()).collect::<Vec<_>>(), "the frozen folder holds other files");
+}
+
+fn names(folder: &Path, below: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{below}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            names(&entry.path(), &format!("{path}/"), found);
+        } else {
+            found.push(path);
+        }
+    }
 }
 
 #[test]

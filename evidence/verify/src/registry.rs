@@ -56,6 +56,24 @@ struct Sku {
     matches: BTreeMap<String, String>,
 }
 
+/// The price rows that priced something, by id. Only these must say the same in every version: a row that priced nothing may be
+/// corrected in a later version.
+#[derive(Debug, Default)]
+pub struct UsedRows<'a>(HashMap<&'a str, &'a (String, Value)>);
+
+impl<'a> UsedRows<'a> {
+    /// Takes in the row by which a version priced a reading; false when another version priced one by another row of this id.
+    pub fn take(&mut self, version: &'a Version, price: &str) -> bool {
+        let Some((price, row)) = version.prices.get_key_value(price) else { return true };
+        self.0.entry(price).or_insert(row).0 == row.0
+    }
+
+    /// The model of a row that priced something.
+    pub fn model(&self, price: &str) -> Option<&'a Value> {
+        self.0.get(price).map(|(_, model)| model)
+    }
+}
+
 /// What a reading is priced by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
@@ -160,5 +178,30 @@ impl Version {
         let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len())?;
         let (_, price) = book.prices.get(&sku.id)?.iter().rfind(|(from, _)| *from <= at)?;
         Some(Price { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn version(price: &str) -> Version {
+        let row = |id: &str, from: &str, price: &str| json!({"id": id, "sku": "tokens", "effective_at": from, "model": {"per_unit": {"per": "1", "unit_price": price}}});
+        let book = json!({"kind": "price_book", "id": "list", "currency": "USD", "prices": [
+            row("now", "2026-10-01T00:00:00Z", "2"), row("december", "2026-12-01T00:00:00Z", price)]});
+        let mut version = Version::default();
+        version.add(&book).unwrap();
+        version
+    }
+
+    #[test]
+    fn only_rows_that_priced_something_must_say_the_same_in_every_version() {
+        let (first, second) = (version("3"), version("4"));
+        let mut rows = UsedRows::default();
+        assert!(rows.take(&first, "now") && rows.take(&second, "now") && rows.take(&second, "december"));
+        assert_eq!(rows.model("december").unwrap()["per_unit"]["unit_price"], "4");
+        assert!(!rows.take(&first, "december"));
+        assert!(rows.take(&first, "of-no-book") && rows.model("of-no-book").is_none());
     }
 }

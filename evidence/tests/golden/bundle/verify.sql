@@ -20,6 +20,12 @@ CREATE OR REPLACE TEMP MACRO money(number) AS
 -- A decimal(38,9) as an integer at scale 9, and as plain text.
 CREATE OR REPLACE TEMP MACRO quantity_units(number) AS CAST(replace(CAST(number AS VARCHAR), '.', '') AS HUGEINT);
 CREATE OR REPLACE TEMP MACRO quantity_text(number) AS rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.');
+-- Whether a text is a quantity as a source may write it, +1.50 or 15e-1, of at most nine decimal places: a cast would round finer ones.
+CREATE OR REPLACE TEMP MACRO number_part(number, part) AS regexp_extract(number, '^[-+]?([0-9]+)(\.([0-9]+))?([eE]([-+]?[0-9]+))?$', part);
+CREATE OR REPLACE TEMP MACRO is_quantity(number) AS
+    number_part(number, 1) <> '' AND (rtrim(number_part(number, 1) || number_part(number, 3), '0') = ''
+        OR len(rtrim(number_part(number, 1) || number_part(number, 3), '0')) - len(number_part(number, 1))
+            - coalesce(TRY_CAST(number_part(number, 5) AS INTEGER), 0) <= 9);
 -- The path of member names joined by dots, as DuckDB writes paths.
 CREATE OR REPLACE TEMP MACRO json_path(names) AS '$."' || replace(names, '.', '"."') || '"';
 CREATE OR REPLACE TEMP MACRO floor_div(x, d) AS CASE WHEN x % d < 0 THEN x // d - 1 ELSE x // d END;
@@ -229,13 +235,15 @@ SELECT c.version, c.meter, c.dimension_text, g.effective_at, g.contract, c.sku, 
 FROM choices AS c JOIN agreed AS g ON g.version = c.version AND g.book = c.book
 ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND g.effective_at >= p.effective_at;
 CREATE OR REPLACE TEMP TABLE priced AS
-SELECT r.month, r.log_seq, r.quantity, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
+SELECT r.month, r.log_seq, r.quantity, r.version, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
     p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh
 FROM metered AS r
 ASOF LEFT JOIN schedules AS p ON p.version = r.version AND p.meter = r.meter AND p.dimension_text = r.dimension_text AND r.start_at >= p.effective_at
 LEFT JOIN covered AS v ON v.month = r.month;
+-- Only rows that price a reading must say the same in each version: one that priced nothing may be corrected in a later version.
 CREATE OR REPLACE TEMP TABLE price_rows AS
-SELECT price_id, any_value(kind) AS kind, any_value(model) AS model, count(DISTINCT text) AS texts FROM prices GROUP BY price_id;
+SELECT price_id, any_value(kind) AS kind, any_value(model) AS model, count(DISTINCT text) AS texts
+FROM prices WHERE (version, price_id) IN (SELECT (version, found_price) FROM priced) GROUP BY price_id;
 
 -- 5. Lines. A key is worth something after all covered leaves, and was worth something after those of earlier invoices.
 CREATE OR REPLACE TEMP TABLE key_readings AS
@@ -464,7 +472,7 @@ SELECT 'meter of a reading', month || ' leaf ' || log_seq, kind_wanted, kind_fou
 WHERE kind_wanted IS DISTINCT FROM kind_found
 UNION ALL
 SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
-WHERE metered IS DISTINCT FROM quantity_text
+WHERE metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
 UNION ALL
 -- 4. Prices.
 SELECT 'price of a reading', month || ' leaf ' || log_seq, concat_ws(' ', found_contract, found_sku, found_price), concat_ws(' ', contract, sku, price_id) FROM priced

@@ -18,7 +18,6 @@ pub(super) fn registry(files: &Files, findings: &mut Findings) -> anyhow::Result
     }
     let mut versions = HashMap::new();
     let mut used = HashSet::new();
-    let mut rows: HashMap<String, String> = HashMap::new();
     for (path, content) in files.iter().filter(|(path, _)| path.starts_with("registry/") && !path.starts_with("registry/documents/")) {
         let address = hex::encode(sha256(&[content]));
         findings.compare(stage, path, "", "address", &name_of(path), &address);
@@ -28,10 +27,6 @@ pub(super) fn registry(files: &Files, findings: &mut Findings) -> anyhow::Result
             used.insert(member(entry, "digest"));
             findings.compare(stage, file, "", "kind", &member(entry, "kind"), &member(document, "kind"));
             version.add(document).map_err(|error| unreadable(stage, file, error))?;
-        }
-        for (price, (row, _)) in &version.prices {
-            let known = rows.entry(price.clone()).or_insert_with(|| row.clone());
-            findings.compare(stage, path, &format!("price {price}"), "row", known, row);
         }
         versions.insert(address, version);
     }

@@ -9,7 +9,7 @@ use super::rows::Rows;
 use super::{INVOICE, list, member, unreadable};
 use crate::finding::{Findings, Stage};
 use crate::money::{self, Number, decimal, plain, round, scaled, whole};
-use crate::registry::{Price, Version};
+use crate::registry::{Price, UsedRows, Version};
 
 /// Σ quantity and readings by price row.
 type Segments = BTreeMap<String, (i128, u64)>;
@@ -34,8 +34,15 @@ pub(super) fn lines(
 ) -> anyhow::Result<usize> {
     let stage = Stage::Lines;
     let currency = member(invoice, "currency");
-    let models: HashMap<&str, &Value> =
-        versions.values().flat_map(|version| version.prices.iter().map(|(price, (_, model))| (price.as_str(), model))).collect();
+    let mut used = UsedRows::default();
+    let mut varied = BTreeSet::new();
+    for (reading, price) in rows.readings.iter().zip(priced) {
+        let (Some(version), Some(price)) = (versions.get(&reading.version), price) else { continue };
+        if !used.take(version, &price.price) && varied.insert(&price.price) {
+            let row = format!("price {}", price.price);
+            findings.add(Stage::Prices, "registry", row, "row", "the same in every version that priced by it", "different");
+        }
+    }
     let from: HashMap<i32, i64> =
         list(invoice, "logs").filter_map(|log| Some((member(log, "month").parse().ok()?, member(log, "from").parse().ok()?))).collect();
     let mut keys: BTreeMap<(String, String, i32), KeySums> = BTreeMap::new();
@@ -43,7 +50,7 @@ pub(super) fn lines(
         let Some(price) = price.as_ref().filter(|price| price.currency == currency) else { continue };
         let key = keys.entry((price.contract.clone(), price.sku.clone(), reading.month)).or_default();
         let fresh = reading.log_seq >= from.get(&reading.month).copied().unwrap_or(0);
-        let free = models.get(price.price.as_str()).is_some_and(|model| model.get("free").is_some());
+        let free = used.model(&price.price).is_some_and(|model| model.get("free").is_some());
         let mut sums = vec![&mut key.all];
         if fresh {
             sums.push(&mut key.fresh);
@@ -74,7 +81,7 @@ pub(super) fn lines(
     let worth = |segments: &Segments| -> anyhow::Result<Number> {
         let mut sum = money::zero();
         for (price, (quantity, _)) in segments {
-            let model = models.get(price.as_str()).with_context(|| format!("price {price} is in no document"))?;
+            let model = used.model(price).with_context(|| format!("price {price} is in no document"))?;
             sum += money::worth(model, &scaled(*quantity, 9))?;
         }
         Ok(money::total(&sum))

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::rows::Rows;
 use super::{EVENTS, READINGS};
 use crate::finding::{Findings, Stage};
-use crate::money::{plain, scaled};
+use crate::money::{plain, quantity, scaled};
 use crate::registry::{Price, Version, find};
 
 /// What each reading is and costs by the registry. None where nothing can be said; the findings say why.
@@ -42,7 +42,11 @@ pub(super) fn prices(organization: &str, versions: &HashMap<String, Version>, ro
             continue;
         };
         let metered = meter.value.as_ref().map_or(Some("1".to_owned()), |path| find(&event.data, path)).unwrap_or_default();
-        findings.compare(Stage::Readings, READINGS, &place, "quantity", &metered, &plain(&scaled(reading.quantity, 9)));
+        // A source may quote its decimals in any form: the number counts, not the text.
+        let counted = scaled(reading.quantity, 9);
+        if plain(&counted) != metered && !quantity(&metered).is_ok_and(|metered| metered == counted) {
+            findings.add(Stage::Readings, READINGS, &*place, "quantity", &metered, plain(&counted));
+        }
         findings.compare(Stage::Readings, READINGS, &place, "unit", &meter.unit, &reading.unit);
         findings.compare(Stage::Readings, READINGS, &place, "event type", &meter.event_type, &event.kind);
         let dimensions =
