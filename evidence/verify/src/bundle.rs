@@ -101,9 +101,11 @@ fn stages(files: &Files, outside: &Outside, findings: &mut Findings, verdict: &m
     let head = signatures::signatures(files, &manifest, outside, findings, verdict)?;
     let invoice = json(files, INVOICE, Stage::Lines)?;
     verdict.invoice = ["invoice_id", "total", "currency"].map(|name| member(&invoice, name)).join(" ");
-    let versions = documents::registry(files, findings)?;
+    files::provenance(files, &invoice, findings)?;
+    let versions = documents::registry(files, &member(&invoice, "organization"), findings)?;
     let rows = rows::read_rows(files)?;
     verdict.readings = rows.readings.len();
+    files::row_counts(&manifest, &rows, findings);
     let organization = logs::logs(files, &head, &invoice, &rows, findings)?;
     for (what, file, found) in [
         ("organization", INVOICE, member(&invoice, "organization")),

@@ -49,6 +49,14 @@ FROM (SELECT unnest(CAST(json -> 'predicate' -> 'files' AS JSON[])) AS json FROM
 CREATE OR REPLACE TEMP TABLE subjects AS
 SELECT (json ->> 'name') AS path, (json -> 'digest' ->> 'sha256') AS digest
 FROM (SELECT unnest(CAST(json -> 'subject' AS JSON[])) AS json FROM manifest);
+-- The rating as a build: which files it says it was made from, and what it made.
+CREATE OR REPLACE TEMP TABLE provenance AS SELECT CAST(content AS JSON) AS json FROM read_text('provenance.json');
+CREATE OR REPLACE TEMP TABLE built AS
+SELECT 'subject' AS role, (f ->> 'name') AS path, (f -> 'digest' ->> 'sha256') AS digest
+FROM (SELECT unnest(CAST(json -> 'subject' AS JSON[])) AS f FROM provenance)
+UNION ALL
+SELECT 'dependency', (f ->> 'uri'), (f -> 'digest' ->> 'sha256')
+FROM (SELECT unnest(CAST(json -> '$.predicate.buildDefinition.resolvedDependencies' AS JSON[])) AS f FROM provenance);
 CREATE OR REPLACE TEMP TABLE keys AS
 SELECT role, key, from_base64(array_to_string(string_split(key, '+')[3:], '+')) AS bytes FROM (
     SELECT unnest(['log', 'bundle']) AS role, unnest([(json -> 'predicate' ->> 'log_key'), (json -> 'predicate' ->> 'bundle_key')]) AS key FROM manifest);
@@ -231,9 +239,13 @@ agreed AS (
     SELECT m.version, m.effective_at, a.id AS contract, a.book
     FROM moments AS m ASOF JOIN agreements AS a ON a.version = m.version AND m.effective_at >= a.effective_at
 )
-SELECT c.version, c.meter, c.dimension_text, g.effective_at, g.contract, c.sku, p.price_id, p.kind, p.currency
-FROM choices AS c JOIN agreed AS g ON g.version = c.version AND g.book = c.book
-ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND g.effective_at >= p.effective_at;
+SELECT c.version, c.meter, c.dimension_text, c.effective_at, c.contract, c.sku, p.price_id, p.kind, p.currency
+-- A contract whose book prices none of the SKUs ends what the contract before it charged: it has a row, without a price.
+FROM (
+    SELECT c.version, c.meter, c.dimension_text, g.effective_at, g.contract, g.book, s.sku FROM combinations AS c JOIN agreed AS g ON g.version = c.version
+    LEFT JOIN choices AS s ON s.version = c.version AND s.meter = c.meter AND s.dimension_text = c.dimension_text AND s.book = g.book
+) AS c
+ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND c.effective_at >= p.effective_at;
 CREATE OR REPLACE TEMP TABLE priced AS
 SELECT r.month, r.log_seq, r.quantity, r.version, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
     p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh
@@ -388,6 +400,19 @@ SELECT 'rows of a file', path, CAST(l.n AS VARCHAR), CAST(f.n AS VARCHAR) FROM (
     SELECT 'data/readings.parquet' AS path, count(*) AS n FROM readings UNION ALL SELECT 'data/events.parquet', count(*) FROM events
 ) AS f LEFT JOIN listed AS l USING (path) WHERE l.n IS DISTINCT FROM f.n
 UNION ALL
+SELECT b.role || ' of the provenance', coalesce(w.path, b.path), w.digest, b.digest FROM built AS b FULL JOIN (
+    SELECT CASE WHEN path IN ('invoice.json', 'data/readings.parquet') THEN 'subject' ELSE 'dependency' END AS role, path, digest FROM files
+    WHERE path IN ('invoice.json', 'data/readings.parquet', 'data/events.parquet') OR regexp_full_match(path, 'registry/[^/]*')
+) AS w ON w.role = b.role AND w.path = b.path WHERE w.digest IS DISTINCT FROM b.digest
+UNION ALL
+SELECT 'invoice of the provenance', 'provenance.json', concat_ws(' ', i.json ->> 'invoice_id', i.json ->> 'organization', i.json ->> 'period', i.digest),
+    concat_ws(' ', p.json ->> '$.predicate.buildDefinition.externalParameters.invoice_id', p.json ->> '$.predicate.buildDefinition.externalParameters.organization',
+        p.json ->> '$.predicate.buildDefinition.externalParameters.period', p.json ->> '$.predicate.runDetails.metadata.invocationId')
+FROM invoice AS i, provenance AS p
+WHERE concat_ws(' ', i.json ->> 'invoice_id', i.json ->> 'organization', i.json ->> 'period', i.digest) <>
+    concat_ws(' ', p.json ->> '$.predicate.buildDefinition.externalParameters.invoice_id', p.json ->> '$.predicate.buildDefinition.externalParameters.organization',
+        p.json ->> '$.predicate.buildDefinition.externalParameters.period', p.json ->> '$.predicate.runDetails.metadata.invocationId')
+UNION ALL
 SELECT 'kind of statement', 'manifest.json', 'https://in-toto.io/Statement/v1 urn:tallystick:bundle:v1 1',
     concat_ws(' ', (json ->> '_type'), (json ->> 'predicateType'), (json -> 'predicate' ->> 'format')) FROM manifest
 WHERE concat_ws(' ', (json ->> '_type'), (json ->> 'predicateType'), (json -> 'predicate' ->> 'format'))
@@ -418,6 +443,13 @@ SELECT 'registry document of no version', name, NULL, digest FROM shown
 WHERE digest NOT IN (SELECT (json ->> 'digest') FROM (SELECT unnest(CAST(json -> 'documents' AS JSON[])) AS json FROM indexes))
 UNION ALL
 SELECT 'kind of a registry document', CAST(json AS VARCHAR), kind, (json ->> 'kind') FROM documents WHERE json IS NOT NULL AND kind IS DISTINCT FROM (json ->> 'kind')
+UNION ALL
+-- Shown documents lead to others, which must be shown too: a SKU left out would let a dearer, less specific one take its place.
+SELECT 'SKU of a price is not shown', version || ' ' || sku, sku, NULL FROM (SELECT DISTINCT version, sku FROM prices) ANTI JOIN skus USING (version, sku)
+UNION ALL
+SELECT 'price book of a contract is not shown', version || ' ' || book, book, NULL FROM (SELECT DISTINCT version, book FROM agreements) ANTI JOIN books USING (version, book)
+UNION ALL
+SELECT 'meter of a SKU is not shown', version || ' ' || meter, meter, NULL FROM (SELECT DISTINCT version, meter FROM skus) ANTI JOIN meters USING (version, meter)
 UNION ALL
 SELECT DISTINCT 'registry version', version, version, NULL FROM (
     SELECT version FROM readings UNION ALL SELECT (json ->> 'registry_version') FROM invoice

@@ -7,8 +7,8 @@ use crate::finding::{Findings, Stage};
 use crate::registry::Version;
 use crate::tree::sha256;
 
-/// The versions by address.
-pub(super) fn registry(files: &Files, findings: &mut Findings) -> anyhow::Result<HashMap<String, Version>> {
+/// The versions by address, as far as `organization` is shown them.
+pub(super) fn registry(files: &Files, organization: &str, findings: &mut Findings) -> anyhow::Result<HashMap<String, Version>> {
     let stage = Stage::Registry;
     let mut documents = HashMap::new();
     for (path, content) in files.iter().filter(|(path, _)| path.starts_with("registry/documents/")) {
@@ -27,6 +27,9 @@ pub(super) fn registry(files: &Files, findings: &mut Findings) -> anyhow::Result
             used.insert(member(entry, "digest"));
             findings.compare(stage, file, "", "kind", &member(entry, "kind"), &member(document, "kind"));
             version.add(document).map_err(|error| unreadable(stage, file, error))?;
+        }
+        for (kind, id) in version.withheld(organization) {
+            findings.add(stage, path, format!("{kind} {id}"), "document", "shown, because shown ones lead to it", "withheld");
         }
         versions.insert(address, version);
     }

@@ -25,6 +25,7 @@ struct KeySums {
     before: Segments,
 }
 
+/// Re-rates and compares each line; answers how many there are.
 pub(super) fn lines(
     invoice: &Value,
     versions: &HashMap<String, Version>,
@@ -65,7 +66,8 @@ pub(super) fn lines(
             }
         }
         for sum in sums {
-            sum.0 = sum.0.checked_add(reading.quantity).with_context(|| format!("the quantity of {} leaves 128 bits", price.sku))?;
+            let added = sum.0.checked_add(reading.quantity);
+            sum.0 = added.ok_or_else(|| unreadable(stage, INVOICE, format!("the quantity of {} leaves 128 bits", price.sku)))?;
             sum.1 += 1;
         }
     }
@@ -148,10 +150,8 @@ pub(super) fn lines(
         if !(kind == "usage" && first || kind == "adjustment" && key.earlier > 0) {
             is("kind", if key.earlier == 0 { "usage" } else { "adjustment" }.to_owned(), findings);
         }
-        let unit = version.and_then(|version| version.meters.iter().find(|(_, meter)| meter.unit == member(line, "unit")));
-        if unit.is_none() {
-            is("unit", "a unit of the registry".to_owned(), findings);
-        }
+        let unit = version.and_then(|version| version.unit(&place.1)).unwrap_or_default();
+        is("unit", unit.to_owned(), findings);
     }
     for ((contract, sku, month), key) in &keys {
         if key.fresh_charged > 0 && !billed.contains(&(contract.clone(), sku.clone(), *month)) {
