@@ -17,6 +17,8 @@ pub const ORIGIN: &str = "bundle.tallystick.example/log";
 
 /// What a bundle is made from, and the keys.
 pub struct World {
+    /// The invoice of the month before, as the customer kept it.
+    pub before: String,
     pub input: BundleInput,
     pub log: Signer,
     pub key: BundleKey,
@@ -286,6 +288,7 @@ fn plain(number: &BigRational) -> String {
     Quantity::from_units(units).unwrap().to_string()
 }
 
+#[derive(Clone)]
 struct Row {
     reading: BundleReading,
     log: Month,
@@ -359,7 +362,9 @@ pub fn world(seed: u64, events: usize) -> World {
             }
         }
     }
-    let invoice = invoice(&rows, &versions);
+    let first: Vec<Row> = rows.iter().filter(|row| !row.fresh && !row.later).map(|row| Row { fresh: true, ..row.clone() }).collect();
+    let before = invoice(&first, "202610", &versions[0], &versions);
+    let invoice = invoice(&rows, "202611", &versions[1], &versions);
 
     // Another organization, of which the bundle must hold nothing.
     let globex = OrganizationId::parse("globex").unwrap();
@@ -449,7 +454,7 @@ pub fn world(seed: u64, events: usize) -> World {
         builder: "tally/0.1.0".to_owned(),
     };
     let entries = entries.iter().map(Entry::canonical).collect();
-    World { input, log, key, entries }
+    World { before, input, log, key, entries }
 }
 
 /// Quantity and readings by price row.
@@ -469,7 +474,8 @@ fn add(sum: &mut (Option<BigRational>, u64), quantity: &BigRational) {
     sum.1 += 1;
 }
 
-fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
+/// The invoice of a period, over the rows of its close and of those before.
+fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, versions: &[RegistryIndex]) -> String {
     let models: BTreeMap<String, Value> = versions
         .iter()
         .flat_map(|version| &version.documents)
@@ -532,7 +538,7 @@ fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
     let logs: Vec<Value> =
         logs.iter().map(|(month, (from, to))| json!({"from": from, "month": month.number().to_string(), "to": to})).collect();
     text(&json!({
-        "currency": "USD", "invoice_id": "inv-acme-usd-202611", "lines": lines, "logs": logs, "organization": "acme", "period": "202611",
-        "registry_version": versions[1].address(), "rounding": {"mode": "half_away_from_zero", "scale": "2"}, "total": plain(&total), "v": "1",
+        "currency": "USD", "invoice_id": format!("inv-acme-usd-{period}"), "lines": lines, "logs": logs, "organization": "acme", "period": period,
+        "registry_version": version.address(), "rounding": {"mode": "half_away_from_zero", "scale": "2"}, "total": plain(&total), "v": "1",
     }))
 }

@@ -2,6 +2,7 @@
 //! of itself is believed.
 
 mod documents;
+mod earlier;
 mod files;
 mod issue;
 mod kept;
@@ -12,13 +13,13 @@ mod rows;
 mod signatures;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::finding::{Finding, Findings, Stage};
-use crate::note::Key;
+use crate::note::{Head, Key};
 
 const MANIFEST: &str = "manifest.json";
 const ENVELOPE: &str = "manifest.dsse.json";
@@ -35,11 +36,13 @@ pub struct Outside {
     /// A kept checkpoint, a signed note.
     pub checkpoint: Option<String>,
     /// A copy of the tiled log's files.
-    pub log: Option<std::path::PathBuf>,
+    pub log: Option<PathBuf>,
+    /// Folders with earlier invoices of the organization: all of them.
+    pub previous: Vec<PathBuf>,
 }
 
 /// What was verified.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Verdict {
     /// What does not hold, the first difference first.
     pub findings: Vec<Finding>,
@@ -49,13 +52,52 @@ pub struct Verdict {
     pub readings: usize,
     /// Lines.
     pub lines: usize,
+    /// How far the invoice goes into each log of the organization.
+    pub covers: Vec<Cover>,
     /// What was not judged, because nothing from outside was given.
-    pub unjudged: Vec<&'static str>,
+    pub unjudged: Vec<String>,
+}
+
+/// How far an invoice goes into the log of a month. That it goes far enough is the issuer's word: any beginning of a log can be proved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cover {
+    /// yyyymm.
+    pub month: String,
+    /// The first leaf that this invoice charges, and the one after its last; none where it names no new leaf of the month.
+    pub range: Option<(u64, u64)>,
+    /// Leaves that the log has in the checkpoint.
+    pub size: u64,
+}
+
+impl Cover {
+    /// For programs.
+    pub fn json(&self) -> Value {
+        let (from, to) = self.range.map(|(from, to)| (from.to_string(), to.to_string())).unzip();
+        json!({"month": self.month, "from": from, "to": to, "size": self.size.to_string()})
+    }
+}
+
+impl std::fmt::Display for Cover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { month, range, size } = self;
+        match range {
+            Some((from, to)) => {
+                write!(f, "log {month}: leaves {from} to {to} are on this invoice, {} later ones are not", size.saturating_sub(*to))
+            }
+            None => write!(f, "log {month}: none of its {size} leaves is on this invoice"),
+        }
+    }
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// Verifies a folder. An error means that it could not be judged at all.
+/// What the signatures lead to.
+struct Signed {
+    key: Key,
+    head: Head,
+}
+
+/// Verifies a folder. An error means that something could not be judged, and nothing that could be judged is wrong.
 pub fn verify(folder: &Path, outside: &Outside) -> anyhow::Result<Verdict> {
     let mut findings = Findings::default();
     let mut files = Files::new();
@@ -63,15 +105,53 @@ pub fn verify(folder: &Path, outside: &Outside) -> anyhow::Result<Verdict> {
     if !files.contains_key(MANIFEST) {
         bail!("{} is no bundle: it holds no {MANIFEST}", folder.display());
     }
-    let mut verdict = Verdict { findings: Vec::new(), invoice: String::new(), readings: 0, lines: 0, unjudged: Vec::new() };
-    if let Err(error) = stages(&files, outside, &mut findings, &mut verdict) {
-        // What a later stage cannot read is a difference too, unless an earlier one has named the reason.
-        let broken = error.downcast_ref::<Unreadable>();
-        let (stage, file) = broken.map_or((Stage::Issue, MANIFEST), |broken| (broken.stage, broken.file.as_str()));
-        findings.add(stage, file, broken.map_or(String::new(), |broken| broken.row.clone()), "content", "readable", format!("{error:#}"));
+    let mut verdict = Verdict::default();
+    let mut signed = None;
+    let mut judged = match stages(&files, outside, &mut signed, &mut findings, &mut verdict) {
+        Err(error) => match error.downcast::<Unreadable>() {
+            // What a later stage cannot read is a difference too.
+            Ok(Unreadable { stage, file, row, why }) => {
+                findings.add(stage, &file, row, "content", "readable", why);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
+        Ok(()) => Ok(()),
+    };
+    // What comes from outside is judged last: where it does not suffice, everything inside has been judged before.
+    if let (Ok(()), Some(Signed { key, head })) = (&judged, &signed) {
+        judged = against_outside(&files, outside, key, head, &mut findings, &mut verdict);
     }
     verdict.findings = findings.sorted();
+    match judged {
+        Err(error) if verdict.findings.is_empty() => return Err(error),
+        Err(error) => verdict.unjudged.push(format!("{error:#}")),
+        Ok(()) => {}
+    }
     Ok(verdict)
+}
+
+fn against_outside(
+    files: &Files,
+    outside: &Outside,
+    key: &Key,
+    head: &Head,
+    findings: &mut Findings,
+    verdict: &mut Verdict,
+) -> anyhow::Result<()> {
+    if outside.previous.is_empty() {
+        verdict.unjudged.push("whether earlier invoices charged the same: give all of them with --previous".to_owned());
+    } else if let Ok(invoice) = read_json(files, INVOICE, Stage::Lines) {
+        earlier::against_earlier(&invoice, &outside.previous, findings)?;
+    }
+    match &outside.checkpoint {
+        Some(kept) => kept::against_kept(kept, key, head, outside.log.as_deref(), findings)?,
+        None => {
+            let rewritten = "whether the log was rewritten, or an old state shown: give a kept checkpoint with --checkpoint";
+            verdict.unjudged.push(rewritten.to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// A file that cannot be read.
@@ -95,18 +175,25 @@ fn unreadable(stage: Stage, file: &str, why: impl std::fmt::Display) -> anyhow::
     Unreadable { stage, file: file.to_owned(), row: String::new(), why: format!("{why:#}") }.into()
 }
 
-fn stages(files: &Files, outside: &Outside, findings: &mut Findings, verdict: &mut Verdict) -> anyhow::Result<()> {
-    let manifest = json(files, MANIFEST, Stage::Files)?;
+fn stages(
+    files: &Files,
+    outside: &Outside,
+    signed: &mut Option<Signed>,
+    findings: &mut Findings,
+    verdict: &mut Verdict,
+) -> anyhow::Result<()> {
+    let manifest = read_json(files, MANIFEST, Stage::Files)?;
     files::closed_world(files, &manifest, findings);
-    let head = signatures::signatures(files, &manifest, outside, findings, verdict)?;
-    let invoice = json(files, INVOICE, Stage::Lines)?;
+    let Signed { head, .. } = signed.insert(signatures::signatures(files, &manifest, outside, findings, verdict)?);
+    let invoice = read_json(files, INVOICE, Stage::Lines)?;
     verdict.invoice = ["invoice_id", "total", "currency"].map(|name| member(&invoice, name)).join(" ");
     files::provenance(files, &invoice, findings)?;
     let versions = documents::registry(files, &member(&invoice, "organization"), findings)?;
     let rows = rows::read_rows(files)?;
     verdict.readings = rows.readings.len();
     files::row_counts(&manifest, &rows, findings);
-    let organization = logs::logs(files, &head, &invoice, &rows, findings)?;
+    let organization = logs::logs(files, head, &invoice, &rows, findings)?;
+    verdict.covers = logs::covers(files, &invoice)?;
     for (what, file, found) in [
         ("organization", INVOICE, member(&invoice, "organization")),
         ("organization", MANIFEST, member(predicate(&manifest), "organization")),
@@ -129,7 +216,7 @@ fn utf8<'a>(files: &'a Files, path: &str, stage: Stage) -> anyhow::Result<&'a st
     std::str::from_utf8(bytes(files, path, stage)?).map_err(|error| unreadable(stage, path, error))
 }
 
-fn json(files: &Files, path: &str, stage: Stage) -> anyhow::Result<Value> {
+fn read_json(files: &Files, path: &str, stage: Stage) -> anyhow::Result<Value> {
     serde_json::from_str(utf8(files, path, stage)?).map_err(|error| unreadable(stage, path, error))
 }
 

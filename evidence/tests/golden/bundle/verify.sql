@@ -1,5 +1,7 @@
 -- Verifies this bundle in stock DuckDB 1.5 alone (built-in json and parquet; no other extension, no network). Run it inside the folder:
 --     duckdb -c ".read verify.sql"
+-- and, with every earlier invoice of yours that you kept, of every currency (a pattern, or a list of paths):
+--     duckdb -c "SET VARIABLE earlier = '../earlier/*/invoice.json'" -c ".read verify.sql"
 -- No row: everything holds. Each row names what does not: check, subject, expected, found. Signatures are OpenSSL's part: see VERIFY.md.
 -- Money is exact: quantities and prices are cut into limbs of nine digits, multiplied as 64-bit integers, added, carried and divided as
 -- integers; DuckDB's decimal division is a float and is not used. What does not fit is an error, never a wrong figure.
@@ -79,6 +81,20 @@ CREATE OR REPLACE TEMP TABLE lines AS
 SELECT (json ->> 'contract') AS contract, (json ->> 'sku') AS sku, CAST(json ->> 'service_period' AS INTEGER) AS month,
     coalesce(json ->> 'contract_line', '?') || ' ' || coalesce(json ->> 'service_period', '?') AS subject, json
 FROM (SELECT unnest(CAST(json -> 'lines' AS JSON[])) AS json FROM invoice);
+
+-- Earlier invoices, if any are given. They are believed as they were kept.
+CREATE OR REPLACE TEMP TABLE earlier AS
+SELECT filename, CAST(content AS JSON) AS json FROM read_text(coalesce(getvariable('earlier'), 'invoice.json')) WHERE getvariable('earlier') IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE earlier_logs AS
+SELECT CAST(log ->> 'month' AS INTEGER) AS month, max(CAST(log ->> 'to' AS BIGINT)) AS size
+FROM (SELECT unnest(CAST(json -> 'logs' AS JSON[])) AS log FROM earlier) GROUP BY ALL;
+CREATE OR REPLACE TEMP TABLE earlier_lines AS
+SELECT (line ->> 'contract') AS contract, (line ->> 'sku') AS sku, CAST(line ->> 'service_period' AS INTEGER) AS month,
+    max_by(line ->> 'key_total', period) AS key_total, max_by(line ->> 'key_amount', period) AS key_amount
+FROM (
+    SELECT (json ->> 'period') AS period, unnest(CAST(json -> 'lines' AS JSON[])) AS line FROM earlier
+    WHERE (json ->> 'currency') = (SELECT (json ->> 'currency') FROM invoice)
+) GROUP BY ALL;
 
 -- Registry documents of each version, as far as they are shown.
 CREATE OR REPLACE TEMP TABLE indexes AS
@@ -553,6 +569,21 @@ WHERE l.quantity IS DISTINCT FROM money(s.q) OR l.readings IS DISTINCT FROM CAST
 UNION ALL
 SELECT 'total of the invoice', 'invoice.json', money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0)), (json ->> 'total') FROM invoice
 WHERE (json ->> 'total') IS DISTINCT FROM money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0))
+UNION ALL
+-- Earlier invoices: nothing that they charged is charged again.
+SELECT 'earlier invoice', e.filename, (i.json ->> 'organization') || ' before ' || (i.json ->> 'period'), concat_ws(' ', e.json ->> 'organization', e.json ->> 'period')
+FROM earlier AS e, invoice AS i
+WHERE (e.json ->> 'organization') IS DISTINCT FROM (i.json ->> 'organization') OR ((e.json ->> 'period') < (i.json ->> 'period')) IS DISTINCT FROM true
+UNION ALL
+SELECT 'from of a log, by the earlier invoices', CAST(c.month AS VARCHAR), CAST(coalesce(e.size, 0) AS VARCHAR), CAST(c.first AS VARCHAR)
+FROM covered AS c LEFT JOIN earlier_logs AS e USING (month) WHERE getvariable('earlier') IS NOT NULL AND c.first IS DISTINCT FROM coalesce(e.size, 0)
+UNION ALL
+SELECT name || ' of a line, by the earlier invoices', subject, expected, json_extract_string(json, '$.' || name) FROM (
+    SELECT l.subject, l.json, unnest([
+        {'name': 'exact_before', 'expected': coalesce(e.key_total, '0')}, {'name': 'invoiced_before', 'expected': coalesce(e.key_amount, '0')},
+        {'name': 'kind', 'expected': CASE WHEN e.sku IS NULL THEN 'usage' ELSE 'adjustment' END}], recursive := true)
+    FROM lines AS l LEFT JOIN earlier_lines AS e ON e.contract = l.contract AND e.sku = l.sku AND e.month = l.month
+) WHERE getvariable('earlier') IS NOT NULL AND json_extract_string(json, '$.' || name) IS DISTINCT FROM expected
 UNION ALL
 -- 6. Issue.
 SELECT 'digest of the invoice', 'issue.json', (n.json ->> 'digest'), i.digest FROM issue AS n, invoice AS i WHERE (n.json ->> 'digest') IS DISTINCT FROM i.digest

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Files, json, list, member, unreadable};
+use super::{Files, list, member, read_json, unreadable};
 use crate::finding::{Findings, Stage};
 use crate::registry::Version;
 use crate::tree::sha256;
@@ -14,7 +14,7 @@ pub(super) fn registry(files: &Files, organization: &str, findings: &mut Finding
     for (path, content) in files.iter().filter(|(path, _)| path.starts_with("registry/documents/")) {
         let digest = hex::encode(sha256(&[content]));
         findings.compare(stage, path, "", "digest", &name_of(path), &digest);
-        documents.insert(digest, (path, json(files, path, stage)?));
+        documents.insert(digest, (path, read_json(files, path, stage)?));
     }
     let mut versions = HashMap::new();
     let mut used = HashSet::new();
@@ -22,7 +22,7 @@ pub(super) fn registry(files: &Files, organization: &str, findings: &mut Finding
         let address = hex::encode(sha256(&[content]));
         findings.compare(stage, path, "", "address", &name_of(path), &address);
         let mut version = Version::default();
-        for entry in list(&json(files, path, stage)?, "documents") {
+        for entry in list(&read_json(files, path, stage)?, "documents") {
             let Some((file, document)) = documents.get(&member(entry, "digest")) else { continue };
             used.insert(member(entry, "digest"));
             findings.compare(stage, file, "", "kind", &member(entry, "kind"), &member(document, "kind"));

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::rows::Rows;
-use super::{ENVELOPE, EVENTS, Files, INVOICE, MANIFEST, READINGS, bytes, json, list, member, predicate};
+use super::{ENVELOPE, EVENTS, Files, INVOICE, MANIFEST, READINGS, bytes, list, member, predicate, read_json};
 use crate::finding::{Findings, Stage};
 use crate::tree::sha256;
 
@@ -83,7 +83,7 @@ pub(super) fn row_counts(manifest: &Value, rows: &Rows, findings: &mut Findings)
 /// The rating as a build: of this invoice, from exactly these files.
 pub(super) fn provenance(files: &Files, invoice: &Value, findings: &mut Findings) -> anyhow::Result<()> {
     let stage = Stage::Files;
-    let statement = json(files, PROVENANCE, stage)?;
+    let statement = read_json(files, PROVENANCE, stage)?;
     let empty = Value::Null;
     let at = |pointer: &str| statement.pointer(pointer).unwrap_or(&empty);
     let kind = [member(&statement, "_type"), member(&statement, "predicateType")].join(" ");

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::rows::Rows;
-use super::{Files, PROOF, READINGS, json, list, member, unreadable};
+use super::{Cover, Files, PROOF, READINGS, list, member, read_json, unreadable};
 use crate::finding::{Findings, Stage};
 use crate::money::{plain, scaled};
 use crate::note::Head;
@@ -39,7 +39,7 @@ pub(super) fn logs(files: &Files, head: &Head, invoice: &Value, rows: &Rows, fin
         findings.compare(stage, READINGS, &reading.place(), "leaf_check", &i32::from(u16::from_be_bytes([first, second])), &reading.check);
         log.push(hash);
     }
-    let proof = json(files, PROOF, stage)?;
+    let proof = read_json(files, PROOF, stage)?;
     let empty = Value::Null;
     let organization = proof.get("organization").unwrap_or(&empty);
     let leaf_text = member(organization, "leaf");
@@ -96,6 +96,20 @@ pub(super) fn logs(files: &Files, head: &Head, invoice: &Value, rows: &Rows, fin
     let found = tree::inclusion(tree::leaf(entry_text.as_bytes()), head.size.saturating_sub(1), head.size, &hashes(entry, "path")?);
     findings.compare(stage, PROOF, "entry", "root of the checkpoint", &hex::encode(head.root), &found.map(hex::encode).unwrap_or_default());
     Ok(id)
+}
+
+/// Beside each log of the organization's leaf, how far the invoice goes.
+pub(super) fn covers(files: &Files, invoice: &Value) -> anyhow::Result<Vec<Cover>> {
+    let proof = read_json(files, PROOF, Stage::Logs)?;
+    let text = proof.pointer("/organization/leaf").and_then(Value::as_str).unwrap_or_default();
+    let leaf: Value = serde_json::from_str(text).map_err(|error| unreadable(Stage::Logs, PROOF, error))?;
+    let number = |value: &Value, name: &str| member(value, name).parse().unwrap_or(0);
+    let covers = list(&leaf, "logs").map(|log| {
+        let month = member(log, "month");
+        let range = list(invoice, "logs").find(|range| member(range, "month") == month);
+        Cover { range: range.map(|range| (number(range, "from"), number(range, "to"))), size: number(log, "size"), month }
+    });
+    Ok(covers.collect())
 }
 
 fn hash(text: &str) -> Option<Hash> {

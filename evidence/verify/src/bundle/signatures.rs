@@ -4,19 +4,18 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
-use super::kept::against_kept;
-use super::{ENVELOPE, Files, MANIFEST, Outside, Verdict, bytes, json, list, member, predicate, unreadable, utf8};
+use super::{ENVELOPE, Files, MANIFEST, Outside, Signed, Verdict, bytes, list, member, predicate, read_json, unreadable, utf8};
 use crate::finding::{Findings, Stage};
 use crate::note::{Head, Key};
 
-/// Checks the signatures; answers the checkpoint's head.
+/// Checks the signatures; answers the log's key and the checkpoint's head.
 pub(super) fn signatures(
     files: &Files,
     manifest: &Value,
     outside: &Outside,
     findings: &mut Findings,
     verdict: &mut Verdict,
-) -> anyhow::Result<Head> {
+) -> anyhow::Result<Signed> {
     let stage = Stage::Signatures;
     let key_of = |name: &str| Key::parse(&member(predicate(manifest), name)).map_err(|error| unreadable(stage, MANIFEST, error));
     let stated = key_of("log_key")?;
@@ -25,14 +24,14 @@ pub(super) fn signatures(
     if let Some(pinned) = pinned {
         findings.compare(stage, MANIFEST, "", "log_key", &pinned.text, &stated.text);
     } else {
-        verdict.unjudged.push("whether the log's key is the right one: give it with --log-key");
+        verdict.unjudged.push("whether the log's key is the right one: give it with --log-key".to_owned());
     }
     let log_key = pinned.unwrap_or(&stated);
     for (path, key) in [("keys/log.pem", log_key), ("keys/bundle.pem", &bundle_key)] {
         findings.compare(stage, path, "", "key", &key.pem(), &utf8(files, path, stage)?.to_owned());
     }
     // The envelope.
-    let envelope = json(files, ENVELOPE, stage)?;
+    let envelope = read_json(files, ENVELOPE, stage)?;
     let body = bytes(files, MANIFEST, stage)?;
     let payload = BASE64_STANDARD.decode(member(&envelope, "payload")).unwrap_or_default();
     if payload != body {
@@ -61,9 +60,5 @@ pub(super) fn signatures(
     let text = note.split_once("\n\n").map(|(text, _)| text).unwrap_or_default();
     let head = Head::parse(text).map_err(|error| unreadable(stage, "log/checkpoint", error))?;
     findings.compare(stage, "log/checkpoint", "", "origin", &log_key.name, &head.origin);
-    match &outside.checkpoint {
-        Some(kept) => against_kept(kept, log_key, &head, outside.log.as_deref(), findings)?,
-        None => verdict.unjudged.push("whether the log was rewritten, or an old state shown: give a kept checkpoint with --checkpoint"),
-    }
-    Ok(head)
+    Ok(Signed { key: log_key.clone(), head })
 }
