@@ -13,7 +13,7 @@ pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
     if home.owner().is_some_and(|owner| owner.listen.is_some()) {
         let every = home.settings.compact.interval_s;
         return Err(Refused(format!(
-            "a server owns this home and compacts it every {every} seconds; `GET /v1/health` and `sys.files` say how far it is"
+            "a server owns this home and compacts it every {every} seconds; `GET /v1/progress` and `sys.files` say how far it is"
         ))
         .into());
     }
