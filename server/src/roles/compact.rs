@@ -155,7 +155,7 @@ impl Compactor {
                 return Err(error);
             }
             tracing::warn!(error = format!("{error:#}"), "could not merge; going on with the next");
-            failed.get_or_insert(error);
+            failed = failed.or(Some(error));
             for piece in pieces.get_mut(group.from..group.to).context("a plan beyond its pieces")? {
                 left.insert(piece.first, piece.bytes);
                 piece.keep_alone();
@@ -415,9 +415,10 @@ fn rewrite(
     drop(rows);
     let written = {
         let parts = shared_lake::read_file(&lake.root().join(&file.path), None)?;
-        concat_batches(&shape.schema, &parts)?
+        let rows = concat_batches(&shape.schema, &parts)?;
+        drop(parts);
+        InOrder::new(&rows, shape.sequence)?
     };
-    let written = InOrder::new(&written, shape.sequence)?;
     let mut found = 0;
     for batch in batches {
         let wanted = batch.tables.iter().find(|file| file.table == table);
