@@ -19,9 +19,11 @@ pub(super) fn logs(files: &Files, head: &Head, invoice: &Value, rows: &Rows, fin
     for reading in &rows.readings {
         let log = leaves.entry(reading.month).or_default();
         findings.compare(stage, READINGS, &reading.place(), "log_seq", &i64::try_from(log.len()).unwrap_or(i64::MAX), &reading.log_seq);
+        // Either of two rows may be the damaged one.
+        let place = || format!("{} of event {}", reading.place(), reading.number);
         let event = reading.event.and_then(|at| Some((rows.events.get(at)?, commitments.get(at)?)));
         let Some((event, commitment)) = event else {
-            findings.add(stage, READINGS, reading.place(), "event", "there", "missing");
+            findings.add(stage, READINGS, place(), "event", "there", "missing");
             continue;
         };
         let end = event.end.map_or("null".to_owned(), |end| format!("\"{}\"", crate::time::text(end)));
@@ -36,7 +38,7 @@ pub(super) fn logs(files: &Files, head: &Head, invoice: &Value, rows: &Rows, fin
         );
         let hash = tree::leaf(text.as_bytes());
         let [first, second, ..] = hash;
-        findings.compare(stage, READINGS, &reading.place(), "leaf_check", &i32::from(u16::from_be_bytes([first, second])), &reading.check);
+        findings.compare(stage, READINGS, &place(), "leaf_check", &i32::from(u16::from_be_bytes([first, second])), &reading.check);
         log.push(hash);
     }
     let proof = read_json(files, PROOF, stage)?;

@@ -14,6 +14,8 @@ use crate::tree::Hash;
 pub(super) struct Reading {
     pub(super) month: i32,
     pub(super) log_seq: i64,
+    /// The number by which it names its event, and where that stands among the events.
+    pub(super) number: i64,
     pub(super) event: Option<usize>,
     pub(super) meter: String,
     pub(super) unit: String,
@@ -165,6 +167,7 @@ fn read_readings(frame: &table::Frame, places: &HashMap<i64, usize>, readings: &
         readings.push(Reading {
             month,
             log_seq,
+            number: event,
             event: places.get(&event).copied(),
             meter,
             unit,
