@@ -1,11 +1,12 @@
 //! `tally compact`: drain, then merge small files and remove replaced ones. A server does the same by itself.
 
+use platform_iam::Action;
 use serde_json::json;
 
 use super::Refused;
 use crate::home::Home;
 use crate::roles::{OnFailure, Running};
-use crate::{Common, Format, Outcome};
+use crate::{Common, Format, Outcome, access};
 
 /// Compacts the home.
 pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
@@ -17,9 +18,10 @@ pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
         ))
         .into());
     }
+    let permit = access::local(Action::LakeCompact)?;
     let running = Running::start(&home, OnFailure::End).await?;
     let bar = super::ingest::spinner("compacting");
-    let done = running.compact().await?;
+    let done = running.compact(permit).await?;
     bar.finish_and_clear();
     match common.format {
         Format::Json => println!(

@@ -108,6 +108,7 @@ fn sql_and_duckdb_answer_the_same_before_and_after_compaction_and_every_fold_is_
     assert!(unmerged(&tally) > 30, "{} files", unmerged(&tally));
     let said = tally.done(&["compact"]);
     assert!(said.starts_with("1 merges: each table has 1 files"), "{said}");
+    assert_eq!(tally.value("SELECT count(*) FROM audit.events WHERE action = 'home.lake.compact' AND principal = 'local'"), "1");
     assert_eq!(unmerged(&tally), 0);
     assert_eq!(answers(&tally), before);
     tally.check().unwrap();
