@@ -18,6 +18,7 @@ use serde_json::Value;
 use shared_db::Database;
 use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId};
 
+use crate::commands::Refused;
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 
 /// Headers read at once.
@@ -305,11 +306,11 @@ pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     let mut found = std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     if let Some(entry) = found.next() {
-        bail!(
+        bail!(Refused(format!(
             "{} is not empty, it holds {}: a bundle is a closed world and gets a folder of its own",
             folder.display(),
             entry?.file_name().display()
-        );
+        )));
     }
     let mut folders = BTreeSet::from([folder.to_owned()]);
     for (path, file) in bundle.files() {

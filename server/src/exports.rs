@@ -14,6 +14,7 @@ use shared_db::Database;
 use shared_lake::{Contents, RealFiles};
 use shared_types::{Amount, BatchNo, Digest, Month, canonical_json};
 
+use crate::commands::Refused;
 use crate::lake::{CHARGES, Lake, TOTALS, shape};
 
 /// Headers and postings read at once.
@@ -37,7 +38,7 @@ pub struct Exported {
 pub async fn export(log: &Database, books: &Database, lake: &Lake, period: Month, folder: &Path) -> anyhow::Result<Exported> {
     std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     if std::fs::read_dir(folder)?.next().is_some() {
-        bail!("{} is not empty: an export gets a folder of its own", folder.display());
+        bail!(Refused(format!("{} is not empty: an export gets a folder of its own", folder.display())));
     }
     // The cursor first: what was folded then is in the log for ever.
     let (through, revenue) = {

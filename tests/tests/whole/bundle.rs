@@ -144,13 +144,15 @@ fn a_bundle_holds_nothing_of_another_organization() {
             }
         }
     }
-    assert!(named.contains("decoded") && named.contains("invoice.json"), "the search finds the organization itself: {named:?}");
+    assert!(named.contains("invoice.json"), "the search finds the organization itself: {named:?}");
+    assert!(texts.iter().any(|(path, text)| path == "decoded" && text.contains("gateway")), "what is decoded is what was sent");
 }
 
 #[test]
 fn a_customer_fetches_the_bundle_of_its_own_invoice_and_of_no_other() {
     let Some(python) = python() else { return };
     let tally = closed_home();
+    tally.done(&["organization", "add", "org-3"]);
     let server = tally.serve();
     let key = tally.key(&["dev", "--role", "customer", "--organization", "org-3"]);
     let (ours, theirs) = (number(&tally, "org-3", 202_610), number(&tally, "org-17", 202_610));

@@ -177,7 +177,7 @@ fn folder() -> tempfile::TempDir {
 /// The bound of a day is sixty files; a shorter trickle has fewer hours behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trickle_of_an_event_a_second_leaves_few_files() {
-    let seconds = number("TALLY_TRICKLE_SECONDS", 3_600);
+    let seconds = number("TALLY_TRICKLE_SECONDS", 1_800);
     let bound = 37 + usize::try_from(seconds / 3_600).unwrap().min(23);
     let folder = folder();
     let (mut works, _) = Works::open(&folder.path().join("home")).await;
@@ -208,7 +208,8 @@ async fn a_trickle_of_an_event_a_second_leaves_few_files() {
     }
     let settled = works.files().await;
     println!("three days later: {settled:?}");
-    assert!(settled.values().all(|(shown, there)| *shown <= 2 && there == shown), "{settled:?}");
+    // Beside them at most the file without rows that batches of this reign share, which the next start removes.
+    assert!(settled.values().all(|(shown, there)| *shown <= 2 && *there <= shown + 1), "{settled:?}");
     works.adds_up().await;
     // The headers of an hour are one object, and one that is not as it was is named.
     let headers = works.lake.root().join("headers");
