@@ -673,7 +673,7 @@ fn a_damaged_merge_is_named() {
         case("a merged file that ended", "lake", |home| {
             let merged = merged(home, "charges");
             let name = merged.rsplit('/').next().unwrap();
-            home.sql("lake", &format!("UPDATE ducklake_data_file SET end_snapshot = begin_snapshot + 1 WHERE path LIKE '%{name}'"));
+            home.sql("lake", &format!("UPDATE ducklake_data_file SET end_snapshot = begin_snapshot WHERE path LIKE '%{name}'"));
             home.path("charges", 2)
         }),
     ]);
@@ -759,7 +759,7 @@ fn damaged_evidence_is_named() {
         })
     };
     template.check(&[
-        of("an entry", "evidence", "UPDATE platform_evidence_checkpoints SET entry = replace(entry, '\"v\":\"1\"', '\"v\":\"2\"') WHERE tree_size = 2", "checkpoint 2"),
+        of("an entry", "evidence", "UPDATE platform_evidence_checkpoints SET entry = replace(entry, '\"v\":\"2\"', '\"v\":\"3\"') WHERE tree_size = 2", "checkpoint 2"),
         of("an entry that reads", "evidence", "UPDATE platform_evidence_checkpoints SET entry = replace(entry, '\"organizations\":\"3\"', '\"organizations\":\"4\"') WHERE tree_size = 2", "checkpoint 2"),
         of("a root", "evidence", "UPDATE platform_evidence_checkpoints SET root = randomblob(32) WHERE tree_size = 2", "checkpoint 2"),
         of("a note's text", "evidence", "UPDATE platform_evidence_checkpoints SET note = replace(note, char(10) || '2' || char(10), char(10) || '3' || char(10)) WHERE tree_size = 2", "checkpoint 2"),
