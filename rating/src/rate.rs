@@ -539,6 +539,7 @@ mod tests {
             family: "tokens".into(),
             meter: meter.clone(),
             matches: Dimensions::default(),
+            bands: Vec::new(),
             prices: prices.collect(),
         };
         let plan = Plan {

@@ -9,6 +9,7 @@
 //! let Compiled { meters, plan, .. } = compile(&version)?;
 //! ```
 
+mod band;
 mod check;
 pub mod compile;
 pub mod control;
