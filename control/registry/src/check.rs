@@ -167,9 +167,9 @@ impl<'c> Checker<'_, 'c, '_> {
                         &sku.matches,
                         |size| size <= names(sku),
                         |found| {
-                            let rivals = found.iter().filter(|item| {
-                                skus.get(**item).is_some_and(|(_, other)| names(other) == names(sku) && meet(sku, other))
-                            });
+                            let rivals = found
+                                .iter()
+                                .filter(|item| skus.get(**item).is_some_and(|(_, other)| names(other) == names(sku) && meet(sku, other)));
                             first = rivals.min().map_or(first, |found| first.min(*found));
                         },
                     );

@@ -287,7 +287,8 @@ impl<'v> Changes<'v> {
                 &sku.matches,
                 |size| size < names(sku),
                 |found| {
-                    let reached = found.iter().filter_map(|item| old_lines.get(*item)).filter(|old| names(old) < names(sku) && meet(old, sku));
+                    let reached =
+                        found.iter().filter_map(|item| old_lines.get(*item)).filter(|old| names(old) < names(sku) && meet(old, sku));
                     losers.extend(reached.map(|loser| loser.id.clone()));
                 },
             );
@@ -362,8 +363,7 @@ fn same_match(a: &Sku, b: &Sku) -> bool {
 }
 
 fn altered_fields(before: &Sku, after: &Sku) -> String {
-    let fields =
-        [("family", before.family != after.family), ("meter", before.meter != after.meter), ("match", !same_match(before, after))];
+    let fields = [("family", before.family != after.family), ("meter", before.meter != after.meter), ("match", !same_match(before, after))];
     let altered: Vec<&str> = fields.into_iter().filter(|(_, altered)| *altered).map(|(field, _)| field).collect();
     altered.join(" and ")
 }

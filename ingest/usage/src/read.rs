@@ -75,6 +75,15 @@ pub struct MeterReading {
     pub result: Result<Quantity, Defect>,
 }
 
+/// What an event says about a total and its parts, whether or not they add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatedParts {
+    /// The total; none where it is absent or no quantity.
+    pub total: Option<Quantity>,
+    /// Every meter of the total with its dimensions and its part; zero where that is absent or no quantity.
+    pub parts: Vec<(MeterId, Dimensions, Quantity)>,
+}
+
 /// The meters of a registry version, by event type.
 #[derive(Clone, Debug, Default)]
 pub struct MeterSet {
@@ -212,6 +221,28 @@ impl MeterSet {
                 Some(MeterReading { ordinal: meter.ordinal, meter: meter.id.clone(), unit: meter.unit.clone(), dimensions, result })
             })
             .collect()
+    }
+}
+
+impl MeterSet {
+    /// The totals of an event's type with their parts: what was refused as [`Reason::PartsDiffer`], for whoever decides about it.
+    pub fn stated_parts(&self, event: &Event) -> Vec<StatedParts> {
+        let Some(of_type) = self.types.get(event.event_type()) else { return Vec::new() };
+        let data = event.data().unwrap_or("{}");
+        let stated = of_type.totals.iter().enumerate().map(|(total, path)| {
+            let meters = of_type.meters.iter().filter(|meter| meter.part_of == Some(total));
+            let parts = meters.map(|meter| {
+                let dimensions = of_type.dimensions.get(meter.dimensions).map(|list| read_dimensions(data, list).0);
+                let quantity = read_part(data, meter).ok().flatten().unwrap_or(Quantity::ZERO);
+                (meter.id.clone(), dimensions.unwrap_or_default(), quantity)
+            });
+            let total = match find(data, &path.names) {
+                Some(Found::Text(text)) => Quantity::parse(&text).ok(),
+                _ => None,
+            };
+            StatedParts { total, parts: parts.collect() }
+        });
+        stated.collect()
     }
 }
 
