@@ -67,7 +67,7 @@ pub struct PriceRow {
 /// A range that a reading's dimension must lie in, for example a context of more than 200,000 tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Band {
-    /// The dimension; its value must be a decimal number.
+    /// The dimension; its value must be a plain decimal of at most 29 digits before the point and 9 behind it.
     pub dimension: Arc<str>,
     /// Lower bound, exclusive.
     pub above: Option<Quantity>,
@@ -239,9 +239,17 @@ impl PriceBook {
 impl Band {
     /// Whether a value lies in the band; what is absent or no number lies in none.
     pub fn holds(&self, value: Option<&str>) -> bool {
-        let Some(value) = value.and_then(|value| Quantity::parse(value).ok()) else { return false };
+        let Some(value) = value.and_then(plain) else { return false };
         self.above.is_none_or(|above| value > above) && self.up_to.is_none_or(|up_to| value <= up_to)
     }
+}
+
+/// Every verifier reads these alike; exponents and finer numbers are no such decimals.
+fn plain(value: &str) -> Option<Quantity> {
+    let (integer, fraction) = value.split_once('.').map_or((value, None), |(integer, fraction)| (integer, Some(fraction)));
+    let digits = |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let well = digits(integer.strip_prefix('-').unwrap_or(integer), 29) && fraction.is_none_or(|fraction| digits(fraction, 9));
+    well.then(|| Quantity::parse(value).ok()).flatten()
 }
 
 impl Line {
@@ -401,7 +409,11 @@ mod tests {
         assert_eq!(in_band(&band(Some("200000"), None)), [false, true, true, true]);
         assert_eq!(in_band(&band(Some("200000"), Some("256000"))), [false, true, true, false]);
         assert_eq!(in_band(&band(None, Some("200000"))), [true, false, false, false]);
-        assert!([None, Some(""), Some("many"), Some("-")].iter().all(|value| !band(None, Some("1")).holds(*value)));
+        assert!(
+            [None, Some(""), Some("many"), Some("-"), Some("-2e0"), Some("+0"), Some("0."), Some("0.0000000001")]
+                .iter()
+                .all(|value| !band(None, Some("1")).holds(*value))
+        );
         let short = Line { bands: vec![band(None, Some("200000"))], ..line("short", &["x"], vec![row("p", 0, "1")]) };
         let long = Line { bands: vec![band(Some("200000"), None)], ..line("long", &["x"], vec![row("q", 0, "2")]) };
         let plan = plan(vec![short, long, line("any", &["x"], vec![row("r", 0, "3")])]);

@@ -418,6 +418,15 @@ fn the_whole_map_checks_compiles_and_keeps_every_digit() {
     println!("{} look-ups: {indexed:?} by index, {:?} one by one", probes.len(), begun.elapsed() - indexed);
     assert_eq!(found, tried);
     assert!(found.iter().flatten().count() > 5000);
+    let context = |context: &str| {
+        let pairs = [("model", "gemini-2.5-pro"), ("service_tier", "standard"), ("context_tokens", context)];
+        index.line(&Dimensions::new(pairs.map(|(name, value)| (Arc::from(name), Arc::from(value))))).map(|line| line.sku.to_string())
+    };
+    assert_eq!(context("200000.000000001").as_deref(), Some("input.above-200000:gemini-2.5-pro"));
+    assert_eq!(context("-0.5").as_deref(), Some("input:gemini-2.5-pro"));
+    for no_number in ["", "2e5", "+1", "1.", ".5", "200000.0000000001", "x"] {
+        assert_eq!(context(no_number), None, "{no_number}");
+    }
     let data = request("gemini-2.5-pro", "standard", &[("uncached", 200_001)], &[("text", 1)], "");
     assert_eq!(charged(&compiled, "llm.request", AT, &data), ["tokens.input 200001 x 2.5 / 1000000", "tokens.output 1 x 15 / 1000000"]);
     let dimensions = Dimensions::new([(Arc::from("model"), Arc::from("gpt-99")), (Arc::from("service_tier"), Arc::from("standard"))]);
