@@ -6,7 +6,7 @@ use shared_types::{AssetId, BatchNo, Digest, Month};
 use crate::command::Command;
 use crate::entry::{BookedPosting, Cause, Entry, RowsDigest};
 use crate::posting::{AccountId, EntryGroup, Posting};
-use crate::store::{self, BALANCES, COMMAND_FIND, COMMANDS, ENTRIES, PERIOD_CLOSE, PERIODS, POSTINGS};
+use crate::store::{self, BALANCES, COMMAND_FIND, COMMANDS, ENTRIES, ENTRY, PERIOD_CLOSE, PERIODS, POSTINGS};
 
 /// The name of the ledger's fold in `shared_db_cursors`.
 pub const FOLD: &str = "ledger";
@@ -242,6 +242,12 @@ pub async fn commands(tx: &mut Transaction, after: u64, limit: u32) -> Result<Ve
 pub async fn entries(tx: &mut Transaction) -> Result<Vec<Entry>, AppendError> {
     let rows = tx.query(&ENTRIES, &[]).await?;
     rows.iter().map(store::read_entry).collect::<Result<_, _>>().map_err(|problem| AppendError::Damaged { problem })
+}
+
+/// One entry by its number.
+pub async fn entry_numbered(tx: &mut Transaction, number: u64) -> Result<Option<Entry>, AppendError> {
+    let rows = tx.query(&ENTRY, &[Value::try_from(number)?]).await?;
+    rows.first().map(store::read_entry).transpose().map_err(|problem| AppendError::Damaged { problem })
 }
 
 /// Postings after a sequence number, in order, at most `limit`.

@@ -18,8 +18,8 @@ mod store;
 pub mod verify;
 
 pub use book::{
-    AppendError, Balance, BookedCommand, FOLD, Receipt, append, balances, close_period, close_through, commands, entries, execute, head,
-    open_for, postings,
+    AppendError, Balance, BookedCommand, FOLD, Receipt, append, balances, close_period, close_through, commands, entries, entry_numbered,
+    execute, head, open_for, postings,
 };
 pub use command::{Command, CommandError};
 pub use entry::{BookedPosting, Cause, Entry};

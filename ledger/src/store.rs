@@ -14,6 +14,7 @@ pub(crate) const PERIODS_OPEN: Statement = statement!("periods_open");
 pub(crate) const PERIOD_CLOSE: Statement = statement!("period_close");
 pub(crate) const HEAD: Statement = statement!("head");
 pub(crate) const ENTRIES: Statement = statement!("entries");
+pub(crate) const ENTRY: Statement = statement!("entry");
 pub(crate) const ENTRY_INSERT: Statement = statement!("entry_insert");
 pub(crate) const POSTINGS: Statement = statement!("postings");
 pub(crate) const POSTINGS_INSERT: Statement = statement!("postings_insert");

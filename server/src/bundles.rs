@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use arrow::array::{Array as _, AsArray as _};
+use arrow::array::{Array as _, AsArray as _, BooleanArray};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use platform_evidence::bundle::{Bundle, BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, RegistryIndex, Sealed};
@@ -17,6 +18,7 @@ use serde_json::Value;
 use shared_db::Database;
 use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId};
 
+use crate::commands::Refused;
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 
 /// Headers read at once.
@@ -46,10 +48,26 @@ pub struct Issued {
     pub earlier_versions: Vec<Digest>,
 }
 
+/// A moment too early: the server seals a checkpoint within a second.
+#[derive(Debug, thiserror::Error)]
+#[error("organization {organization} is in no checkpoint yet: ask again in a moment, or run `tally drain`")]
+pub struct NotSealed {
+    /// Whose readings no checkpoint covers.
+    pub organization: OrganizationId,
+}
+
 /// One leaf on its way into the bundle.
-struct Leaf {
+enum Leaf {
+    /// The invoice covers it: what is shown of it, and whose event it was read from.
+    Covered(Box<Covered>),
+    /// It lies behind the end that the invoice covers: only its hash is needed to reach the log's root.
+    Later(Digest),
+}
+
+struct Covered {
     identity: IdentityHash,
-    charge: Charge,
+    /// The number of the event is not known yet.
+    reading: BundleReading,
 }
 
 /// Everything about one invoice.
@@ -61,45 +79,37 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     let proof = {
         let mut tx = sources.evidence.read().await?;
         let proof = platform_evidence::proof_of(&mut tx, &organization, sources.salts).await?;
-        proof.with_context(|| format!("organization {organization} is in no checkpoint yet"))?
+        proof.ok_or_else(|| NotSealed { organization: organization.clone() })?
     };
     let through = proof.checkpoint.entry.batch_no;
-    let (leaves, events) = read_batches(sources, &organization, &covered, through).await?;
+    let (leaves, mut events) = read_batches(sources, &organization, &covered, through).await?;
 
     let mut numbers: HashMap<IdentityHash, usize> = HashMap::new();
     let (mut logs, mut shown, mut versions) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (month, to) in &covered {
-        let of_month = leaves.get(month);
+    for (month, of_month) in leaves {
         let (mut readings, mut later) = (Vec::new(), Vec::new());
-        for (log_seq, leaf) in of_month.into_iter().flatten() {
-            let Some(priced) = leaf.charge.fate.priced() else { continue };
-            if log_seq >= to {
-                later.push(leaf_of(*log_seq, &leaf.charge).hash());
-                continue;
-            }
-            let event = match numbers.get(&leaf.identity) {
-                Some(number) => *number,
-                None => {
-                    let event =
-                        events.get(&leaf.identity).with_context(|| format!("the event of leaf {log_seq} of {month} is in no batch"))?;
-                    shown.push(event.clone());
-                    numbers.insert(leaf.identity, shown.len().saturating_sub(1));
-                    shown.len().saturating_sub(1)
+        for (log_seq, leaf) in of_month {
+            let Covered { identity, reading } = match leaf {
+                Leaf::Covered(covered) => *covered,
+                Leaf::Later(hash) => {
+                    later.push(hash);
+                    continue;
                 }
             };
-            versions.insert(leaf.charge.registry_version);
-            readings.push(BundleReading {
-                event,
-                meter: leaf.charge.meter.clone(),
-                unit: leaf.charge.unit.clone(),
-                quantity: leaf.charge.quantity,
-                registry_version: leaf.charge.registry_version,
-                contract: priced.contract.clone(),
-                sku: priced.sku.clone(),
-                price: priced.price.clone(),
-            });
+            let event = match numbers.get(&identity) {
+                Some(number) => *number,
+                None => {
+                    let event = events.remove(&identity);
+                    let number = shown.len();
+                    shown.push(event.with_context(|| format!("the event of leaf {log_seq} of {month} is in no batch"))?);
+                    numbers.insert(identity, number);
+                    number
+                }
+            };
+            versions.insert(reading.registry_version);
+            readings.push(BundleReading { event, ..reading });
         }
-        logs.push(CoveredLog { month: *month, readings, later });
+        logs.push(CoveredLog { month, readings, later });
     }
     versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
     versions.extend(issued.earlier_versions);
@@ -158,10 +168,12 @@ async fn read_batches(
                 for charge in charges_from_arrow(&rows)? {
                     let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
                     let Some(to) = covered.get(&month) else { continue };
-                    if log_seq < *to {
+                    let leaf = if log_seq < *to {
                         wanted.insert(charge.identity);
-                    }
-                    let leaf = Leaf { identity: charge.identity, charge };
+                        Leaf::Covered(Box::new(covered_of(charge)?))
+                    } else {
+                        Leaf::Later(leaf_of(log_seq, &charge).hash())
+                    };
                     if leaves.entry(month).or_default().insert(log_seq, leaf).is_some() {
                         bail!("leaf {log_seq} of the log of {organization} for {month} is in two batches");
                     }
@@ -186,14 +198,13 @@ fn touches(lake: &Lake, header: &Header, organization: &OrganizationId) -> anyho
     Ok(false)
 }
 
-/// The organization's rows; files are sorted by organization, so they lie together. None when there are none.
+/// The organization's rows; none when there are none. In a file of one batch they lie together, in a merged one they do not.
 fn only(rows: &RecordBatch, organization: &OrganizationId) -> anyhow::Result<Option<RecordBatch>> {
     let column = rows.column_by_name("organization").context("a batch file has no column organization")?;
     let names = column.as_string_opt::<i32>().context("the column organization holds no texts")?;
-    let is = |row: usize| !names.is_null(row) && names.value(row) == organization.as_str();
-    let Some(first) = (0..names.len()).find(|row| is(*row)) else { return Ok(None) };
-    let count = (first..names.len()).take_while(|row| is(*row)).count();
-    Ok(Some(rows.slice(first, count)))
+    let wanted: BooleanArray = names.iter().map(|name| Some(name == Some(organization.as_str()))).collect();
+    let rows = filter_record_batch(rows, &wanted)?;
+    Ok((rows.num_rows() > 0).then_some(rows))
 }
 
 /// The accepted events of some identities, as their sources sent them.
@@ -249,6 +260,22 @@ fn read_events(
     Ok(())
 }
 
+/// What is shown of a charge that has a leaf.
+fn covered_of(charge: Charge) -> anyhow::Result<Covered> {
+    let priced = charge.fate.priced().context("a leaf has no price")?;
+    let reading = BundleReading {
+        event: 0,
+        contract: priced.contract.clone(),
+        sku: priced.sku.clone(),
+        price: priced.price.clone(),
+        meter: charge.meter,
+        unit: charge.unit,
+        quantity: charge.quantity,
+        registry_version: charge.registry_version,
+    };
+    Ok(Covered { identity: charge.identity, reading })
+}
+
 fn leaf_of(log_seq: u64, charge: &Charge) -> LeafInput {
     LeafInput {
         log_seq,
@@ -279,11 +306,11 @@ pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     let mut found = std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
     if let Some(entry) = found.next() {
-        bail!(
+        bail!(Refused(format!(
             "{} is not empty, it holds {}: a bundle is a closed world and gets a folder of its own",
             folder.display(),
             entry?.file_name().display()
-        );
+        )));
     }
     let mut folders = BTreeSet::from([folder.to_owned()]);
     for (path, file) in bundle.files() {

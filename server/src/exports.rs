@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch, StringArray};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Int32Type;
 use platform_ingest::header::Header;
 use serde_json::{Value, json};
@@ -14,7 +14,8 @@ use shared_db::Database;
 use shared_lake::{Contents, RealFiles};
 use shared_types::{Amount, BatchNo, Digest, Month, canonical_json};
 
-use crate::lake::{CHARGES, Lake, TOTALS};
+use crate::commands::Refused;
+use crate::lake::{CHARGES, Lake, TOTALS, shape};
 
 /// Headers and postings read at once.
 const PAGE: u32 = 500;
@@ -37,43 +38,40 @@ pub struct Exported {
 pub async fn export(log: &Database, books: &Database, lake: &Lake, period: Month, folder: &Path) -> anyhow::Result<Exported> {
     std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
     if std::fs::read_dir(folder)?.next().is_some() {
-        bail!("{} is not empty: an export gets a folder of its own", folder.display());
+        bail!(Refused(format!("{} is not empty: an export gets a folder of its own", folder.display())));
     }
     // The cursor first: what was folded then is in the log for ever.
     let (through, revenue) = {
         let mut tx = books.read().await?;
         (shared_db::cursor(&mut tx, platform_ledger::FOLD).await?, revenue(&mut tx, period).await?)
     };
-    let mut headers = Vec::new();
-    loop {
-        let after = headers.last().map_or(BatchNo(0), |header: &Header| header.batch_no);
+    let (mut headers, mut after): (Vec<Header>, _) = (Vec::new(), BatchNo(0));
+    while after < through {
         let mut tx = log.read().await?;
         let page = platform_ingest::store::batches_after(&mut tx, after, PAGE).await?;
-        let count = page.len();
+        after = page.last().map(|(header, _)| header.batch_no).context("the batch log ends before the ledger's cursor")?;
         headers.extend(page.into_iter().map(|(header, _)| header).filter(|header| header.batch_no <= through));
-        if count == 0 || headers.last().is_some_and(|header| header.batch_no >= through) {
-            break;
-        }
     }
     let mut keys: HashSet<Key> = HashSet::new();
     for header in &headers {
-        for rows in lake.read(header, TOTALS, None)? {
-            let columns = Columns::of(&rows)?;
-            keys.extend((0..rows.num_rows()).filter(|row| columns.period(*row) == period.number()).map(|row| columns.key(row)));
+        // Of both tables: a key whose totals were lost is judged too.
+        for table in [CHARGES, TOTALS] {
+            for rows in lake.read(header, table, Some(&KEY_COLUMNS))? {
+                let columns = Columns::of(&rows)?;
+                let booked = |row: &usize| columns.keyed(*row) && columns.period(*row) == period.number();
+                keys.extend((0..rows.num_rows()).filter(booked).map(|row| columns.key(row)));
+            }
         }
     }
     let mut writer = Writer { folder, files: BTreeMap::new() };
     let (mut versions, mut readings) = (BTreeSet::new(), 0_u64);
     for header in &headers {
         for table in [CHARGES, TOTALS] {
-            let rows = select(lake, header, table, &keys, period)?;
+            let Some(rows) = select(lake, header, table, &keys, period)? else { continue };
             if table == CHARGES {
-                for rows in &rows {
-                    let addresses =
-                        rows.column_by_name("registry_version").context("charges have no registry version")?.as_fixed_size_binary();
-                    versions.extend((0..rows.num_rows()).filter_map(|row| Digest::from_slice(addresses.value(row))));
-                }
-                readings += rows.iter().map(|rows| u64::try_from(rows.num_rows()).unwrap_or(0)).sum::<u64>();
+                let addresses = rows.column_by_name("registry_version").context("charges have no registry version")?.as_fixed_size_binary();
+                versions.extend((0..rows.num_rows()).filter_map(|row| Digest::from_slice(addresses.value(row))));
+                readings += u64::try_from(rows.num_rows())?;
             }
             writer.table(header, table, &rows)?;
         }
@@ -116,6 +114,8 @@ async fn revenue(tx: &mut shared_db::Transaction, period: Month) -> anyhow::Resu
     sums.retain(|_, amount| *amount != Amount::ZERO);
     Ok(sums.into_iter().map(|(currency, amount)| json!({"amount": amount, "currency": currency})).collect())
 }
+
+const KEY_COLUMNS: [&str; 6] = ["organization", "contract", "sku_id", "service_period", "currency", "accounting_period"];
 
 /// The columns that make a key, of `charges` or `totals`.
 struct Columns<'a> {
@@ -160,20 +160,18 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Rows of the keys, up to the month.
-fn select(lake: &Lake, header: &Header, table: &str, keys: &HashSet<Key>, period: Month) -> anyhow::Result<Vec<RecordBatch>> {
-    let mut selected = Vec::new();
-    for rows in lake.read(header, table, None)? {
+/// Rows of the keys, up to the month. The same rows make the same file, before and after their batches were merged.
+fn select(lake: &Lake, header: &Header, table: &str, keys: &HashSet<Key>, period: Month) -> anyhow::Result<Option<RecordBatch>> {
+    let read = lake.read(header, table, None)?;
+    let Some(first) = read.first() else { return Ok(None) };
+    let rows = concat_batches(&first.schema(), &read)?;
+    let wanted: BooleanArray = {
         let columns = Columns::of(&rows)?;
-        let wanted: BooleanArray = (0..rows.num_rows())
-            .map(|row| Some(columns.keyed(row) && columns.period(row) <= period.number() && keys.contains(&columns.key(row))))
-            .collect();
-        let rows = filter_record_batch(&rows, &wanted)?;
-        if rows.num_rows() > 0 {
-            selected.push(rows);
-        }
-    }
-    Ok(selected)
+        let wanted = |row| columns.keyed(row) && columns.period(row) <= period.number() && keys.contains(&columns.key(row));
+        (0..rows.num_rows()).map(|row| Some(wanted(row))).collect()
+    };
+    let rows = shared_lake::sort(&filter_record_batch(&rows, &wanted)?, shape(table).order)?;
+    Ok((rows.num_rows() > 0).then_some(rows))
 }
 
 struct Writer<'a> {
@@ -182,11 +180,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn table(&mut self, header: &Header, table: &str, rows: &[RecordBatch]) -> anyhow::Result<()> {
-        let Some(first) = rows.first() else { return Ok(()) };
+    fn table(&mut self, header: &Header, table: &str, rows: &RecordBatch) -> anyhow::Result<()> {
         let path = format!("{table}/{:020}.parquet", header.batch_no.0);
         std::fs::create_dir_all(self.folder.join(table))?;
-        let contents = Contents { schema: &first.schema(), batches: rows, metadata: &[("tallystick.table", table)], statistics: &[] };
+        let contents = Contents {
+            schema: &rows.schema(),
+            batches: std::slice::from_ref(rows),
+            metadata: &[("tallystick.table", table)],
+            statistics: &[],
+        };
         let meta = shared_lake::write_file(&RealFiles, self.folder, &path, &contents)?;
         let bytes = std::fs::read(self.folder.join(&path))?;
         let file = json!({"path": path, "rows": meta.rows, "sha256": Digest::of(&bytes), "size": bytes.len()});

@@ -164,6 +164,15 @@ impl Lake {
         Ok(())
     }
 
+    /// The same folder after exactly these merges, in the order in which they were made, whatever is merged meanwhile.
+    pub fn with_merges(&self, merges: Vec<Merge>) -> Self {
+        let lake = Self { root: self.root.clone(), merges: Arc::default(), opened: Mutex::default(), lenient: self.lenient };
+        for merge in merges {
+            lake.take(merge);
+        }
+        lake
+    }
+
     /// Reads a merge's batches from its files from now on. It is recorded.
     pub fn take(&self, merge: Merge) {
         let mut merges = self.merges.write();
@@ -249,12 +258,14 @@ impl Lake {
     pub fn read_merged(&self, merge: &Merge, table: &str, projection: Option<&[&str]>) -> anyhow::Result<Arc<InOrder>> {
         let file = merge.table(table).with_context(|| format!("merge {} names no {table} file", merge.merge_no))?;
         let wanted: Option<Vec<String>> = projection.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        let mut opened = self.opened.lock();
-        if let Some(found) = opened.get(table).filter(|found| found.path == file.path && found.projection == wanted) {
-            return Ok(Arc::clone(&found.rows));
+        {
+            let mut opened = self.opened.lock();
+            if let Some(found) = opened.get(table).filter(|found| found.path == file.path && found.projection == wanted) {
+                return Ok(Arc::clone(&found.rows));
+            }
+            // The file before is let go first: there is never room for two. Nobody waits for this one's reading.
+            opened.remove(table);
         }
-        // The file before is let go first: there is never room for two.
-        opened.remove(table);
         let shape = shape(table);
         let columns: Option<Vec<&str>> = projection.map(|names| {
             let mut names = names.to_vec();
@@ -263,8 +274,10 @@ impl Lake {
         });
         let batches = shared_lake::read_file(&self.root.join(&file.path), columns.as_deref())?;
         let schema = batches.first().map_or(shape.schema, RecordBatch::schema);
-        let rows = Arc::new(InOrder::new(&concat_batches(&schema, &batches)?, shape.sequence)?);
-        opened.insert(table.to_owned(), Opened { path: file.path.clone(), projection: wanted, rows: Arc::clone(&rows) });
+        let rows = concat_batches(&schema, &batches)?;
+        drop(batches);
+        let rows = Arc::new(InOrder::new(&rows, shape.sequence)?);
+        self.opened.lock().insert(table.to_owned(), Opened { path: file.path.clone(), projection: wanted, rows: Arc::clone(&rows) });
         Ok(rows)
     }
 

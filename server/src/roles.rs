@@ -10,6 +10,7 @@ pub mod invoicing;
 #[cfg(feature = "plant")]
 pub mod plant;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use platform_iam::{Pepper, Permit};
 use platform_ingest::wire::WireLimits;
 use platform_registry::{Closed, Published, Version};
 use shared_bus::{Disk, Embedded, RealDisk, Stream, UnsyncedInMemory};
+use shared_db::Database;
 use shared_types::{BatchNo, Month};
 use tokio::sync::{Notify, RwLock, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -49,6 +51,7 @@ pub struct Running {
     pub access: Access,
     /// Who may do what.
     pub iam: Iam,
+    books: Database,
     commands: mpsc::Sender<Command>,
     folded: Vec<(&'static str, watch::Receiver<BatchNo>)>,
     commits: watch::Receiver<BatchNo>,
@@ -134,7 +137,7 @@ impl Running {
         let (entries, booked) = watch::channel(0);
         tasks.spawn(folds::seal(evidence, ledger_seen.clone(), booked, evidence_at, patience));
         let invoice = Arc::new(Notify::new());
-        let invoicing = Invoicing::new(books, home.settings.billing.clone(), entries);
+        let invoicing = Invoicing::new(books.clone(), home.settings.billing.clone(), entries);
         tasks.spawn(invoicing.run(ledger_seen.clone(), Arc::clone(&invoice), patience));
         tasks.spawn(billing.run(obeyed, stopping.clone(), patience));
 
@@ -151,7 +154,7 @@ impl Running {
         };
         let limits = WireLimits { body_bytes_max: home.settings.serve.body_bytes_max, ..WireLimits::default() };
         let intake = Intake::new(stream, gate, registry_seen, lag, home.settings.serve.lag_events_max, limits);
-        Ok(Self { intake, access, iam, commands, folded, commits, registry, invoice, stop, tasks, compaction, compactor, lock })
+        Ok(Self { intake, access, iam, books, commands, folded, commits, registry, invoice, stop, tasks, compaction, compactor, lock })
     }
 
     /// Publishes a registry version behind everything accepted so far.
@@ -200,11 +203,15 @@ impl Running {
     }
 
     /// Drains, then merges everything that may be merged and removes what may be removed. For a command.
-    pub async fn compact(mut self) -> anyhow::Result<Compaction> {
+    pub async fn compact(mut self, permit: Permit) -> anyhow::Result<Compaction> {
         self.finish().await?;
         let mut compactor = self.compactor.take().context("a server compacts by itself")?;
         let (_go_on, stop) = watch::channel(false);
         let through = *self.commits.borrow();
+        // Recorded before history is given up: nothing goes without a record.
+        let mut tx = self.books.begin().await?;
+        platform_audit::record(&mut tx, &permit.record(None, "lake", BTreeMap::new(), crate::clock::now())).await?;
+        tx.commit().await?;
         compactor.pass(through, crate::clock::now(), true, &stop).await
     }
 

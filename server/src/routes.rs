@@ -67,6 +67,7 @@ pub struct App {
     iam: Iam,
     answers: Answers,
     tiles: Tiles,
+    bundles: platform_evidence::Bundles,
     requests: Arc<Semaphore>,
     body_bytes_max: usize,
     answer_bytes_max: usize,
@@ -96,6 +97,7 @@ impl App {
             iam,
             answers,
             tiles: Tiles(home.path("tiles")),
+            bundles: platform_evidence::Bundles::new(home),
             requests: Arc::new(Semaphore::new(serve.requests_max)),
             body_bytes_max: serve.body_bytes_max,
             answer_bytes_max: query.bytes_max,
@@ -120,6 +122,12 @@ impl FromRef<App> for Closer {
 impl FromRef<App> for Tiles {
     fn from_ref(app: &App) -> Self {
         app.tiles.clone()
+    }
+}
+
+impl FromRef<App> for platform_evidence::Bundles {
+    fn from_ref(app: &App) -> Self {
+        app.bundles.clone()
     }
 }
 
@@ -175,6 +183,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/registry/versions/{version}", get(platform_registry::get_version))
         .route("/v1/evidence/checkpoint", get(platform_evidence::get_checkpoint))
         .route("/v1/evidence/tile/{*path}", get(platform_evidence::get_tile))
+        .route("/v1/evidence/bundles/{invoice}", get(platform_evidence::get_bundle))
         .route("/v1/organizations", get(platform_iam::list_organizations).post(platform_iam::add_organization))
         .route("/v1/projects", get(platform_iam::list_projects).post(platform_iam::add_project))
         .route("/v1/keys", get(platform_iam::list_keys).post(platform_iam::create_key))

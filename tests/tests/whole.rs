@@ -10,6 +10,9 @@ mod api;
 #[path = "whole/architecture.rs"]
 mod architecture;
 #[cfg(test)]
+#[path = "whole/bundle.rs"]
+mod bundle;
+#[cfg(test)]
 #[path = "whole/close.rs"]
 mod close;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod bench;
 mod campaign;
+mod demo;
 mod shell;
 mod test;
 mod tools;
@@ -19,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build `tally` and run the whole path on generated usage in a fresh home.
+    /// Build `tally`, run the whole path on generated usage in a fresh home, and let other programs verify what it made.
     Demo {
         /// Arguments of `tally demo`, for example `--events 100000`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -43,7 +44,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
-        Task::Demo { arguments } => demo(&arguments),
+        Task::Demo { arguments } => demo::run(&arguments),
         Task::Test { parts } => test::run(&parts),
         Task::Generate => generate(),
         Task::Campaign(campaign) => campaign::run(&campaign),
@@ -59,14 +60,4 @@ fn generate() -> anyhow::Result<()> {
         std::fs::remove_dir_all(&contracts)?;
     }
     shell::run(std::process::Command::new(tally).arg("openapi").arg("--out").arg(contracts))
-}
-
-/// Runs the demo in `<target>/demo`, which is made anew.
-fn demo(arguments: &[String]) -> anyhow::Result<()> {
-    let tally = shell::build_tally(false)?;
-    let home = shell::target_folder()?.join("demo");
-    if home.exists() {
-        std::fs::remove_dir_all(&home)?;
-    }
-    shell::run(std::process::Command::new(tally).arg("--home").arg(&home).arg("demo").args(arguments))
 }

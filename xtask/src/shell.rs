@@ -59,7 +59,7 @@ fn shown(command: &Command) -> String {
 
 /// Builds `tally-verify`, which shares no crate with the rest, and answers where it lies.
 pub fn build_verify() -> anyhow::Result<PathBuf> {
-    run(cargo()?.args(["build", "--package", "platform-verify"]))?;
+    run(&mut build("tally-verify")?)?;
     Ok(target_folder()?.join("debug/tally-verify"))
 }
 
@@ -67,10 +67,9 @@ pub fn build_verify() -> anyhow::Result<PathBuf> {
 ///
 /// Both binaries are copied aside, because one build replaces the other.
 pub fn build_tally(plant: bool) -> anyhow::Result<PathBuf> {
-    let mut build = cargo()?;
-    build.args(["build", "--package", "server"]);
+    let mut build = build("tally")?;
     if plant {
-        build.args(["--features", "plant"]);
+        build.args(["--features", "server/plant"]);
     }
     run(&mut build)?;
     let target = target_folder()?;
@@ -80,4 +79,12 @@ pub fn build_tally(plant: bool) -> anyhow::Result<PathBuf> {
     std::fs::copy(target.join("debug/tally"), &fresh)?;
     std::fs::rename(&fresh, &kept)?;
     Ok(kept)
+}
+
+/// The build of one program. Of the whole workspace, though only what the program needs is built: then features are resolved as the tests
+/// resolve them, and no dependency is compiled twice.
+fn build(program: &str) -> anyhow::Result<Command> {
+    let mut build = cargo()?;
+    build.args(["build", "--workspace", "--bin", program]);
+    Ok(build)
 }

@@ -76,7 +76,10 @@ fn crates() -> anyhow::Result<()> {
 fn whole() -> anyhow::Result<()> {
     let planted = shell::build_tally(true)?;
     let tally = shell::build_tally(false)?;
-    shell::run(tests()?.args(["--package", "tests"]).env("TALLY_BIN", tally).env("TALLY_PLANTED_BIN", planted))
+    let verify = shell::build_verify()?;
+    let mut tests = tests()?;
+    tests.args(["--package", "tests"]).env("TALLY_BIN", tally).env("TALLY_PLANTED_BIN", planted).env("TALLY_VERIFY_BIN", verify);
+    shell::run(&mut tests)
 }
 
 /// Each script is given the Python of `.tools` and exits non-zero when something does not hold.

@@ -22,12 +22,22 @@ pub fn prepare() -> anyhow::Result<Tools> {
     Ok(Tools { python, postgres })
 }
 
-/// A virtual environment with exactly the pinned packages.
+/// A Python with stock DuckDB, and nothing else.
+pub fn duckdb() -> anyhow::Result<PathBuf> {
+    environment("duckdb", "tests/foreign/duckdb.txt")
+}
+
+/// A Python with every foreign program that PyPI has.
 fn python() -> anyhow::Result<PathBuf> {
+    environment("py", "tests/foreign/requirements.txt")
+}
+
+/// A virtual environment below `.tools/` with exactly the pinned packages of a file.
+fn environment(name: &str, pins: &str) -> anyhow::Result<PathBuf> {
     let root = shell::root()?;
-    let folder = root.join(".tools/py");
+    let folder = root.join(".tools").join(name);
     let python = folder.join("bin/python");
-    let pins = root.join("tests/foreign/requirements.txt");
+    let pins = root.join(pins);
     let wanted = std::fs::read_to_string(&pins).with_context(|| format!("could not read {}", pins.display()))?;
     let mark = folder.join("installed.txt");
     if std::fs::read_to_string(&mark).ok().as_deref() == Some(wanted.as_str()) {
@@ -35,8 +45,7 @@ fn python() -> anyhow::Result<PathBuf> {
     }
     if !recent(&python) {
         let system = pythons().into_iter().find(|python| recent(python));
-        let system =
-            system.context("Python 3.12 or later is needed for the tests with foreign programs: install it with its venv module")?;
+        let system = system.context("Python 3.12 or later is needed for foreign programs: install it with its venv module")?;
         shell::run(Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder))?;
     }
     shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&pins))?;

@@ -37,6 +37,7 @@ fn row(action: Action) -> [Reach; 5] {
         Action::BundleMake => [Any, Any, None, Own, None],
         Action::ProofRead => [Any, Any, Any, Own, None],
         Action::FoldRebuild => [Any, None, None, None, None],
+        Action::LakeCompact => [Any, None, None, None, None],
         Action::KeyCreate => [Any, None, None, None, None],
         Action::KeyPresent => [None, None, None, None, None],
         Action::KeyRead => [Any, None, None, Own, None],

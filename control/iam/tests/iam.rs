@@ -374,7 +374,14 @@ mod iam {
 
     #[test]
     fn no_role_but_an_operator_changes_who_may_do_what() {
-        for action in [Action::KeyCreate, Action::OrganizationAdd, Action::SourceEnroll, Action::RegistryPublish, Action::FoldRebuild] {
+        for action in [
+            Action::KeyCreate,
+            Action::OrganizationAdd,
+            Action::SourceEnroll,
+            Action::RegistryPublish,
+            Action::FoldRebuild,
+            Action::LakeCompact,
+        ] {
             for role in Role::ALL {
                 assert_eq!(reach(role, action), if role == Role::Operator { Reach::Any } else { Reach::None }, "{role} {action}");
             }

@@ -156,6 +156,8 @@ actions! {
     ProofRead = "evidence.proof.read", Read, Proof, Info;
     /// Replace a fold by one that was rebuilt from the batch log.
     FoldRebuild = "home.fold.rebuild", Change, Fold, Notice;
+    /// Merge small files of the lake, give up its history and remove replaced files.
+    LakeCompact = "home.lake.compact", Change, Fold, Notice;
     /// Create an API key.
     KeyCreate = "iam.key.create", Change, Key, Notice;
     /// Present an API key.

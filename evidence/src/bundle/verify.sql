@@ -1,5 +1,7 @@
 -- Verifies this bundle in stock DuckDB 1.5 alone (built-in json and parquet; no other extension, no network). Run it inside the folder:
 --     duckdb -c ".read verify.sql"
+-- and, with every earlier invoice of yours that you kept, of every currency (a pattern, or a list of paths):
+--     duckdb -c "SET VARIABLE earlier = '../earlier/*/invoice.json'" -c ".read verify.sql"
 -- No row: everything holds. Each row names what does not: check, subject, expected, found. Signatures are OpenSSL's part: see VERIFY.md.
 -- Money is exact: quantities and prices are cut into limbs of nine digits, multiplied as 64-bit integers, added, carried and divided as
 -- integers; DuckDB's decimal division is a float and is not used. What does not fit is an error, never a wrong figure.
@@ -27,6 +29,12 @@ CREATE OR REPLACE TEMP MACRO dimension_units(dimensions, name) AS (
         lambda d: units(substr(d, length(name) + 2), 9))[1]);
 CREATE OR REPLACE TEMP MACRO in_range(number, above, up_to) AS
     number IS NOT NULL AND (above IS NULL OR number > above) AND (up_to IS NULL OR number <= up_to);
+-- Whether a text is a quantity as a source may write it, +1.50 or 15e-1, of at most nine decimal places: a cast would round finer ones.
+CREATE OR REPLACE TEMP MACRO number_part(number, part) AS regexp_extract(number, '^[-+]?([0-9]+)(\.([0-9]+))?([eE]([-+]?[0-9]+))?$', part);
+CREATE OR REPLACE TEMP MACRO is_quantity(number) AS
+    number_part(number, 1) <> '' AND (rtrim(number_part(number, 1) || number_part(number, 3), '0') = ''
+        OR len(rtrim(number_part(number, 1) || number_part(number, 3), '0')) - len(number_part(number, 1))
+            - coalesce(TRY_CAST(number_part(number, 5) AS INTEGER), 0) <= 9);
 -- The path of member names joined by dots, as DuckDB writes paths.
 CREATE OR REPLACE TEMP MACRO json_path(names) AS '$."' || replace(names, '.', '"."') || '"';
 CREATE OR REPLACE TEMP MACRO floor_div(x, d) AS CASE WHEN x % d < 0 THEN x // d - 1 ELSE x // d END;
@@ -50,6 +58,14 @@ FROM (SELECT unnest(CAST(json -> 'predicate' -> 'files' AS JSON[])) AS json FROM
 CREATE OR REPLACE TEMP TABLE subjects AS
 SELECT (json ->> 'name') AS path, (json -> 'digest' ->> 'sha256') AS digest
 FROM (SELECT unnest(CAST(json -> 'subject' AS JSON[])) AS json FROM manifest);
+-- The rating as a build: which files it says it was made from, and what it made.
+CREATE OR REPLACE TEMP TABLE provenance AS SELECT CAST(content AS JSON) AS json FROM read_text('provenance.json');
+CREATE OR REPLACE TEMP TABLE built AS
+SELECT 'subject' AS role, (f ->> 'name') AS path, (f -> 'digest' ->> 'sha256') AS digest
+FROM (SELECT unnest(CAST(json -> 'subject' AS JSON[])) AS f FROM provenance)
+UNION ALL
+SELECT 'dependency', (f ->> 'uri'), (f -> 'digest' ->> 'sha256')
+FROM (SELECT unnest(CAST(json -> '$.predicate.buildDefinition.resolvedDependencies' AS JSON[])) AS f FROM provenance);
 CREATE OR REPLACE TEMP TABLE keys AS
 SELECT role, key, from_base64(array_to_string(string_split(key, '+')[3:], '+')) AS bytes FROM (
     SELECT unnest(['log', 'bundle']) AS role, unnest([(json -> 'predicate' ->> 'log_key'), (json -> 'predicate' ->> 'bundle_key')]) AS key FROM manifest);
@@ -72,6 +88,20 @@ CREATE OR REPLACE TEMP TABLE lines AS
 SELECT (json ->> 'contract') AS contract, (json ->> 'sku') AS sku, CAST(json ->> 'service_period' AS INTEGER) AS month,
     coalesce(json ->> 'contract_line', '?') || ' ' || coalesce(json ->> 'service_period', '?') AS subject, json
 FROM (SELECT unnest(CAST(json -> 'lines' AS JSON[])) AS json FROM invoice);
+
+-- Earlier invoices, if any are given. They are believed as they were kept.
+CREATE OR REPLACE TEMP TABLE earlier AS
+SELECT filename, CAST(content AS JSON) AS json FROM read_text(coalesce(getvariable('earlier'), 'invoice.json')) WHERE getvariable('earlier') IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE earlier_logs AS
+SELECT CAST(log ->> 'month' AS INTEGER) AS month, max(CAST(log ->> 'to' AS BIGINT)) AS size
+FROM (SELECT unnest(CAST(json -> 'logs' AS JSON[])) AS log FROM earlier) GROUP BY ALL;
+CREATE OR REPLACE TEMP TABLE earlier_lines AS
+SELECT (line ->> 'contract') AS contract, (line ->> 'sku') AS sku, CAST(line ->> 'service_period' AS INTEGER) AS month,
+    max_by(line ->> 'key_total', period) AS key_total, max_by(line ->> 'key_amount', period) AS key_amount
+FROM (
+    SELECT (json ->> 'period') AS period, unnest(CAST(json -> 'lines' AS JSON[])) AS line FROM earlier
+    WHERE (json ->> 'currency') = (SELECT (json ->> 'currency') FROM invoice)
+) GROUP BY ALL;
 
 -- Registry documents of each version, as far as they are shown.
 CREATE OR REPLACE TEMP TABLE indexes AS
@@ -236,17 +266,23 @@ agreed AS (
     SELECT m.version, m.effective_at, a.id AS contract, a.book
     FROM moments AS m ASOF JOIN agreements AS a ON a.version = m.version AND m.effective_at >= a.effective_at
 )
-SELECT c.version, c.meter, c.dimension_text, g.effective_at, g.contract, c.sku, p.price_id, p.kind, p.currency
-FROM choices AS c JOIN agreed AS g ON g.version = c.version AND g.book = c.book
-ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND g.effective_at >= p.effective_at;
+SELECT c.version, c.meter, c.dimension_text, c.effective_at, c.contract, c.sku, p.price_id, p.kind, p.currency
+-- A contract whose book prices none of the SKUs ends what the contract before it charged: it has a row, without a price.
+FROM (
+    SELECT c.version, c.meter, c.dimension_text, g.effective_at, g.contract, g.book, s.sku FROM combinations AS c JOIN agreed AS g ON g.version = c.version
+    LEFT JOIN choices AS s ON s.version = c.version AND s.meter = c.meter AND s.dimension_text = c.dimension_text AND s.book = g.book
+) AS c
+ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND c.effective_at >= p.effective_at;
 CREATE OR REPLACE TEMP TABLE priced AS
-SELECT r.month, r.log_seq, r.quantity, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
+SELECT r.month, r.log_seq, r.quantity, r.version, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
     p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh
 FROM metered AS r
 ASOF LEFT JOIN schedules AS p ON p.version = r.version AND p.meter = r.meter AND p.dimension_text = r.dimension_text AND r.start_at >= p.effective_at
 LEFT JOIN covered AS v ON v.month = r.month;
+-- Only rows that price a reading must say the same in each version: one that priced nothing may be corrected in a later version.
 CREATE OR REPLACE TEMP TABLE price_rows AS
-SELECT price_id, any_value(kind) AS kind, any_value(model) AS model, count(DISTINCT text) AS texts FROM prices GROUP BY price_id;
+SELECT price_id, any_value(kind) AS kind, any_value(model) AS model, count(DISTINCT text) AS texts
+FROM prices WHERE (version, price_id) IN (SELECT (version, found_price) FROM priced) GROUP BY price_id;
 
 -- 5. Lines. A key is worth something after all covered leaves, and was worth something after those of earlier invoices.
 CREATE OR REPLACE TEMP TABLE key_readings AS
@@ -391,6 +427,19 @@ SELECT 'rows of a file', path, CAST(l.n AS VARCHAR), CAST(f.n AS VARCHAR) FROM (
     SELECT 'data/readings.parquet' AS path, count(*) AS n FROM readings UNION ALL SELECT 'data/events.parquet', count(*) FROM events
 ) AS f LEFT JOIN listed AS l USING (path) WHERE l.n IS DISTINCT FROM f.n
 UNION ALL
+SELECT b.role || ' of the provenance', coalesce(w.path, b.path), w.digest, b.digest FROM built AS b FULL JOIN (
+    SELECT CASE WHEN path IN ('invoice.json', 'data/readings.parquet') THEN 'subject' ELSE 'dependency' END AS role, path, digest FROM files
+    WHERE path IN ('invoice.json', 'data/readings.parquet', 'data/events.parquet') OR regexp_full_match(path, 'registry/[^/]*')
+) AS w ON w.role = b.role AND w.path = b.path WHERE w.digest IS DISTINCT FROM b.digest
+UNION ALL
+SELECT 'invoice of the provenance', 'provenance.json', concat_ws(' ', i.json ->> 'invoice_id', i.json ->> 'organization', i.json ->> 'period', i.digest),
+    concat_ws(' ', p.json ->> '$.predicate.buildDefinition.externalParameters.invoice_id', p.json ->> '$.predicate.buildDefinition.externalParameters.organization',
+        p.json ->> '$.predicate.buildDefinition.externalParameters.period', p.json ->> '$.predicate.runDetails.metadata.invocationId')
+FROM invoice AS i, provenance AS p
+WHERE concat_ws(' ', i.json ->> 'invoice_id', i.json ->> 'organization', i.json ->> 'period', i.digest) <>
+    concat_ws(' ', p.json ->> '$.predicate.buildDefinition.externalParameters.invoice_id', p.json ->> '$.predicate.buildDefinition.externalParameters.organization',
+        p.json ->> '$.predicate.buildDefinition.externalParameters.period', p.json ->> '$.predicate.runDetails.metadata.invocationId')
+UNION ALL
 SELECT 'kind of statement', 'manifest.json', 'https://in-toto.io/Statement/v1 urn:tallystick:bundle:v1 1',
     concat_ws(' ', (json ->> '_type'), (json ->> 'predicateType'), (json -> 'predicate' ->> 'format')) FROM manifest
 WHERE concat_ws(' ', (json ->> '_type'), (json ->> 'predicateType'), (json -> 'predicate' ->> 'format'))
@@ -421,6 +470,13 @@ SELECT 'registry document of no version', name, NULL, digest FROM shown
 WHERE digest NOT IN (SELECT (json ->> 'digest') FROM (SELECT unnest(CAST(json -> 'documents' AS JSON[])) AS json FROM indexes))
 UNION ALL
 SELECT 'kind of a registry document', CAST(json AS VARCHAR), kind, (json ->> 'kind') FROM documents WHERE json IS NOT NULL AND kind IS DISTINCT FROM (json ->> 'kind')
+UNION ALL
+-- Shown documents lead to others, which must be shown too: a SKU left out would let a dearer, less specific one take its place.
+SELECT 'SKU of a price is not shown', version || ' ' || sku, sku, NULL FROM (SELECT DISTINCT version, sku FROM prices) ANTI JOIN skus USING (version, sku)
+UNION ALL
+SELECT 'price book of a contract is not shown', version || ' ' || book, book, NULL FROM (SELECT DISTINCT version, book FROM agreements) ANTI JOIN books USING (version, book)
+UNION ALL
+SELECT 'meter of a SKU is not shown', version || ' ' || meter, meter, NULL FROM (SELECT DISTINCT version, meter FROM skus) ANTI JOIN meters USING (version, meter)
 UNION ALL
 SELECT DISTINCT 'registry version', version, version, NULL FROM (
     SELECT version FROM readings UNION ALL SELECT (json ->> 'registry_version') FROM invoice
@@ -475,7 +531,7 @@ SELECT 'meter of a reading', month || ' leaf ' || log_seq, kind_wanted, kind_fou
 WHERE kind_wanted IS DISTINCT FROM kind_found
 UNION ALL
 SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
-WHERE metered IS DISTINCT FROM quantity_text
+WHERE metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
 UNION ALL
 -- 4. Prices.
 SELECT 'price of a reading', month || ' leaf ' || log_seq, concat_ws(' ', found_contract, found_sku, found_price), concat_ws(' ', contract, sku, price_id) FROM priced
@@ -524,6 +580,21 @@ WHERE l.quantity IS DISTINCT FROM money(s.q) OR l.readings IS DISTINCT FROM CAST
 UNION ALL
 SELECT 'total of the invoice', 'invoice.json', money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0)), (json ->> 'total') FROM invoice
 WHERE (json ->> 'total') IS DISTINCT FROM money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0))
+UNION ALL
+-- Earlier invoices: nothing that they charged is charged again.
+SELECT 'earlier invoice', e.filename, (i.json ->> 'organization') || ' before ' || (i.json ->> 'period'), concat_ws(' ', e.json ->> 'organization', e.json ->> 'period')
+FROM earlier AS e, invoice AS i
+WHERE (e.json ->> 'organization') IS DISTINCT FROM (i.json ->> 'organization') OR ((e.json ->> 'period') < (i.json ->> 'period')) IS DISTINCT FROM true
+UNION ALL
+SELECT 'from of a log, by the earlier invoices', CAST(c.month AS VARCHAR), CAST(coalesce(e.size, 0) AS VARCHAR), CAST(c.first AS VARCHAR)
+FROM covered AS c LEFT JOIN earlier_logs AS e USING (month) WHERE getvariable('earlier') IS NOT NULL AND c.first IS DISTINCT FROM coalesce(e.size, 0)
+UNION ALL
+SELECT name || ' of a line, by the earlier invoices', subject, expected, json_extract_string(json, '$.' || name) FROM (
+    SELECT l.subject, l.json, unnest([
+        {'name': 'exact_before', 'expected': coalesce(e.key_total, '0')}, {'name': 'invoiced_before', 'expected': coalesce(e.key_amount, '0')},
+        {'name': 'kind', 'expected': CASE WHEN e.sku IS NULL THEN 'usage' ELSE 'adjustment' END}], recursive := true)
+    FROM lines AS l LEFT JOIN earlier_lines AS e ON e.contract = l.contract AND e.sku = l.sku AND e.month = l.month
+) WHERE getvariable('earlier') IS NOT NULL AND json_extract_string(json, '$.' || name) IS DISTINCT FROM expected
 UNION ALL
 -- 6. Issue.
 SELECT 'digest of the invoice', 'issue.json', (n.json ->> 'digest'), i.digest FROM issue AS n, invoice AS i WHERE (n.json ->> 'digest') IS DISTINCT FROM i.digest

@@ -5,12 +5,14 @@ use std::path::Path;
 use std::time::Instant as Clock;
 
 use platform_evidence::bundle::{Bundle, BundleError, ENVELOPE, MANIFEST, Sealed};
+use platform_evidence::tree::{self, Head};
 use shared_types::Digest;
 
 use crate::bundle_world::{World, world};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bundle");
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bundle_log");
+const BEFORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bundle_before");
 const FROZEN: (u64, usize) = (4, 120);
 
 fn seal(world: &World) -> Bundle<Sealed> {
@@ -46,6 +48,13 @@ fn write_log(world: &World, folder: &Path) {
     }
 }
 
+/// What the customer kept of the bundle before: its invoice, and the checkpoint of then.
+fn kept(world: &World) -> [(&'static str, String); 2] {
+    let hashes: Vec<Digest> = world.entries.iter().take(3).map(|entry| platform_evidence::leaf_hash(entry.as_bytes())).collect();
+    let head = Head { size: 3, root: tree::root(&hashes) };
+    [("invoice.json", world.before.clone()), ("log/checkpoint", world.log.sign(head).unwrap())]
+}
+
 /// `TALLY_WRITE_GOLDEN=1` writes the folder anew. Parquet's bytes belong to the version of its writer, so a new writer freezes them anew;
 /// the texts change only with the format.
 #[test]
@@ -55,10 +64,33 @@ fn the_frozen_bundle_is_what_this_crate_makes() {
     if std::env::var_os("TALLY_WRITE_GOLDEN").is_some() {
         write(&made, Path::new(GOLDEN));
         write_log(&world, Path::new(LOG));
+        std::fs::create_dir_all(Path::new(BEFORE).join("log")).unwrap();
+        for (path, text) in kept(&world) {
+            std::fs::write(Path::new(BEFORE).join(path), text).unwrap();
+        }
     }
     for (path, file) in made.files() {
         let frozen = std::fs::read(Path::new(GOLDEN).join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         assert!(frozen == file.bytes, "{path} differs from the frozen one");
+    }
+    for (path, text) in kept(&world) {
+        assert!(std::fs::read_to_string(Path::new(BEFORE).join(path)).unwrap() == text, "{path} of the bundle before differs");
+    }
+    let mut frozen = Vec::new();
+    names(Path::new(GOLDEN), "", &mut frozen);
+    frozen.sort();
+    assert_eq!(frozen, made.files().map(|(path, _)| path.to_owned()).collect::<Vec<_>>(), "the frozen folder holds other files");
+}
+
+fn names(folder: &Path, below: &str, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{below}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            names(&entry.path(), &format!("{path}/"), found);
+        } else {
+            found.push(path);
+        }
     }
 }
 

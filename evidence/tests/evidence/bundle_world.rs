@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use platform_evidence::bundle::{BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, Proof, RegistryIndex};
-use platform_evidence::{Checkpoint, CutInput, Entry, LeafInput, LedgerHead, SaltKey, Signer, State, commitment, tree};
+use platform_evidence::{AuditHead, Checkpoint, CutInput, Entry, LeafInput, LedgerHead, SaltKey, Signer, State, commitment, tree};
 use serde_json::{Value, json};
 use shared_types::{
     Amount, AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, SourceId, UnitId,
@@ -17,6 +17,8 @@ pub const ORIGIN: &str = "bundle.tallystick.example/log";
 
 /// What a bundle is made from, and the keys.
 pub struct World {
+    /// The invoice of the month before, as the customer kept it.
+    pub before: String,
     pub input: BundleInput,
     pub log: Signer,
     pub key: BundleKey,
@@ -52,7 +54,8 @@ fn per_unit(id: &str, sku: &str, from: &str, per: &str, unit_price: &str) -> Val
 
 const START: &str = "2026-01-01T00:00:00Z";
 
-/// Documents of both versions; in the second the price of output falls from 15 November on and is given per thousand.
+/// Documents of both versions; in the second the price of output falls from 15 November on and is given per thousand, and December's, which
+/// prices nothing here, is corrected.
 fn documents(second: bool) -> Vec<Value> {
     let tier = |up_to: Option<&str>, price: &str, fee: &str| match up_to {
         Some(bound) => json!({"up_to": bound, "unit_price": price, "flat_fee": fee}),
@@ -65,6 +68,7 @@ fn documents(second: bool) -> Vec<Value> {
             tier(Some("100000"), "0.88", "0.01"), tier(Some("1000000"), "0.79", "0.5"), tier(None, "0.71", "0")]}}}),
         per_unit("in-large-1", "tokens.in.large", START, "7", "0.0000031"),
         per_unit("out-1", "tokens.out", START, "1000000", "2.64"),
+        per_unit("out-3", "tokens.out", "2026-12-01T00:00:00Z", "1000000", if second { "1.99" } else { "19.9" }),
         json!({"id": "requests-1", "sku": "requests", "effective_at": START, "model": {"package": {"size": "10", "package_price": "0.05"}}}),
         json!({"id": "storage-1", "sku": "storage", "effective_at": START, "model": {"volume": {"per": "1", "tiers": [
             tier(Some("20"), "0.0003333", "0"), tier(None, "0.00021", "1")]}}}),
@@ -118,6 +122,18 @@ fn version(second: bool) -> RegistryIndex {
     RegistryIndex { index: text(&index), documents: shown }
 }
 
+/// A decimal as different sources quote it.
+fn quoted(plain: &str, number: usize) -> String {
+    let (whole, fraction) = plain.split_once('.').unwrap_or((plain, ""));
+    match number % 5 {
+        0 => format!("+{plain}"),
+        1 => format!("00{plain}"),
+        2 => format!("{whole}{fraction}e-{}", fraction.len()),
+        3 if !fraction.is_empty() => format!("{plain}00"),
+        _ => plain.to_owned(),
+    }
+}
+
 /// One event with its readings: meter, unit, quantity, SKU.
 struct Made {
     event: BundleEvent,
@@ -146,13 +162,13 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
             end_at = Some(instant(start_at.micros() + 1_000_000));
             (
                 "gpu.lease",
-                Some(json!({"gpu": {"model": "h100"}, "gpu_seconds": seconds})),
+                Some(json!({"gpu": {"model": "h100"}, "gpu_seconds": quoted(&seconds, number)})),
                 vec![("gpu.seconds", "gpu-second", seconds, "gpu.h100")],
             )
         }
         1 => {
             let hours = format!("{}.{}", dice.roll(3), dice.roll(9) + 1);
-            ("storage.sample", Some(json!({"gb_hours": hours})), vec![("storage.hours", "gb-hour", hours, "storage")])
+            ("storage.sample", Some(json!({"gb_hours": quoted(&hours, number)})), vec![("storage.hours", "gb-hour", hours, "storage")])
         }
         2 => ("health.check", None, vec![("health.checks", "request", "1".to_owned(), "health")]),
         _ => {
@@ -171,8 +187,8 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
         id,
         event_type: event_type.to_owned(),
         source: SourceId::parse("gateway-1").unwrap(),
-        project: (number % 2 == 0).then(|| ProjectId::parse("chat").unwrap()),
-        subject: (number % 5 == 0).then(|| "user \"é\" \\ 7".to_owned()),
+        project: number.is_multiple_of(2).then(|| ProjectId::parse("chat").unwrap()),
+        subject: number.is_multiple_of(5).then(|| "user \"é\" \\ 7".to_owned()),
         data: data.as_ref().map(text),
         start_at,
         end_at,
@@ -272,6 +288,7 @@ fn plain(number: &BigRational) -> String {
     Quantity::from_units(units).unwrap().to_string()
 }
 
+#[derive(Clone)]
 struct Row {
     reading: BundleReading,
     log: Month,
@@ -345,7 +362,9 @@ pub fn world(seed: u64, events: usize) -> World {
             }
         }
     }
-    let invoice = invoice(&rows, &versions);
+    let first: Vec<Row> = rows.iter().filter(|row| !row.fresh && !row.later).map(|row| Row { fresh: true, ..row.clone() }).collect();
+    let before = invoice(&first, "202610", &versions[0], &versions);
+    let invoice = invoice(&rows, "202611", &versions[1], &versions);
 
     // Another organization, of which the bundle must hold nothing.
     let globex = OrganizationId::parse("globex").unwrap();
@@ -382,6 +401,9 @@ pub fn world(seed: u64, events: usize) -> World {
             recorded_at: Instant::EPOCH,
         })
         .unwrap();
+    // Entries of a deployment whose first checkpoint is older than its audit chains: version 1, then version 2.
+    let audit =
+        |size: u64| (size > 1).then(|| AuditHead { chains: 3, records: 10 * size, digest: Digest::of(format!("audit {size}").as_bytes()) });
     let tree_leaves = state.leaves(&salts);
     let hashes: Vec<Digest> = tree_leaves.iter().map(platform_evidence::OrganizationLeaf::hash).collect();
     let leaf = state.leaf(&organization, &salts);
@@ -392,7 +414,7 @@ pub fn world(seed: u64, events: usize) -> World {
             batch_digest: Digest::of(format!("batch {}", size + 3).as_bytes()),
             ledger,
             registry_version: versions[1].address(),
-            audit: None,
+            audit: audit(size),
             organizations: state.head(&salts),
             recorded_at: Instant::parse(&format!("2026-12-01T00:00:0{size}Z")).unwrap(),
         })
@@ -432,7 +454,7 @@ pub fn world(seed: u64, events: usize) -> World {
         builder: "tally/0.1.0".to_owned(),
     };
     let entries = entries.iter().map(Entry::canonical).collect();
-    World { input, log, key, entries }
+    World { before, input, log, key, entries }
 }
 
 /// Quantity and readings by price row.
@@ -443,7 +465,6 @@ struct KeySums {
     unit: String,
     all: (Option<BigRational>, u64),
     fresh: (Option<BigRational>, u64),
-    charged_fresh: u64,
     after: Sums,
     before: Sums,
 }
@@ -453,7 +474,8 @@ fn add(sum: &mut (Option<BigRational>, u64), quantity: &BigRational) {
     sum.1 += 1;
 }
 
-fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
+/// The invoice of a period, over the rows of its close and of those before.
+fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, versions: &[RegistryIndex]) -> String {
     let models: BTreeMap<String, Value> = versions
         .iter()
         .flat_map(|version| &version.documents)
@@ -483,7 +505,6 @@ fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
         if models[&price].get("free").is_some() {
             continue;
         }
-        key.charged_fresh += u64::from(row.fresh);
         let stages = if row.fresh { vec![&mut key.after] } else { vec![&mut key.after, &mut key.before] };
         for sums in stages {
             let sum = sums.entry(price.clone()).or_insert_with(|| (zero(), 0));
@@ -494,7 +515,8 @@ fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
     let total_of =
         |sums: &Sums| round(&sums.iter().map(|(price, (quantity, _))| worth(&models[price], quantity)).fold(zero(), |a, b| a + b), 9, true);
     let (mut lines, mut total) = (Vec::new(), zero());
-    for ((sku, log), key) in keys.iter().filter(|(_, key)| key.charged_fresh > 0) {
+    // A key with free readings alone has a line too, of nothing: a price of zero is a price.
+    for ((sku, log), key) in keys.iter().filter(|(_, key)| key.fresh.1 > 0) {
         let (after, before) = (total_of(&key.after), total_of(&key.before));
         let (key_amount, invoiced) = (round(&after, 2, false), round(&before, 2, false));
         let amount = &key_amount - &invoiced;
@@ -508,7 +530,7 @@ fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
             "amount": plain(&amount), "contract": "standard", "contract_line": format!("standard/{sku}"), "description": format!("what {sku} is"),
             "exact": plain(&(&after - &before)), "exact_before": plain(&before), "invoiced_before": plain(&invoiced),
             "key_amount": plain(&key_amount), "key_quantity": plain(key.all.0.as_ref().unwrap()), "key_readings": key.all.1,
-            "key_total": plain(&after), "kind": if key.before.is_empty() { "usage" } else { "adjustment" },
+            "key_total": plain(&after), "kind": if key.all.1 == key.fresh.1 { "usage" } else { "adjustment" },
             "number": lines.len() + 1, "prices": prices, "quantity": plain(key.fresh.0.as_ref().unwrap()), "readings": key.fresh.1,
             "rounding": plain(&(&amount - (&after - &before))), "service_period": log.number().to_string(), "sku": sku, "unit": key.unit,
         }));
@@ -516,7 +538,7 @@ fn invoice(rows: &[Row], versions: &[RegistryIndex]) -> String {
     let logs: Vec<Value> =
         logs.iter().map(|(month, (from, to))| json!({"from": from, "month": month.number().to_string(), "to": to})).collect();
     text(&json!({
-        "currency": "USD", "invoice_id": "inv-acme-usd-202611", "lines": lines, "logs": logs, "organization": "acme", "period": "202611",
-        "registry_version": versions[1].address(), "rounding": {"mode": "half_away_from_zero", "scale": "2"}, "total": plain(&total), "v": "1",
+        "currency": "USD", "invoice_id": format!("inv-acme-usd-{period}"), "lines": lines, "logs": logs, "organization": "acme", "period": period,
+        "registry_version": version.address(), "rounding": {"mode": "half_away_from_zero", "scale": "2"}, "total": plain(&total), "v": "1",
     }))
 }

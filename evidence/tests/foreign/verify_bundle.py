@@ -2,7 +2,7 @@
 VERIFY.md as they stand there, Go's x/mod note and tlog (check.go, with the copy inside the Go toolchain of PyPI) and aics-tlog the signed notes and
 proofs, securesystemslib the DSSE envelope, in-toto-attestation its statements. Python only carries bytes between them.
 
-    python verify_bundle.py [BUNDLE [VERIFIER-KEY]]     without arguments: the frozen bundle of tests/golden
+    python verify_bundle.py [BUNDLE [VERIFIER-KEY]]     without arguments: the frozen bundle of tests/golden, and VERIFY.md's DuckDB commands
 
 Exit status 0: every program accepts. Needs the pinned packages of tests/foreign/requirements.txt, openssl, and a POSIX shell.
 """
@@ -29,8 +29,13 @@ from securesystemslib.signer import SSlibKey
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden" / "bundle"
+BEFORE = HERE.parent / "golden" / "bundle_before"
 ENTRIES = HERE.parent / "golden" / "bundle_log" / "tile" / "entries"
 BIN = pathlib.Path(sys.executable).parent
+
+
+class Broken(str):
+    """A program ended in another way than its refusals do: no verdict."""
 
 
 @contextlib.contextmanager
@@ -44,11 +49,13 @@ def inside(folder):
 
 
 def by_duckdb(folder, outside):
-    """Rows of verify.sql; an error of DuckDB counts as one. The SQL is this project's copy: a forger would bring his own."""
+    """Rows of verify.sql; an error of DuckDB is a refusal too, as VERIFY.md says, but names no check. The SQL is this project's copy: a forger would bring his own."""
     sql = (HERE.parent.parent / "src" / "bundle" / "verify.sql").read_text(encoding="utf-8")
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
     try:
         with inside(folder):
+            if outside.get("earlier"):
+                connection.execute("SET VARIABLE earlier = '%s/invoice.json'" % outside["earlier"])
             rows = connection.execute(sql).fetchall()
         return ["%s: %s: expected %s, found %s" % row for row in rows]
     except (duckdb.Error, UnicodeDecodeError) as error:
@@ -59,9 +66,7 @@ def by_duckdb(folder, outside):
 
 def by_openssl(folder, outside):
     """The shell commands of VERIFY.md, step 1, as they stand there."""
-    page = (HERE.parent.parent / "src" / "bundle" / "VERIFY.md").read_text(encoding="utf-8")
-    commands = re.search(r"## 1\..*?```\n(.*?)```", page, re.S).group(1)
-    done = subprocess.run(["bash", "-c", commands], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", blocks()[1]], cwd=folder, capture_output=True, text=True)
     findings = []
     if done.returncode != 0 or done.stdout.count("Signature Verified Successfully") != 3:
         findings.append((done.stdout + done.stderr).strip().splitlines()[-1] if done.stdout + done.stderr else "cmp differs")
@@ -95,6 +100,8 @@ def by_go(folder, outside):
         command += [outside["kept"]] + ([outside["entries"]] if outside.get("entries") else [])
     done = subprocess.run(command, capture_output=True, text=True)
     lines = (done.stdout + done.stderr).strip().splitlines()
+    if done.returncode not in (0, 1):
+        return [Broken("exit status %d: %s" % (done.returncode, lines[:1]))]
     return lines if done.returncode else []
 
 
@@ -105,7 +112,8 @@ def by_aics_tlog(folder, outside):
     def run(*arguments):
         done = subprocess.run([BIN / "aics-tlog", *map(str, arguments)], capture_output=True, text=True)
         if done.returncode:
-            findings.append("%s: %s" % (arguments[0], (done.stderr + done.stdout).strip().splitlines()[-1]))
+            kind = str if done.returncode == 1 else Broken
+            findings.append(kind("%s: %s" % (arguments[0], (done.stderr + done.stdout).strip().splitlines()[-1])))
 
     run("verify-checkpoint", "--note", folder / "log/checkpoint", "--log-key", outside["key"])
     try:
@@ -177,6 +185,41 @@ def verify(folder, outside):
     return {name: program(folder, outside) for name, program in PROGRAMS.items()}
 
 
+def blocks():
+    """The commands of VERIFY.md: step number → its shell commands."""
+    page = (HERE.parent.parent / "src" / "bundle" / "VERIFY.md").read_text(encoding="utf-8")
+    return {step: re.search(r"\n## %d\..*?```\n(.*?)```" % step, page, re.S).group(1) for step in (1, 2, 3, 4)}
+
+
+def documented():
+    """Steps 2 to 4 of VERIFY.md with the duckdb program, as they stand there: what does not go as the page says."""
+    wrong = []
+    environment = dict(os.environ, PATH="%s%s%s" % (BIN, os.pathsep, os.environ["PATH"]))
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name) / "bundle"
+        shutil.copytree(GOLDEN, folder)
+        (folder.parent / "earlier").mkdir()
+        shutil.copytree(BEFORE, folder.parent / "earlier" / "202610")
+
+        def run(step, wanted):
+            done = subprocess.run(["bash", "-c", "set -e\n" + blocks()[step]], cwd=folder, env=environment, capture_output=True, text=True)
+            if done.returncode or not all(text in done.stdout for text in wanted):
+                wrong.append("step %d: exit status %d: %s" % (step, done.returncode, (done.stderr + done.stdout)[-300:]))
+
+        run(2, ["0 rows"])
+        run(3, ["gateway-1", "tokens.out", "leaves_in_the_log"])
+        run(4, ["0 rows"])
+        if sorted(os.listdir(folder)) != sorted(os.listdir(GOLDEN)):
+            wrong.append("the commands left something in the folder")
+        kept = folder.parent / "earlier" / "202610" / "invoice.json"
+        kept.write_text(kept.read_text().replace('"to":"', '"to":"1'))
+        run(4, ["from of a log, by the earlier invoices"])
+        invoice = folder / "invoice.json"
+        invoice.write_text(invoice.read_text().replace('"kind":"usage"', '"kind":"adjustment"', 1))
+        run(2, ["digest of a file", "kind of a line"])
+    return wrong
+
+
 def main():
     folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else GOLDEN
     key = sys.argv[2] if len(sys.argv) > 2 else json.loads((folder / "manifest.json").read_text())["predicate"]["log_key"]
@@ -186,6 +229,10 @@ def main():
         for finding in findings[:20]:
             print("    " + finding)
         refused = refused or bool(findings)
+    if len(sys.argv) == 1:
+        wrong = documented()
+        print("VERIFY.md, steps 2 to 4: %s" % ("go as it says" if not wrong else "\n    ".join(["DO NOT GO AS IT SAYS"] + wrong)))
+        refused = refused or bool(wrong)
     return 1 if refused else 0
 
 

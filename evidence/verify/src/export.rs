@@ -1,7 +1,7 @@
 //! The second opinion on a whole month: re-rates every key that was booked in it, from the lake's rows and the registry's documents.
 //! The export's format is `docs/architecture/export-format.md`. It answers with differences, not with what it could not judge.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::table::Frame;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::finding::{Finding, Findings, Stage};
 use crate::money::{self, plain, scaled};
-use crate::registry::Version;
+use crate::registry::{UsedRows, Version};
 use crate::table::{self, Damage};
 use crate::time;
 use crate::tree::sha256;
@@ -74,6 +74,7 @@ pub fn verify(folder: &Path, month: &str) -> anyhow::Result<Verdict> {
     let files = files(folder, &export, &mut findings)?;
     let versions = registry(&files, &mut findings)?;
     let mut keys: BTreeMap<Name, Key> = BTreeMap::new();
+    let mut rows = UsedRows::default();
     let mut readings = 0;
     for (path, bytes) in &files {
         let charges = path.starts_with("charges/");
@@ -82,14 +83,14 @@ pub fn verify(folder: &Path, month: &str) -> anyhow::Result<Verdict> {
         }
         for frame in table::read(bytes).map_err(|Damage { row_group, why }| anyhow::anyhow!("{path}, row group {row_group:?}: {why}"))? {
             let taken = if charges {
-                take_charges(path, &frame, until, &versions, &mut keys, &mut findings)
+                take_charges(path, &frame, until, &versions, &mut rows, &mut keys, &mut findings)
             } else {
                 take_totals(&frame, until, &mut keys)
             };
             readings += taken.with_context(|| format!("could not read {path}"))?;
         }
     }
-    judge(&keys, &versions, &mut findings)?;
+    judge(&keys, &rows, &mut findings)?;
     revenue(&export, &keys, &mut findings)?;
     Ok(Verdict { period, export: hex::encode(sha256(&[&text])), keys: keys.len(), readings, findings: findings.sorted() })
 }
@@ -132,11 +133,12 @@ fn registry(files: &BTreeMap<String, Vec<u8>>, findings: &mut Findings) -> anyho
     Ok(versions)
 }
 
-fn take_charges(
+fn take_charges<'a>(
     path: &str,
     frame: &Frame,
     until: i32,
-    versions: &HashMap<String, Version>,
+    versions: &'a HashMap<String, Version>,
+    rows: &mut UsedRows<'a>,
     keys: &mut BTreeMap<Name, Key>,
     findings: &mut Findings,
 ) -> anyhow::Result<usize> {
@@ -175,6 +177,9 @@ fn take_charges(
             price.as_ref().map(|price| [price.contract.as_str(), &price.sku, &price.price, &price.currency].join(" ")).unwrap_or_default();
         let found = [name.1.as_str(), &name.2, &row_of(&prices, row), &name.4].join(" ");
         findings.compare(Stage::Prices, path, &place(), "price", &expected, &found);
+        if versions.get(&address).is_some_and(|version| !rows.take(version, &row_of(&prices, row))) {
+            findings.add(Stage::Prices, path, place(), "price row", "the same in every version that priced by it", "different");
+        }
         let free = versions
             .get(&address)
             .and_then(|version| version.prices.get(&row_of(&prices, row)))
@@ -214,19 +219,13 @@ fn take_totals(frame: &Frame, until: i32, keys: &mut BTreeMap<Name, Key>) -> any
 }
 
 /// T of each key, from its readings alone, beside what was booked.
-fn judge(keys: &BTreeMap<Name, Key>, versions: &HashMap<String, Version>, findings: &mut Findings) -> anyhow::Result<()> {
-    let mut models: HashMap<&str, &(String, Value)> = HashMap::new();
-    let mut varied = HashSet::new();
-    for (price, row) in versions.values().flat_map(|version| &version.prices) {
-        if models.insert(price, row).is_some_and(|known| known.0 != row.0) && varied.insert(price) {
-            findings.add(Stage::Registry, "registry", format!("price {price}"), "row", "the same in every version", "different");
-        }
-    }
+fn judge(keys: &BTreeMap<Name, Key>, rows: &UsedRows<'_>, findings: &mut Findings) -> anyhow::Result<()> {
     for ((organization, contract, sku, service, currency), key) in keys {
         let name = format!("{organization} {contract}/{sku} {service} {currency}");
         let mut exact = money::zero();
         for (price, quantity) in &key.segments {
-            let (_, model) = models.get(price.as_str()).with_context(|| format!("price {price} is in no document"))?;
+            // A row that its version lacks is a finding of the charge already.
+            let Some(model) = rows.model(price) else { continue };
             exact += money::worth(model, &scaled(*quantity, 9))?;
         }
         let total = plain(&money::total(&exact));

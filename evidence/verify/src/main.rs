@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use serde_json::json;
 
-use crate::bundle::{Outside, Verdict};
+use crate::bundle::{Cover, Outside, Verdict};
 use crate::finding::Finding;
 use crate::note::Key;
 
@@ -32,7 +32,7 @@ struct Cli {
     #[arg(required_unless_present = "home_export")]
     folder: Option<PathBuf>,
     /// Instead of a bundle: an export of a whole month (`tally evidence export`), and the month, 2026-10. Prints the verdict as JSON.
-    #[arg(long, num_args = 2, value_names = ["DIR", "MONTH"], conflicts_with_all = ["folder", "log_key", "checkpoint", "log"])]
+    #[arg(long, num_args = 2, value_names = ["DIR", "MONTH"], conflicts_with_all = ["folder", "log_key", "checkpoint", "log", "previous"])]
     home_export: Option<Vec<String>>,
     /// The log's verifier key, from elsewhere: `name+id+key`. Without it the key that the bundle states is taken.
     #[arg(long)]
@@ -43,6 +43,10 @@ struct Cli {
     /// A copy of the log's files (c2sp.org/tlog-tiles); needed when the kept checkpoint is older than the bundle's.
     #[arg(long)]
     log: Option<PathBuf>,
+    /// A folder with an earlier invoice of the same organization (its bundle); repeat it for all of them, of every currency: shows whether
+    /// something is charged again.
+    #[arg(long, value_name = "DIR")]
+    previous: Vec<PathBuf>,
     /// How to answer.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -79,8 +83,12 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
     let folder = cli.folder.as_deref().context("the bundle's folder is missing")?;
     let checkpoint =
         cli.checkpoint.as_ref().map(|path| std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display())));
-    let outside =
-        Outside { log_key: cli.log_key.as_deref().map(Key::parse).transpose()?, checkpoint: checkpoint.transpose()?, log: cli.log.clone() };
+    let outside = Outside {
+        log_key: cli.log_key.as_deref().map(Key::parse).transpose()?,
+        checkpoint: checkpoint.transpose()?,
+        log: cli.log.clone(),
+        previous: cli.previous.clone(),
+    };
     let verdict = bundle::verify(folder, &outside)?;
     match cli.format {
         Format::Text => text(&verdict),
@@ -88,7 +96,7 @@ fn run(cli: &Cli) -> anyhow::Result<bool> {
             "{}",
             json!({
                 "holds": verdict.findings.is_empty(), "invoice": verdict.invoice, "readings": verdict.readings, "lines": verdict.lines,
-                "unjudged": verdict.unjudged, "differences": verdict.findings.iter().map(Finding::json).collect::<Vec<_>>(),
+                "logs": verdict.covers.iter().map(Cover::json).collect::<Vec<_>>(), "unjudged": verdict.unjudged, "differences": verdict.findings.iter().map(Finding::json).collect::<Vec<_>>(),
             })
         ),
     }
@@ -104,6 +112,9 @@ fn text(verdict: &Verdict) {
                 println!("and {} more; --format json shows them", others.len());
             }
         }
+    }
+    for cover in verdict.covers.iter().filter(|cover| cover.range.is_none_or(|(_, to)| to < cover.size)) {
+        println!("{cover}");
     }
     for what in &verdict.unjudged {
         println!("not judged: {what}");

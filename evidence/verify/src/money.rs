@@ -39,6 +39,21 @@ pub fn decimal(text: &str) -> anyhow::Result<Number> {
     Ok(if text.starts_with('-') { -number } else { number })
 }
 
+/// A quantity as its source wrote it: `[-+]digits[.digits][e[-+]digits]`, so `+1.50` and `15e-1` are one and a half.
+///
+/// - Errors: another text, or one with so long an exponent that it is no quantity.
+pub fn quantity(text: &str) -> anyhow::Result<Number> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    ensure!(!mantissa.starts_with('-'), "{text:?} is no quantity");
+    let exponent: i32 = exponent.parse().with_context(|| format!("{text:?} is no quantity"))?;
+    ensure!(exponent.unsigned_abs() <= 400, "{text:?} has an exponent that no quantity has");
+    let power = Number::from_integer(ten_to(exponent.unsigned_abs()));
+    let number = decimal(mantissa).with_context(|| format!("{text:?} is no quantity"))?;
+    let number = if exponent < 0 { number / power } else { number * power };
+    Ok(if text.starts_with('-') { -number } else { number })
+}
+
 /// As a plain decimal when at most nine places are enough, else as a fraction.
 pub fn plain(number: &Number) -> String {
     let units = number * Number::from_integer(ten_to(9));
@@ -181,6 +196,27 @@ mod tests {
         check(&json!({"volume": {"per": "1", "tiers": tiers}}), &[("-4", "-8"), ("0", "0"), ("10", "20.5"), ("11", "14"), ("30", "3")]);
         check(&json!({"free": {"rule": "x"}}), &[("7", "0")]);
         assert!(worth(&json!({"other": {}}), &zero()).is_err());
+    }
+
+    #[test]
+    fn a_quantity_is_what_its_text_is_worth() {
+        let cases = [
+            ("1.50", "1.5"),
+            ("+5", "5"),
+            ("007", "7"),
+            ("1e3", "1000"),
+            ("-15E-1", "-1.5"),
+            ("0.5e+2", "50"),
+            ("-0", "0"),
+            ("1e-9", "0.000000001"),
+        ];
+        for (text, worth) in cases {
+            assert_eq!(plain(&quantity(text).unwrap()), worth, "{text}");
+        }
+        assert_ne!(quantity("1.0000000001").unwrap(), quantity("1").unwrap());
+        for wrong in ["", "+", "--1", "+-1", "1_000", " 1", ".5", "5.", "5e", "e5", "1e5.0", "1e999", "true", "0x10", "NaN"] {
+            assert!(quantity(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -80,6 +80,24 @@ impl Range {
     }
 }
 
+/// The price rows that priced something, by id. Only these must say the same in every version: a row that priced nothing may be
+/// corrected in a later version.
+#[derive(Debug, Default)]
+pub struct UsedRows<'a>(HashMap<&'a str, &'a (String, Value)>);
+
+impl<'a> UsedRows<'a> {
+    /// Takes in the row by which a version priced a reading; false when another version priced one by another row of this id.
+    pub fn take(&mut self, version: &'a Version, price: &str) -> bool {
+        let Some((price, row)) = version.prices.get_key_value(price) else { return true };
+        self.0.entry(price).or_insert(row).0 == row.0
+    }
+
+    /// The model of a row that priced something.
+    pub fn model(&self, price: &str) -> Option<&'a Value> {
+        self.0.get(price).map(|(_, model)| model)
+    }
+}
+
 /// What a reading is priced by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
@@ -182,14 +200,35 @@ impl Version {
         names.filter_map(|(name, path)| Some((name.clone(), find(data, path)?))).collect()
     }
 
+    /// Documents that the shown ones lead to and that are not shown: what they are, and their ids. A SKU left out would let a dearer, less
+    /// specific one take its place.
+    pub fn withheld(&self, organization: &str) -> Vec<(&'static str, String)> {
+        let books = self.agreements(organization).into_iter().map(|contract| ("price book", &contract.book));
+        let books = books.filter(|(_, book)| !self.books.contains_key(*book));
+        let skus = self.books.values().flat_map(|book| book.prices.keys()).map(|sku| ("SKU", sku));
+        let skus = skus.filter(|(_, id)| !self.skus.iter().any(|sku| sku.id == **id));
+        let meters = self.skus.iter().map(|sku| ("meter", &sku.meter)).filter(|(_, meter)| !self.meters.contains_key(*meter));
+        let missing: BTreeSet<_> = books.chain(skus).chain(meters).map(|(kind, id)| (kind, id.clone())).collect();
+        missing.into_iter().collect()
+    }
+
+    /// What the quantity of a SKU counts.
+    pub fn unit(&self, sku: &str) -> Option<&str> {
+        let sku = self.skus.iter().find(|found| found.id == sku)?;
+        Some(self.meters.get(&sku.meter)?.unit.as_str())
+    }
+
+    /// The organization's own contracts; without any, the default ones.
+    fn agreements(&self, organization: &str) -> Vec<&Contract> {
+        let own = |contract: &&Contract| contract.organizations.iter().any(|id| id == organization);
+        let contracts: Vec<&Contract> = self.contracts.iter().filter(own).collect();
+        if contracts.is_empty() { self.contracts.iter().filter(|contract| contract.default).collect() } else { contracts }
+    }
+
     /// The price of a reading.
     pub fn resolve(&self, organization: &str, meter: &str, dimensions: &BTreeMap<String, String>, at: i64) -> Option<Price> {
-        let own = |contract: &&Contract| contract.organizations.iter().any(|id| id == organization);
-        let mut contracts: Vec<&Contract> = self.contracts.iter().filter(own).collect();
-        if contracts.is_empty() {
-            contracts = self.contracts.iter().filter(|contract| contract.default).collect();
-        }
-        let contract = contracts.into_iter().filter(|contract| contract.from <= at).max_by_key(|contract| contract.from)?;
+        let contract =
+            self.agreements(organization).into_iter().filter(|contract| contract.from <= at).max_by_key(|contract| contract.from)?;
         let book = self.books.get(&contract.book)?;
         let matching = |sku: &&Sku| {
             sku.meter == meter
@@ -200,5 +239,44 @@ impl Version {
         let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len() + sku.ranges.len())?;
         let (_, price) = book.prices.get(&sku.id)?.iter().rfind(|(from, _)| *from <= at)?;
         Some(Price { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn version(price: &str) -> Version {
+        let row = |id: &str, from: &str, price: &str| json!({"id": id, "sku": "tokens", "effective_at": from, "model": {"per_unit": {"per": "1", "unit_price": price}}});
+        let book = json!({"kind": "price_book", "id": "list", "currency": "USD", "prices": [
+            row("now", "2026-10-01T00:00:00Z", "2"), row("december", "2026-12-01T00:00:00Z", price)]});
+        let mut version = Version::default();
+        version.add(&book).unwrap();
+        version
+    }
+
+    #[test]
+    fn only_rows_that_priced_something_must_say_the_same_in_every_version() {
+        let (first, second) = (version("3"), version("4"));
+        let mut rows = UsedRows::default();
+        assert!(rows.take(&first, "now") && rows.take(&second, "now") && rows.take(&second, "december"));
+        assert_eq!(rows.model("december").unwrap()["per_unit"]["unit_price"], "4");
+        assert!(!rows.take(&first, "december"));
+        assert!(rows.take(&first, "of-no-book") && rows.model("of-no-book").is_none());
+    }
+
+    #[test]
+    fn what_the_shown_documents_lead_to_must_be_shown() {
+        let contract = |id: &str, covers: Value, book: &str| json!({"kind": "contract", "id": id, "covers": covers, "price_book": book, "effective_at": "2026-01-01T00:00:00Z"});
+        let mut version = version("3");
+        version.add(&contract("standard", json!("default"), "list")).unwrap();
+        assert_eq!(version.withheld("acme"), [("SKU", "tokens".to_owned())]);
+        version.add(&json!({"kind": "sku", "id": "tokens", "meter": "tokens", "match": {}})).unwrap();
+        version.add(&contract("own", json!({"organizations": ["acme"]}), "special")).unwrap();
+        assert_eq!(version.withheld("acme"), [("meter", "tokens".to_owned()), ("price book", "special".to_owned())]);
+        assert_eq!((version.withheld("globex").len(), version.unit("tokens")), (1, None));
+        version.add(&json!({"kind": "meter", "id": "tokens", "event_type": "llm", "unit": "token"})).unwrap();
+        assert_eq!((version.withheld("globex"), version.unit("tokens")), (vec![], Some("token")));
     }
 }

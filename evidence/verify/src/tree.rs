@@ -53,7 +53,7 @@ pub fn inclusion(hash: Hash, index: u64, size: u64, path: &[Hash]) -> Option<Has
         }
         if at % 2 == 1 || at == sn {
             result = node(sibling, &result);
-            while at % 2 == 0 && at != 0 {
+            while at.is_multiple_of(2) && at != 0 {
                 at /= 2;
                 sn /= 2;
             }
@@ -90,7 +90,7 @@ pub fn consistent(first: u64, first_root: &Hash, second: u64, second_root: &Hash
         if at % 2 == 1 || at == sn {
             old = node(sibling, &old);
             new = node(sibling, &new);
-            while at % 2 == 0 && at != 0 {
+            while at.is_multiple_of(2) && at != 0 {
                 at /= 2;
                 sn /= 2;
             }

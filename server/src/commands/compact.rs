@@ -1,11 +1,12 @@
 //! `tally compact`: drain, then merge small files and remove replaced ones. A server does the same by itself.
 
+use platform_iam::Action;
 use serde_json::json;
 
 use super::Refused;
 use crate::home::Home;
 use crate::roles::{OnFailure, Running};
-use crate::{Common, Format, Outcome};
+use crate::{Common, Format, Outcome, access};
 
 /// Compacts the home.
 pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
@@ -13,13 +14,14 @@ pub async fn run(common: &Common) -> anyhow::Result<Outcome> {
     if home.owner().is_some_and(|owner| owner.listen.is_some()) {
         let every = home.settings.compact.interval_s;
         return Err(Refused(format!(
-            "a server owns this home and compacts it every {every} seconds; `GET /v1/health` and `sys.files` say how far it is"
+            "a server owns this home and compacts it every {every} seconds; `GET /v1/progress` and `sys.files` say how far it is"
         ))
         .into());
     }
+    let permit = access::local(Action::LakeCompact)?;
     let running = Running::start(&home, OnFailure::End).await?;
     let bar = super::ingest::spinner("compacting");
-    let done = running.compact().await?;
+    let done = running.compact(permit).await?;
     bar.finish_and_clear();
     match common.format {
         Format::Json => println!(

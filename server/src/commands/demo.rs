@@ -143,9 +143,25 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
     adjusted.retain(|stored| stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment));
     if let Some(largest) = adjusted.into_iter().max_by_key(|stored| stored.invoice.total) {
         say(format!("\nAn invoice of the second month, with what came late for the first\n{}", super::invoice::page(&largest).trim_end()));
+        if largest.issue.is_some() {
+            let proving = Timer::now();
+            let folder = home.path(BUNDLE);
+            let made = super::evidence::make(home, largest.invoice.invoice_id.as_str(), &folder).await?;
+            say(format!(
+                "bundle    {}: {} readings and what proves them, {} bytes in {} ({} ms); VERIFY.md in it says how to check them without us",
+                made.number,
+                made.readings,
+                made.bytes,
+                folder.display(),
+                proving.elapsed().as_millis()
+            ));
+        }
     }
     Ok(late.len())
 }
+
+/// Where in its home the demo puts the bundle of the invoice that it shows.
+const BUNDLE: &str = "bundle";
 
 /// One in so many events of the first month comes once more as another event, after its close.
 const LATE: usize = 40;
@@ -177,6 +193,7 @@ fn suggestions(home: &Home) -> String {
         format!("  {at} sql \"SHOW TABLES\""),
         format!("  {at} quarantine list --limit 5"),
         format!("  {at} invoice list --period 2026-10"),
+        format!("  {at} evidence key"),
         format!("  {at} period list"),
         format!("  {at} registry show"),
         format!("  {at} check"),

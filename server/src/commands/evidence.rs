@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use platform_billing::{CloseError, StoredInvoice};
-use platform_evidence::bundle::{Bundle, BundleKey, Issue};
+use platform_billing::StoredInvoice;
+use platform_evidence::bundle::{Bundle, BundleKey, Issue, Sealed};
 use platform_evidence::{SaltKey, Signer};
 use serde_json::json;
 use shared_db::Database;
@@ -21,7 +21,7 @@ use crate::{Common, Format, Outcome, bundles, exports};
 pub enum EvidenceCommand {
     /// Write an issued invoice with everything that proves it, as a signed folder for its customer.
     Bundle {
-        /// The invoice, as `tally invoice list` shows it.
+        /// The invoice: its id, or its number, for example TALLY-000042.
         #[arg(long)]
         invoice: String,
         /// An empty or new folder.
@@ -51,7 +51,44 @@ pub async fn run(command: EvidenceCommand, common: &Common) -> anyhow::Result<Ou
     }
 }
 
-async fn bundle(home: &Home, invoice_id: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {
+/// A bundle that was written.
+pub(super) struct Made {
+    /// The number on the invoice.
+    pub number: String,
+    /// Digest of the invoice's content.
+    pub digest: Digest,
+    /// Readings that it is re-rated from.
+    pub readings: usize,
+    /// Files in the folder.
+    pub files: usize,
+    /// Their size together.
+    pub bytes: usize,
+    /// What its customer pins.
+    pub log_key: String,
+}
+
+/// Writes the bundle of an issued invoice.
+pub(super) async fn make(home: &Home, name: &str, out: &Path) -> anyhow::Result<Made> {
+    let SealedBundle { sealed, issue, readings, log_key } = seal(home, name).await?;
+    bundles::write(&sealed, out)?;
+    let bytes = sealed.files().map(|(_, file)| file.bytes.len()).sum();
+    Ok(Made { number: issue.number, digest: issue.digest, readings, files: sealed.files().len(), bytes, log_key })
+}
+
+/// A bundle in memory.
+pub struct SealedBundle {
+    /// Its files.
+    pub sealed: Bundle<Sealed>,
+    /// The issue of its invoice.
+    pub issue: Issue,
+    /// Readings that it is re-rated from.
+    pub readings: usize,
+    /// What its customer pins.
+    pub log_key: String,
+}
+
+/// Makes the bundle of an issued invoice.
+pub async fn seal(home: &Home, name: &str) -> anyhow::Result<SealedBundle> {
     let secrets = home.secrets()?;
     let signer = Signer::new(&home.settings.evidence.origin, &secrets.log)?;
     let key = BundleKey::new(&home.settings.evidence.origin, &secrets.bundle)?;
@@ -59,51 +96,57 @@ async fn bundle(home: &Home, invoice_id: &str, out: &Path, format: Format) -> an
     let log = home.database_read_only(Store::Log).await?;
     let books = home.database_read_only(Store::Books).await?;
     let evidence = home.database_read_only(Store::Evidence).await?;
-    let issued = issued(&books, invoice_id).await?;
-    let (digest, number) = (issued.issue.digest, issued.issue.number.clone());
-    let lake = Lake::new(home);
+    let issued = issued(&books, name).await?;
+    let issue = issued.issue.clone();
+    let lake = Lake::open(home, &log).await?;
     let sources = bundles::Sources { log: &log, books: &books, evidence: &evidence, lake: &lake, salts: &salts };
     let input = bundles::gather(&sources, issued).await?;
-    let readings: usize = input.logs.iter().map(|log| log.readings.len()).sum();
+    let readings = input.logs.iter().map(|log| log.readings.len()).sum();
     let sealed = Bundle::of(&input)?.seal(&key, &signer)?;
-    bundles::write(&sealed, out)?;
-    let bytes: usize = sealed.files().map(|(_, file)| file.bytes.len()).sum();
+    Ok(SealedBundle { sealed, issue, readings, log_key: signer.key().to_string() })
+}
+
+async fn bundle(home: &Home, name: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {
+    let made = make(home, name, out).await?;
     match format {
         Format::Json => println!(
             "{}",
-            json!({"invoice": invoice_id, "number": number, "digest": digest, "readings": readings, "bytes": bytes, "folder": out,
-                "log_key": signer.key().to_string()})
+            json!({"number": made.number, "digest": made.digest, "readings": made.readings, "bytes": made.bytes, "folder": out,
+                "log_key": made.log_key})
         ),
         _ => println!(
-            "{number}: {readings} readings in {} files of {bytes} bytes written to {}\nhow it is checked without us: {}\nor with: tally-verify {} --log-key '{}'",
-            sealed.files().len(),
+            "{}: {} readings in {} files of {} bytes written to {}\nhow it is checked without us: {}\nor with: tally-verify {} --log-key '{}'",
+            made.number,
+            made.readings,
+            made.files,
+            made.bytes,
             out.display(),
             out.join("VERIFY.md").display(),
             out.display(),
-            signer.key()
+            made.log_key
         ),
     }
     Ok(Outcome::Done)
 }
 
-/// An issued invoice with its ledger entry, and the versions by which earlier closes rounded.
-async fn issued(books: &Database, invoice_id: &str) -> anyhow::Result<bundles::Issued> {
+/// An issued invoice with its ledger entry, and the versions by which the organization's earlier invoices were rounded.
+async fn issued(books: &Database, name: &str) -> anyhow::Result<bundles::Issued> {
     let mut tx = books.read().await?;
-    let StoredInvoice { invoice, issue } = match platform_billing::invoice(&mut tx, invoice_id).await {
-        Err(error @ CloseError::NoInvoice { .. }) => return Err(Refused(error.to_string()).into()),
-        stored => stored?,
-    };
-    let issue = issue.ok_or_else(|| Refused(format!("invoice {invoice_id} is a draft: a bundle proves an issued invoice")))?;
+    let StoredInvoice { invoice, issue } = super::invoice::find(&mut tx, name).await?;
+    let id = &invoice.invoice_id;
+    let issue = issue.ok_or_else(|| Refused(format!("invoice {id} is a draft: a bundle proves an issued invoice")))?;
     let entry = match issue.entry_no {
         None => None,
-        Some(entry_no) => {
-            let entries = platform_ledger::entries(&mut tx).await?;
-            let entry = entries.iter().find(|entry| entry.number == entry_no);
-            Some((entry_no, entry.with_context(|| format!("ledger entry {entry_no} of invoice {invoice_id} is not there"))?.digest))
+        Some(number) => {
+            let entry = platform_ledger::entry_numbered(&mut tx, number).await?;
+            Some((number, entry.with_context(|| format!("ledger entry {number} of invoice {id} is not there"))?.digest))
         }
     };
-    let closes = platform_billing::closes(&mut tx).await?;
-    let earlier = closes.iter().filter(|close| close.period < invoice.period).map(|close| close.registry_version);
+    let mut earlier_versions = Vec::new();
+    for close in platform_billing::closes(&mut tx).await?.iter().filter(|close| close.period < invoice.period) {
+        let earlier = platform_billing::invoices_in(&mut tx, &invoice.organization, close.period).await?;
+        earlier_versions.extend(earlier.into_iter().map(|stored| stored.invoice.registry_version));
+    }
     let content = invoice.canonical();
     Ok(bundles::Issued {
         issue: Issue {
@@ -113,7 +156,7 @@ async fn issued(books: &Database, invoice_id: &str) -> anyhow::Result<bundles::I
             entry,
             issued_at: issue.issued_at,
         },
-        earlier_versions: earlier.collect(),
+        earlier_versions,
         content,
     })
 }
@@ -123,7 +166,7 @@ async fn export(home: &Home, period: &str, out: &Path, format: Format) -> anyhow
     let month = month.ok_or_else(|| Refused(format!("--period {period}: is no month, for example 2026-10")))?;
     let log = home.database_read_only(Store::Log).await?;
     let books = home.database_read_only(Store::Books).await?;
-    let exported = exports::export(&log, &books, &Lake::new(home), month, out).await?;
+    let exported = exports::export(&log, &books, &Lake::open(home, &log).await?, month, out).await?;
     match format {
         Format::Json => println!(
             "{}",

@@ -51,7 +51,7 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
             print!("{}", list(&found, common.format));
         }
         InvoiceCommand::Show { invoice } => {
-            let stored = find(&home, &invoice).await?;
+            let stored = find(&mut books(&home).await?, &invoice).await?;
             match common.format {
                 Format::Json => println!("{}", view(&stored)),
                 Format::Csv => print!("{}", csv_lines(&stored)),
@@ -67,10 +67,9 @@ async fn books(home: &Home) -> anyhow::Result<Transaction> {
 }
 
 /// By id, or by the number that stands on it.
-async fn find(home: &Home, name: &str) -> anyhow::Result<StoredInvoice> {
-    let mut books = books(home).await?;
-    let found = match platform_billing::invoice(&mut books, name).await {
-        Err(CloseError::NoInvoice { .. }) => platform_billing::numbered_invoice(&mut books, name).await,
+pub(super) async fn find(books: &mut Transaction, name: &str) -> anyhow::Result<StoredInvoice> {
+    let found = match platform_billing::invoice(books, name).await {
+        Err(CloseError::NoInvoice { .. }) => platform_billing::numbered_invoice(books, name).await,
         found => found,
     };
     found.map_err(|error| match error {

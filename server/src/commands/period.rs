@@ -23,7 +23,7 @@ use crate::{Common, Format, Outcome, access};
 pub enum PeriodCommand {
     /// List closed months and where each stands.
     List,
-    /// Record what a second engine said of a month: until it agrees, the month is provisional. No such engine comes with Tallystick yet.
+    /// Record what a second engine said of a month: until it agrees, the month is provisional. `tally-verify --home-export` gives one.
     Opinion {
         /// The month, for example 2026-10.
         #[arg(value_parser = Month::parse)]

@@ -6,15 +6,18 @@ use std::path::Path;
 use anyhow::bail;
 use clap::{Args, ValueEnum};
 use platform_iam::Action;
+use platform_ingest::merge::Merge;
+use platform_ingest::store;
 use platform_ledger::BookedCommand;
 use serde_json::json;
 use shared_db::{Cut, Database, Statement, Transaction, Value};
+use shared_lake::ducklake::replace;
 use shared_types::BatchNo;
 
 use super::Refused;
 use crate::clock::now;
 use crate::home::{Home, Store};
-use crate::lake::Lake;
+use crate::lake::{EVENTS, Lake};
 use crate::roles::folds::{EvidenceFold, Fold as _, LakeFold, LedgerFold, UsageFold, headers_of_cut};
 use crate::{Common, Format, Outcome, access};
 
@@ -113,7 +116,13 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
         FoldName::Ledger => platform_ledger::commands(&mut used, 0, u32::MAX).await?,
         _ => Vec::new(),
     };
-    rebuild(&home, fold, &cuts, &commands, &file, scratch.path()).await?;
+    let log = home.database_read_only(Store::Log).await?;
+    let mut lake = Lake::open(&home, &log).await?;
+    if fold == FoldName::Lake && arguments.compare {
+        lake = as_shown(&lake, &log, &mut used).await?;
+    }
+    let work = Work { home: &home, fold, log, lake, publishes: !arguments.compare };
+    rebuild(&work, &cuts, &commands, &file, scratch.path()).await?;
     bar.finish_and_clear();
     if lock.is_some() {
         let permit = access::local(Action::FoldRebuild)?;
@@ -132,8 +141,7 @@ pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result
         report(common.format, fold, cuts.len(), &[], "replaced");
         return Ok(Outcome::Done);
     }
-    let log = home.database_read_only(Store::Log).await?;
-    let merged = fold == FoldName::Lake && !Lake::open(&home, &log).await?.merges().is_empty();
+    let merged = fold == FoldName::Lake && !work.lake.merges().is_empty();
     let differences = compare(&mut used, fold, &file, merged).await?;
     report(common.format, fold, cuts.len(), &differences, if differences.is_empty() { "equal" } else { "different" });
     Ok(if differences.is_empty() { Outcome::Done } else { Outcome::Found })
@@ -150,10 +158,37 @@ fn report(format: Format, fold: FoldName, cuts: usize, differences: &[String], v
     println!("{} rebuilt along {cuts} recorded cuts: {verdict}", fold.name());
 }
 
+/// What is folded again, and from what.
+struct Work<'a> {
+    home: &'a Home,
+    fold: FoldName,
+    log: Database,
+    lake: Lake,
+    /// Whether the objects beside the lake's files are written: not beside an owner, to whom they belong.
+    publishes: bool,
+}
+
+/// The lake as it was when a catalog showed its last merge: an owner may have merged since, even what is shown, into larger files.
+async fn as_shown(lake: &Lake, log: &Database, catalog: &mut Transaction) -> anyhow::Result<Lake> {
+    let mut tx = log.read().await?;
+    let (mut merges, mut after): (Vec<Merge>, u64) = (Vec::new(), 0);
+    loop {
+        let found = store::merges_after(&mut tx, after, 1_000).await?;
+        let Some((last, _)) = found.last() else { break };
+        after = last.merge_no;
+        merges.extend(found.into_iter().map(|(merge, _)| merge));
+    }
+    let paths: Vec<String> = merges.iter().filter_map(|merge| Some(merge.table(EVENTS)?.path.clone())).collect();
+    let shown = if paths.is_empty() { Vec::new() } else { replace::shown(catalog, EVENTS, &paths).await? };
+    let is_shown = |merge: &&Merge| merge.table(EVENTS).is_some_and(|file| shown.binary_search(&file.path).is_ok());
+    let last = merges.iter().filter(is_shown).map(|merge| merge.merge_no).max().unwrap_or(0);
+    merges.retain(|merge| merge.merge_no <= last);
+    Ok(lake.with_merges(merges))
+}
+
 /// Folds the log along the recorded cuts of the fold in use; the ledger takes its commands again where it took them.
-async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCommand], file: &Path, scratch: &Path) -> anyhow::Result<()> {
-    let log = home.database_read_only(Store::Log).await?;
-    let lake = Lake::open(home, &log).await?;
+async fn rebuild(work: &Work<'_>, cuts: &[Cut], commands: &[BookedCommand], file: &Path, scratch: &Path) -> anyhow::Result<()> {
+    let (home, fold, log, lake) = (work.home, work.fold, &work.log, work.lake.clone());
     let owners: &[&str] = match fold {
         FoldName::Ledger => &["platform-ledger", "platform-billing"],
         _ => fold.store().owners(),
@@ -167,7 +202,7 @@ async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCo
                 while let Some(booked) = commands.next_if(|booked| booked.batch_no < cut.last) {
                     take(&fresh, booked).await?;
                 }
-                ledger.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+                ledger.fold(&headers_of_cut(log, cut.first, cut.last).await?).await?;
             }
             for booked in commands {
                 take(&fresh, booked).await?;
@@ -175,10 +210,13 @@ async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCo
         }
         FoldName::Lake => {
             let mut catalog = LakeFold::open(log.clone(), fresh.clone(), lake.clone()).await?;
+            if !work.publishes {
+                catalog = catalog.catalog_only();
+            }
             // Once files were merged, those that an early cut took may be gone: then it is cut anew, along the merges.
             let (end, anew) = (cuts.last().map_or(BatchNo(0), |cut| cut.last), !lake.merges().is_empty());
             for cut in cuts.iter().filter(|_| !anew) {
-                catalog.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+                catalog.fold(&headers_of_cut(log, cut.first, cut.last).await?).await?;
             }
             while catalog.cursor().await? < end {
                 catalog.cut(end).await?;
@@ -187,7 +225,7 @@ async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCo
         FoldName::Usage => {
             let usage = UsageFold::new(log.clone(), fresh.clone(), lake);
             for cut in cuts {
-                usage.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+                usage.fold(&headers_of_cut(log, cut.first, cut.last).await?).await?;
             }
         }
         FoldName::Evidence => {
@@ -195,7 +233,7 @@ async fn rebuild(home: &Home, fold: FoldName, cuts: &[Cut], commands: &[BookedCo
             let tiles = scratch.join("tiles");
             let evidence = EvidenceFold::open(home, &home.secrets()?, log.clone(), books, fresh.clone(), lake, tiles).await?;
             for cut in cuts {
-                evidence.fold(&headers_of_cut(&log, cut.first, cut.last).await?).await?;
+                evidence.fold(&headers_of_cut(log, cut.first, cut.last).await?).await?;
             }
         }
     }
@@ -218,8 +256,8 @@ async fn compare(used: &mut Transaction, fold: FoldName, file: &Path, merged: bo
     let mut differences = Vec::new();
     if merged {
         // Which snapshot brought which file is history that went with the files; what the catalog shows must be the same.
-        let used = shared_lake::ducklake::replace::content(used).await?;
-        let fresh = shared_lake::ducklake::replace::content(&mut fresh).await?;
+        let used = replace::content(used).await?;
+        let fresh = replace::content(&mut fresh).await?;
         differences.extend(
             used.iter().filter(|line| fresh.binary_search(line).is_err()).map(|line| format!("in use, not in the rebuilt fold: {line}")),
         );

@@ -216,34 +216,57 @@ fn quarantine(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
     Ok(rows::described(description, move || {
         let readers = readers.clone();
         Box::pin(async move {
-            let mut rows = Vec::new();
-            for path in list(&readers.catalog, readers.lake.root(), EVENTS, &[only("outcome", "quarantined")]).await? {
-                for batch in shared_lake::read_file(&path, None)? {
-                    quarantined_events(&batch, &mut rows)?;
-                }
-            }
-            for path in list(&readers.catalog, readers.lake.root(), CHARGES, &[only("fate", "quarantined")]).await? {
-                let columns = [
-                    "ordinal",
-                    "shard",
-                    "incarnation",
-                    "sequence",
-                    "organization",
-                    "source",
-                    "meter",
-                    "quantity",
-                    "start_at",
-                    "accepted_at",
-                    "fate",
-                    "reason",
-                ];
-                for batch in shared_lake::read_file(&path, Some(&columns))? {
-                    quarantined_readings(&batch, &mut rows)?;
-                }
-            }
-            Ok(rows)
+            let root = readers.lake.root();
+            let events = list(&readers.catalog, root, EVENTS, &[only("outcome", "quarantined")]).await?;
+            let charges = list(&readers.catalog, root, CHARGES, &[only("fate", "quarantined")]).await?;
+            tokio::task::spawn_blocking(move || quarantined(&events, &charges)).await?
         })
     }))
+}
+
+/// The quarantined rows of these files of events and of charges.
+fn quarantined(events: &[PathBuf], charges: &[PathBuf]) -> anyhow::Result<Vec<Vec<Cell>>> {
+    let of_events = [
+        "shard",
+        "incarnation",
+        "sequence",
+        "organization",
+        "source",
+        "event_id",
+        "event_type",
+        "start_at",
+        "accepted_at",
+        "outcome",
+        "reason",
+        "detail",
+        "raw",
+    ];
+    let of_charges = [
+        "ordinal",
+        "shard",
+        "incarnation",
+        "sequence",
+        "organization",
+        "source",
+        "meter",
+        "quantity",
+        "start_at",
+        "accepted_at",
+        "fate",
+        "reason",
+    ];
+    let mut rows = Vec::new();
+    for path in events {
+        for batch in shared_lake::read_file(path, Some(&of_events))? {
+            quarantined_events(&batch, &mut rows)?;
+        }
+    }
+    for path in charges {
+        for batch in shared_lake::read_file(path, Some(&of_charges))? {
+            quarantined_readings(&batch, &mut rows)?;
+        }
+    }
+    Ok(rows)
 }
 
 /// A text cell of a row, null kept.

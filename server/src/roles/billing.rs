@@ -336,6 +336,7 @@ impl Billing {
             opened.index.apply(&entries, last, &digest)?;
             through = last;
         }
+        self.lake.forget();
         self.index = Some(opened.index);
         Ok(())
     }

@@ -11,7 +11,7 @@ pub mod plan;
 #[cfg(test)]
 mod trickle;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -31,12 +31,14 @@ use crate::clock::now;
 use crate::home::CompactSettings;
 use crate::lake::{InOrder, Lake, TABLES, shape};
 use crate::roles::folds::{LakeFold, page};
-use plan::{Limits, Piece};
+use plan::{Group, Limits, Piece};
 
 /// Headers of one look into the log.
 const PAGE: u32 = 1_000;
 /// Snapshots given up, or files taken off the schedule, in one transaction.
 const STEP: u32 = 500;
+/// Bytes of memory that the rows of one table of a merge may take. Small files can hold large rows; readers open what becomes of them whole.
+const ROWS_BYTES_MAX: usize = 512 << 20;
 
 /// What compaction has come to: for health, and for whoever asked for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,10 +65,27 @@ pub struct Compactor {
     limits: Limits,
     interval: Duration,
     keep_micros: i64,
+    rows_bytes_max: usize,
+    /// Files by first and last batch whose rows take too much memory to be merged with the next ones'.
+    large: HashSet<(BatchNo, BatchNo)>,
     /// Everything up to here stays as it is, in so many pieces.
     settled: (BatchNo, u64),
     done: watch::Sender<Compaction>,
 }
+
+/// Rows of a merge take more memory than they may.
+#[derive(Debug, thiserror::Error)]
+#[error("the rows of {table} take more than {max} bytes of memory from {path} on")]
+struct TooLarge {
+    table: String,
+    path: String,
+    max: usize,
+    /// So many leading pieces take less.
+    fitting: usize,
+}
+
+/// The files with rows that a merge takes, by table, each with the number of its piece.
+type Sources = BTreeMap<String, Vec<(usize, String)>>;
 
 /// What of a batch a merge must reproduce.
 struct Swallowed {
@@ -87,6 +106,8 @@ impl Compactor {
             limits: Limits::new(settings.file_bytes_max),
             interval: Duration::from_secs(settings.interval_s.max(1)),
             keep_micros: i64::try_from(settings.keep_s).unwrap_or(i64::MAX / 1_000_000).saturating_mul(1_000_000),
+            rows_bytes_max: ROWS_BYTES_MAX,
+            large: HashSet::new(),
             settled: (BatchNo(0), 0),
             done: watch::channel(Compaction::default()).0,
         }
@@ -119,29 +140,68 @@ impl Compactor {
     /// Merges what is to be merged of the batches up to `through`, and removes what is to be removed. It ends early when `stop` rises.
     ///
     /// - `whole`: also merges what its hour has not settled yet.
+    /// - Errors: the first merge that failed, once everything else is done; at once when another writer took over.
     pub async fn pass(&mut self, through: BatchNo, now: Instant, whole: bool, stop: &watch::Receiver<bool>) -> anyhow::Result<Compaction> {
         // A process that died between the log and the catalog left this to do.
-        self.fold.catch_up().await?;
+        let mut failed = self.fold.catch_up().await.err();
         let mut pieces = self.pieces(through).await?;
+        // The pieces of merges that failed stay as they are, each with its size: nothing else waits for them.
+        let mut left: HashMap<BatchNo, u64> = HashMap::new();
         while !*stop.borrow()
             && let Some(group) = plan::next(&pieces, now, &self.limits, whole)
         {
-            let of = pieces.get(group.from..group.to).context("a plan beyond its pieces")?;
-            let merged = self.merge(of, group.level).await?;
-            pieces.splice(group.from..group.to, [merged]);
-            self.done.send_modify(|done| done.merges += 1);
+            let Err(error) = self.merge_fitting(&mut pieces, group).await else { continue };
+            if super::billing::is_fenced(&error) {
+                return Err(error);
+            }
+            tracing::warn!(error = format!("{error:#}"), "could not merge; going on with the next");
+            failed = failed.or(Some(error));
+            for piece in pieces.get_mut(group.from..group.to).context("a plan beyond its pieces")? {
+                left.insert(piece.first, piece.bytes);
+                piece.keep_alone();
+            }
         }
-        let settled = plan::settled(&pieces);
+        for piece in &mut pieces {
+            piece.bytes = left.get(&piece.first).copied().unwrap_or(piece.bytes);
+        }
         let backlog = plan::backlog(&pieces, now, &self.limits);
         let files = self.settled.1 + u64::try_from(pieces.len())?;
-        if let Some(last) = settled.checked_sub(1).and_then(|at| pieces.get(at)) {
+        let settled = plan::settled(&pieces);
+        if failed.is_none()
+            && let Some(last) = settled.checked_sub(1).and_then(|at| pieces.get(at))
+        {
             self.settled = (last.last, self.settled.1 + u64::try_from(settled)?);
         }
         self.done.send_modify(|done| (done.files, done.backlog) = (files, backlog));
         self.expire(now, stop).await?;
         self.remove(now, stop).await?;
-        let done = *self.done.borrow();
-        Ok(done)
+        failed.map_or_else(|| Ok(*self.done.borrow()), Err)
+    }
+
+    /// Merges a group, or as many of its leading pieces as fit into memory; where not even two do, the larger one stays alone.
+    async fn merge_fitting(&mut self, pieces: &mut Vec<Piece>, group: Group) -> anyhow::Result<()> {
+        let mut to = group.to;
+        loop {
+            let of = pieces.get(group.from..to).context("a plan beyond its pieces")?;
+            let fitting = match self.merge(of, group.level).await {
+                Ok(merged) => {
+                    pieces.splice(group.from..to, [merged]);
+                    self.done.send_modify(|done| done.merges += 1);
+                    return Ok(());
+                }
+                Err(error) => error.downcast::<TooLarge>()?.fitting,
+            };
+            if fitting >= 2 {
+                to = group.from + fitting;
+                continue;
+            }
+            let two = pieces.get_mut(group.from..to).context("a plan beyond its pieces")?.iter_mut().take(fitting + 1);
+            if let Some(larger) = two.max_by_key(|piece| piece.bytes) {
+                self.large.insert((larger.first, larger.last));
+                larger.keep_alone();
+            }
+            return Ok(());
+        }
     }
 
     /// The files behind what is settled, in order of batch, up to `through`.
@@ -180,6 +240,9 @@ impl Compactor {
                 });
             }
         }
+        for piece in pieces.iter_mut().filter(|piece| self.large.contains(&(piece.first, piece.last))) {
+            piece.keep_alone();
+        }
         Ok(pieces)
     }
 
@@ -198,13 +261,13 @@ impl Compactor {
         }
         let sources = self.sources(of, &batches)?;
         let empty = self.empty(of, &batches);
-        let (lake, epoch, range) = (self.lake.clone(), self.epoch, (first.first, last.last));
+        let (lake, epoch, range, bytes_max) = (self.lake.clone(), self.epoch, (first.first, last.last), self.rows_bytes_max);
         let started = std::time::Instant::now();
         let (files, count) = tokio::task::spawn_blocking(move || {
             let files: anyhow::Result<Vec<TableFile>> =
-                TABLES.iter().map(|table| rewrite(&lake, epoch, table, range, &sources, &batches)).collect();
+                TABLES.iter().map(|table| rewrite(&lake, epoch, table, range, &sources, &batches, bytes_max)).collect();
             #[cfg(feature = "plant")]
-            super::plant::delete_before_publish(lake.root(), &sources);
+            super::plant::delete_before_publish(lake.root(), sources.values().flatten().map(|(_, path)| path.as_str()));
             files.map(|files| (files, batches.len()))
         })
         .await??;
@@ -246,10 +309,9 @@ impl Compactor {
         })
     }
 
-    /// The files with rows that a merge takes, by table.
-    fn sources(&self, of: &[Piece], batches: &[Swallowed]) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
-        let mut sources: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for piece in of {
+    fn sources(&self, of: &[Piece], batches: &[Swallowed]) -> anyhow::Result<Sources> {
+        let mut sources = Sources::new();
+        for (number, piece) in of.iter().enumerate() {
             let merge = self.lake.merge_of(piece.first);
             let tables = match &merge {
                 Some(merge) => &merge.tables,
@@ -260,20 +322,24 @@ impl Compactor {
                 }
             };
             for file in tables.iter().filter(|file| file.rows > 0) {
-                sources.entry(file.table.clone()).or_default().push(file.path.clone());
+                sources.entry(file.table.clone()).or_default().push((number, file.path.clone()));
             }
         }
         Ok(sources)
     }
 
-    /// The files without rows of what is merged.
+    /// The files without rows of what is merged. Batches of one reign share theirs, and the next batch may name it again: that of the reign
+    /// that lasts is left for the next one's sweep.
     fn empty(&self, of: &[Piece], batches: &[Swallowed]) -> Vec<Orphan> {
         let merged = of.iter().filter(|piece| piece.level.is_some()).filter_map(|piece| self.lake.merge_of(piece.first));
         let single = of.iter().filter(|piece| piece.level.is_none()).filter_map(|piece| {
             let at = batches.binary_search_by_key(&piece.first, |batch| batch.batch_no).ok()?;
             batches.get(at)
         });
-        let files = merged.flat_map(|merge| merge.tables.clone()).chain(single.flat_map(|batch| batch.tables.clone()));
+        let lasting = format!("/{}/", self.epoch);
+        let own = |file: &TableFile| file.path.strip_prefix(file.table.as_str()).is_some_and(|path| path.starts_with(&lasting));
+        let single = single.flat_map(|batch| batch.tables.clone()).filter(|file| !own(file));
+        let files = merged.flat_map(|merge| merge.tables.clone()).chain(single);
         files.filter(|file| file.rows == 0).map(|file| Orphan { path: file.path, bytes: 0 }).collect()
     }
 
@@ -330,28 +396,29 @@ impl Compactor {
 }
 
 /// Writes one table of a merge and reads it back: it must hold the rows of every batch, each once, and no other.
+///
+/// - Errors: [`TooLarge`] before anything is written.
 fn rewrite(
     lake: &Lake,
     epoch: WriterEpoch,
     table: &str,
     range: (BatchNo, BatchNo),
-    sources: &BTreeMap<String, Vec<String>>,
+    sources: &Sources,
     batches: &[Swallowed],
+    bytes_max: usize,
 ) -> anyhow::Result<TableFile> {
     let shape = shape(table);
-    let mut rows = Vec::new();
-    for path in sources.get(table).into_iter().flatten() {
-        for batch in shared_lake::read_file(&lake.root().join(path), None)? {
-            rows.push(aligned(&batch, &shape.schema).with_context(|| format!("{path} is not a file of {table}"))?);
-        }
-    }
-    let rows = concat_batches(&shape.schema, &rows)?;
+    let rows = gather(lake, table, &shape.schema, sources, bytes_max)?;
     #[cfg(feature = "plant")]
     let rows = super::plant::lose_a_row(rows);
     let file = lake.write_merged(epoch, table, range, &rows)?;
     drop(rows);
-    let written = shared_lake::read_file(&lake.root().join(&file.path), None)?;
-    let written = InOrder::new(&concat_batches(&shape.schema, &written)?, shape.sequence)?;
+    let written = {
+        let parts = shared_lake::read_file(&lake.root().join(&file.path), None)?;
+        let rows = concat_batches(&shape.schema, &parts)?;
+        drop(parts);
+        InOrder::new(&rows, shape.sequence)?
+    };
     let mut found = 0;
     for batch in batches {
         let wanted = batch.tables.iter().find(|file| file.table == table);
@@ -377,6 +444,21 @@ fn rewrite(
         bail!("{} has {} rows, of which {found} belong to its batches; it is not published", file.path, file.rows);
     }
     Ok(file)
+}
+
+/// All rows of a table of a merge. The parts that were read are let go of here, before anything is written.
+fn gather(lake: &Lake, table: &str, schema: &SchemaRef, sources: &Sources, bytes_max: usize) -> anyhow::Result<RecordBatch> {
+    let (mut parts, mut bytes) = (Vec::new(), 0_usize);
+    for (piece, path) in sources.get(table).into_iter().flatten() {
+        for batch in shared_lake::read_file(&lake.root().join(path), None)? {
+            bytes = bytes.saturating_add(batch.get_array_memory_size());
+            if bytes > bytes_max {
+                bail!(TooLarge { table: table.to_owned(), path: path.clone(), max: bytes_max, fitting: *piece });
+            }
+            parts.push(aligned(&batch, schema).with_context(|| format!("{path} is not a file of {table}"))?);
+        }
+    }
+    Ok(concat_batches(schema, &parts)?)
 }
 
 /// The columns of a batch in the order of the table; one that the file does not have yet is empty.

@@ -268,6 +268,8 @@ pub struct LakeFold {
     log: Database,
     catalog: Database,
     lake: Lake,
+    /// Whether headers and merges become objects beside the files.
+    publishes: bool,
 }
 
 impl LakeFold {
@@ -281,7 +283,12 @@ impl LakeFold {
         ];
         ducklake::create_tables(&mut tx, &lake.root().canonicalize()?, &tables, Instant::EPOCH).await?;
         tx.commit().await?;
-        Ok(Self { log, catalog, lake })
+        Ok(Self { log, catalog, lake, publishes: true })
+    }
+
+    /// The same into the catalog alone: for whoever compares, beside an owner to whom the objects belong.
+    pub fn catalog_only(self) -> Self {
+        Self { publishes: false, ..self }
     }
 
     /// Folds exactly these batches as one snapshot.
@@ -316,12 +323,14 @@ impl LakeFold {
     pub async fn catch_up(&self) -> anyhow::Result<()> {
         let mut tx = self.catalog.read().await?;
         let cursor = shared_db::cursor(&mut tx, self.name()).await?;
-        let shown: HashSet<String> = ducklake::files(&mut tx, EVENTS, None).await?.into_iter().map(|file| file.path).collect();
-        drop(tx);
         // Every batch has events, so every merge has a file of them.
-        let missing = |merge: &Arc<Merge>| merge.table(EVENTS).is_some_and(|file| !shown.contains(&file.path));
-        for merge in self.lake.merges().into_iter().filter(|merge| merge.first <= cursor).filter(missing) {
-            self.merge(&merge).await?;
+        let mut merges: Vec<Arc<Merge>> = self.lake.merges().into_iter().filter(|merge| merge.first <= cursor).collect();
+        let paths: Vec<String> = merges.iter().filter_map(|merge| Some(merge.table(EVENTS)?.path.clone())).collect();
+        let shown = replace::shown(&mut tx, EVENTS, &paths).await?;
+        drop(tx);
+        merges.retain(|merge| merge.table(EVENTS).is_some_and(|file| shown.binary_search(&file.path).is_err()));
+        for merge in &merges {
+            self.merge(merge).await?;
         }
         Ok(())
     }
@@ -332,12 +341,10 @@ impl LakeFold {
         let mut log = self.log.read().await?;
         let within = store::merges_within(&mut log, merge.first, merge.last).await?;
         drop(log);
-        let mut replaced: HashSet<String> = within
-            .iter()
-            .filter(|other| other.merge_no != merge.merge_no)
-            .flat_map(|other| &other.tables)
-            .map(|file| file.path.clone())
-            .collect();
+        let mut replaced: HashSet<String> = HashSet::new();
+        for other in within.iter().filter(|other| other.merge_no != merge.merge_no) {
+            replaced.extend(other.tables.iter().map(|file| file.path.clone()));
+        }
         let mut unfolded: Vec<(BatchNo, Vec<TableFile>)> = Vec::new();
         let folded = self.cursor().await?;
         let published = if folded < merge.last { self.published_headers()? } else { Vec::new() };
@@ -353,7 +360,7 @@ impl LakeFold {
                 unfolded.push((header.batch_no, header.tables));
             }
         }
-        self.publish_merge(merge, &within).await?;
+        self.publish_merge(merge, &within)?;
         let mut added = BTreeMap::new();
         for file in &merge.tables {
             added.insert(file.table.clone(), shared_lake::describe_file(&RealFiles, self.lake.root(), &file.path)?);
@@ -363,11 +370,11 @@ impl LakeFold {
         unfolded.retain(|(batch_no, _)| *batch_no > cursor);
         let mut tables = Vec::new();
         for (table, added) in added {
-            let listed = ducklake::files(&mut tx, &table, None).await?;
-            if listed.iter().any(|file| file.path == added.path) {
+            let asked: Vec<String> = replaced.iter().chain([&added.path]).cloned().collect();
+            let ended = replace::shown(&mut tx, &table, &asked).await?;
+            if ended.contains(&added.path) {
                 return Ok(());
             }
-            let ended = listed.into_iter().map(|file| file.path).filter(|path| replaced.contains(path)).collect();
             let gained = unfolded.iter().flat_map(|(_, files)| files).filter(|file| file.table == table).map(|file| file.rows).sum();
             tables.push(TableReplacement { table, ended, added, gained });
         }
@@ -375,6 +382,7 @@ impl LakeFold {
             author: "tallystick".to_owned(),
             message: format!("merge {} of batches {} to {}", merge.merge_no, merge.first, merge.last),
             extra_info: Some(merge.last_digest.to_string()),
+            at: now(),
             tables,
         };
         replace::replace(&mut tx, &replacement).await?;
@@ -386,6 +394,9 @@ impl LakeFold {
     }
 
     fn publish_header(&self, header: &Header) -> anyhow::Result<()> {
+        if !self.publishes {
+            return Ok(());
+        }
         let name = format!("{:020}.json", header.batch_no.0);
         shared_lake::publish_object(&RealFiles, &self.lake.root().join("headers"), &name, header.canonical()?.as_bytes())?;
         Ok(())
@@ -402,7 +413,10 @@ impl LakeFold {
     }
 
     /// The record as an object beside the headers, in the place of those of the merges that it holds. The headers of an hour become one object.
-    async fn publish_merge(&self, merge: &Merge, within: &[Merge]) -> anyhow::Result<()> {
+    fn publish_merge(&self, merge: &Merge, within: &[Merge]) -> anyhow::Result<()> {
+        if !self.publishes {
+            return Ok(());
+        }
         let name = |merge: &Merge| format!("{:020}-{:020}.json", merge.first.0, merge.last.0);
         let root = self.lake.root();
         let folder = root.join("merges");

@@ -1,7 +1,6 @@
 //! Bugs planted on purpose, chosen by `TALLY_PLANT`, so that campaigns can prove that they catch them, and a clock that stands where
 //! `TALLY_CLOCK` says, so that two homes can hold the same bytes. Only with the feature `plant`; never in a shipped binary.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use arrow::record_batch::RecordBatch;
@@ -78,9 +77,9 @@ pub fn die(moment: &str) {
 }
 
 /// `delete-before-publish`: the files that a merge replaces are removed before it is recorded, and the process dies.
-pub fn delete_before_publish(lake: &Path, sources: &BTreeMap<String, Vec<String>>) {
+pub fn delete_before_publish<'a>(lake: &Path, sources: impl Iterator<Item = &'a str>) {
     if asked_for("delete-before-publish") {
-        for path in sources.values().flatten() {
+        for path in sources {
             let _ = std::fs::remove_file(lake.join(path));
         }
         std::process::abort();

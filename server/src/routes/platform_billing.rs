@@ -249,7 +249,8 @@ async fn found(answers: &Answers, caller: &Caller, name: &str) -> Result<StoredI
     story::invoice(answers, &scope_of(&permit), name).await?.ok_or_else(|| missing(format!("no invoice is named {name:?}")))
 }
 
-fn missing(detail: String) -> Problem {
+/// No such invoice, for who asks.
+pub(super) fn missing(detail: String) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "BILLING-0024", "There is no such invoice, or it has no such line.", detail)
 }
 

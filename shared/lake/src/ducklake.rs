@@ -347,15 +347,8 @@ pub async fn files(tx: &mut Transaction, table: &str, snapshot: Option<SnapshotI
     if snapshot < first {
         return Err(LakeError::Expired { snapshot, first });
     }
-    let known = known_tables(tx).await?;
-    let about = known.get(table).ok_or_else(|| LakeError::NoTable { table: table.to_owned() })?;
+    let about = plain_table(tx, table, snapshot).await?;
     let foreign = |what| LakeError::Foreign { table: table.to_owned(), snapshot, what };
-    if tx.query_one(&DELETES, &[about.id.into(), snapshot.0.into()]).await?.integer(0)? > 0 {
-        return Err(foreign("deleted rows"));
-    }
-    if tx.query_one(&INLINED, &[about.id.into()]).await?.integer(0)? > 0 {
-        return Err(foreign("rows inside the catalog"));
-    }
     let mut files: Vec<(i64, LakeFile)> = Vec::new();
     for row in tx.query(&FILES, &[about.id.into(), snapshot.0.into()]).await? {
         let id = row.integer(0)?;
@@ -480,6 +473,19 @@ async fn write_snapshot(tx: &mut Transaction, snapshot: i64, head: &Head, change
     let [author, message, extra_info] = about;
     tx.execute(&CHANGES_INSERT, &[snapshot.into(), changes.into(), author, message, extra_info]).await?;
     Ok(())
+}
+
+/// A table whose rows at a snapshot are those of its files.
+async fn plain_table(tx: &mut Transaction, table: &str, snapshot: SnapshotId) -> Result<Table, LakeError> {
+    let about = known_tables(tx).await?.remove(table).ok_or_else(|| LakeError::NoTable { table: table.to_owned() })?;
+    let foreign = |what| LakeError::Foreign { table: table.to_owned(), snapshot, what };
+    if tx.query_one(&DELETES, &[about.id.into(), snapshot.0.into()]).await?.integer(0)? > 0 {
+        return Err(foreign("deleted rows"));
+    }
+    if tx.query_one(&INLINED, &[about.id.into()]).await?.integer(0)? > 0 {
+        return Err(foreign("rows inside the catalog"));
+    }
+    Ok(about)
 }
 
 async fn known_tables(tx: &mut Transaction) -> Result<BTreeMap<String, Table>, LakeError> {

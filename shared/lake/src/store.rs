@@ -23,6 +23,7 @@ pub(crate) const INLINED: Statement = statement!("inlined");
 pub(crate) const SNAPSHOTS: Statement = statement!("snapshots");
 pub(crate) const FIRST: Statement = statement!("first");
 pub(crate) const FILES_LISTED: Statement = statement!("files_listed");
+pub(crate) const FILES_SHOWN: Statement = statement!("files_shown");
 pub(crate) const FILES_END: Statement = statement!("files_end");
 pub(crate) const TOTALS_CHANGE: Statement = statement!("totals_change");
 pub(crate) const TOTALS_SEED: Statement = statement!("totals_seed");

@@ -15,7 +15,7 @@ mod ducklake {
     use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
     use serde_json::json;
     use shared_db::{Database, DbError};
-    use shared_lake::ducklake::replace::{expire, paths, replace, scheduled, unschedule, waiting};
+    use shared_lake::ducklake::replace::{expire, paths, replace, scheduled, shown, unschedule, waiting};
     use shared_lake::ducklake::{append, create_tables, files, latest, snapshots};
     use shared_lake::{
         Catalog, Contents, Expired, FileMeta, LakeCommit, LakeError, RealFiles, Replacement, SnapshotId, TableReplacement, TableSpec,
@@ -434,7 +434,7 @@ mod ducklake {
     }
 
     /// Merges the files of the commits `from..to` into one of each table.
-    async fn replaced(lake: &Lake, from: i64, to: i64) -> SnapshotId {
+    async fn replaced(lake: &Lake, from: i64, to: i64, at: Instant) -> SnapshotId {
         let mut tx = lake.db.begin().await.unwrap();
         let of = |path: &str, folder: &str| {
             let number = path.strip_prefix(folder).and_then(|path| path.split(['-', '.']).next()?.parse::<i64>().ok());
@@ -447,7 +447,7 @@ mod ducklake {
         let ended = listed.into_iter().map(|file| file.path).filter(|path| of(path, "readings/1/")).collect();
         let change = TableReplacement { table: "readings".into(), ended, added: merged, gained: 0 };
         let replacement =
-            Replacement { author: "lake's fold".into(), message: format!("merge {from} {to}"), extra_info: None, tables: vec![change] };
+            Replacement { author: "lake's fold".into(), message: format!("merge {from} {to}"), extra_info: None, at, tables: vec![change] };
         let snapshot = replace(&mut tx, &replacement).await.unwrap();
         tx.commit().await.unwrap();
         snapshot
@@ -464,11 +464,16 @@ mod ducklake {
             };
             let before = latest(&mut lake.db.read().await.unwrap()).await.unwrap();
             assert_eq!(rows(None).await.unwrap(), (12, 600));
-            let merged = replaced(&lake, 1, 5).await;
+            let merged = replaced(&lake, 1, 5, committed_at(6)).await;
             assert_eq!(rows(None).await.unwrap(), (5, 600));
             assert_eq!(rows(Some(before)).await.unwrap(), (12, 600));
             let log = snapshots(&mut lake.db.read().await.unwrap(), Some(before), 9).await.unwrap();
             assert_eq!((log[0].id, log[0].changes.as_str(), log[0].at), (merged, "compacted_table:1", committed_at(6)));
+
+            let asked = ["readings/1/0-b.parquet", "readings/1/1-a.parquet", "readings/1/m1-5.parquet", "totals/1/0.parquet", "/elsewhere"]
+                .map(str::to_owned);
+            let listed = shown(&mut lake.db.read().await.unwrap(), "readings", &asked).await.unwrap();
+            assert_eq!(listed, ["readings/1/0-b.parquet", "readings/1/m1-5.parquet"], "what ended and what is of others is not shown");
 
             // Nothing is old enough, then everything but the last is.
             let expire = async |at| {
@@ -507,6 +512,22 @@ mod ducklake {
     }
 
     #[tokio::test]
+    async fn a_replacement_is_kept_from_when_it_was_made_not_from_when_its_rows_were() {
+        for home in Home::both() {
+            let mut lake = home.lake(3).await;
+            let merged = replaced(&lake, 0, 2, committed_at(50)).await;
+            // What was accepted before is not shown as earlier than the replacement.
+            let after = lake.commit().await;
+            let mut tx = lake.db.begin().await.unwrap();
+            let log = snapshots(&mut tx, Some(SnapshotId(merged.0 - 1)), 9).await.unwrap();
+            let told: Vec<_> = log.iter().map(|snapshot| (snapshot.id, snapshot.at)).collect();
+            assert_eq!(told, [(merged, committed_at(50)), (after, committed_at(50))]);
+            expire(&mut tx, committed_at(50), committed_at(50), 100).await.unwrap();
+            assert_eq!(files(&mut tx, "readings", Some(merged)).await.unwrap().len(), 3);
+        }
+    }
+
+    #[tokio::test]
     async fn files_that_hold_other_rows_are_not_put_in_the_place_of_others() {
         for home in Home::both() {
             let lake = home.lake(2).await;
@@ -521,7 +542,13 @@ mod ducklake {
             ] {
                 let ended = ended.iter().map(|path| (*path).to_owned()).collect();
                 let change = TableReplacement { table: "readings".into(), ended, added: added(rows), gained };
-                let replacement = Replacement { author: String::new(), message: String::new(), extra_info: None, tables: vec![change] };
+                let replacement = Replacement {
+                    author: String::new(),
+                    message: String::new(),
+                    extra_info: None,
+                    at: Instant::EPOCH,
+                    tables: vec![change],
+                };
                 let mut tx = lake.db.begin().await.unwrap();
                 let refused = replace(&mut tx, &replacement).await;
                 assert!(matches!(refused, Err(LakeError::Replacement { .. })), "{why}: {refused:?}");
@@ -536,7 +563,7 @@ mod ducklake {
             let mut lake = home.lake(8).await;
             let attach = home.attach();
             let snapshots_before = lake.expected()["snapshots"].clone();
-            let merged = replaced(&lake, 0, 6).await;
+            let merged = replaced(&lake, 0, 6, committed_at(8)).await;
             let expected = |files: i64, snapshots: serde_json::Value| {
                 let mut expected = lake.expected();
                 expected["files"] = json!(files);

@@ -48,13 +48,14 @@ const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 29] = [
+const ROWS: [Row; 30] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
     row("GET /v1/balances", "ledger.balance.read", 200, false),
     row("GET /v1/charges/{id}/explain", "usage.reading.read", 404, false),
     row("GET /v1/events/trace", "usage.reading.read", 200, true),
     row("GET /v1/events/{id}/trace", "usage.reading.read", 200, false),
+    row("GET /v1/evidence/bundles/{invoice}", "evidence.bundle.make", 404, false),
     row("GET /v1/evidence/checkpoint", "evidence.proof.read", 200, false),
     row("GET /v1/evidence/tile/{*path}", "evidence.proof.read", 404, false),
     row("GET /v1/invoices", "billing.invoice.read", 200, true),
@@ -144,6 +145,10 @@ impl World {
             }
             "GET /v1/events/{id}/trace" => {
                 path = format!("/v1/events/{}/trace", "0".repeat(32));
+                String::new()
+            }
+            "GET /v1/evidence/bundles/{invoice}" => {
+                path = "/v1/evidence/bundles/inv-0".to_owned();
                 String::new()
             }
             "GET /v1/evidence/tile/{*path}" => {

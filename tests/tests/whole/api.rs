@@ -275,7 +275,8 @@ fn an_invoice_and_each_of_its_lines_are_shown_and_explained() {
         let found = lines.iter().find(|line| line["number"] == json!(number)).unwrap();
         assert_eq!((&found["contract_line"], &found["amount"]), (&reading["contract_line"], &line["amount"]));
     }
-    for wrong in ["/v1/invoices/inv-0", "/v1/invoices/TALLY-000099", &format!("{path}/lines/9/explain"), &format!("{path}/lines/x/explain")] {
+    for wrong in ["/v1/invoices/inv-0", "/v1/invoices/TALLY-000099", &format!("{path}/lines/9/explain"), &format!("{path}/lines/x/explain")]
+    {
         problem(&client.reply("GET", wrong, &[], b""), 404, "BILLING-0024");
     }
     for wrong in ["period=October", "limit=0", "organization=o%20r"] {

@@ -305,7 +305,9 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
     let month = "from=2026-10-01&to=2026-11-01";
     let version = worlds.one.value("SELECT version FROM registry.versions ORDER BY control_no DESC LIMIT 1");
     let of = |organization: &str| {
-        worlds.two.value(&format!("SELECT invoice_id FROM billing.invoices WHERE organization = '{organization}' ORDER BY invoice_id LIMIT 1"))
+        worlds
+            .two
+            .value(&format!("SELECT invoice_id FROM billing.invoices WHERE organization = '{organization}' ORDER BY invoice_id LIMIT 1"))
     };
     let (invoice, foreign) = (of(OURS), of("zulu-1"));
     let mut paths: Vec<String> = Vec::new();
@@ -342,11 +344,17 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
                 .iter()
                 .flat_map(|id| [0, 1, 7].map(|ordinal| format!("/v1/charges/{id}:{ordinal}/explain")))
                 .collect(),
-            "/v1/invoices" => ["", "?organization=acme", "?organization=zulu-1", "?period=2026-10", "?period=October", "?limit=0", "?page=inv-2"]
-                .map(|more| format!("{path}{more}"))
-                .to_vec(),
+            "/v1/invoices" => {
+                ["", "?organization=acme", "?organization=zulu-1", "?period=2026-10", "?period=October", "?limit=0", "?page=inv-2"]
+                    .map(|more| format!("{path}{more}"))
+                    .to_vec()
+            }
             "/v1/invoices/{invoice}" => [&invoice, &foreign, &"inv-0".to_owned(), &"TALLY-000001".to_owned()]
                 .map(|invoice| format!("/v1/invoices/{invoice}"))
+                .to_vec(),
+            // Our own names the checkpoint, which commits to everybody: what is in it is looked at in `bundle::`.
+            "/v1/evidence/bundles/{invoice}" => [&foreign, &"inv-0".to_owned(), &"TALLY-999999".to_owned()]
+                .map(|invoice| format!("/v1/evidence/bundles/{invoice}"))
                 .to_vec(),
             "/v1/invoices/{invoice}/lines/{line}/explain" => [(&invoice, 1), (&invoice, 2), (&invoice, 99), (&foreign, 1)]
                 .map(|(invoice, line)| format!("/v1/invoices/{invoice}/lines/{line}/explain"))

@@ -34,6 +34,11 @@ impl Piece {
     fn batches(&self) -> u64 {
         self.last.0.saturating_sub(self.first.0).saturating_add(1)
     }
+
+    /// From now on it fits into no file with another.
+    pub fn keep_alone(&mut self) {
+        self.bytes = u64::MAX;
+    }
 }
 
 /// Limits of a merge.
@@ -265,6 +270,21 @@ mod tests {
         assert!(pieces.iter().all(|piece| piece.bytes <= LIMITS.file_bytes_max));
         let (_, written, pieces) = run(7_200, 2_000_000, &LIMITS);
         assert_eq!((written as u64, pieces.len()), (0, 7_200), "what is larger than a file is not touched");
+    }
+
+    #[test]
+    fn what_is_kept_alone_is_merged_with_nothing_and_nothing_waits_for_it() {
+        let mut pieces: Vec<Piece> = (0..7_200).map(|number| second(number, 1)).collect();
+        pieces[20].keep_alone();
+        let tomorrow = at(100_000);
+        while let Some(group) = next(&pieces, tomorrow, &LIMITS, false) {
+            assert!(group.to - group.from > 1);
+            merged(&mut pieces, group);
+        }
+        assert_eq!(backlog(&pieces, tomorrow, &LIMITS), 0);
+        let alone = pieces.iter().position(|piece| piece.first == BatchNo(21)).unwrap();
+        assert_eq!(pieces[alone].last, BatchNo(21));
+        assert!(pieces.len() < 10, "{} pieces", pieces.len());
     }
 
     #[test]

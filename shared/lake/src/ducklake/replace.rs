@@ -8,11 +8,13 @@ use serde_json::json;
 use shared_db::{Transaction, Value};
 use shared_types::Instant;
 
-use super::{LakeError, SnapshotId, columns_in, files, head, known_tables, listed, signed, timestamp_text, write_snapshot};
+use super::{
+    LakeError, SnapshotId, columns_in, files, head, known_tables, latest, listed, plain_table, signed, timestamp_text, write_snapshot,
+};
 use crate::parquet::FileMeta;
 use crate::store::{
-    CHANGES_EXPIRE, FILES_END, FILES_FORGET, FILES_INSERT, FILES_LISTED, FILES_SCHEDULE, LOCK, PATHS, SCHEDULED, SNAPSHOTS_EXPIRE,
-    STATISTICS_FORGET, STATISTICS_INSERT, TOTALS_CHANGE, TOTALS_SEED, UNSCHEDULE, WAITING,
+    CHANGES_EXPIRE, FILES_END, FILES_FORGET, FILES_INSERT, FILES_LISTED, FILES_SCHEDULE, FILES_SHOWN, LOCK, PATHS, SCHEDULED,
+    SNAPSHOTS_EXPIRE, STATISTICS_FORGET, STATISTICS_INSERT, TOTALS_CHANGE, TOTALS_SEED, UNSCHEDULE, WAITING,
 };
 
 /// One snapshot in which files take the place of others.
@@ -24,6 +26,8 @@ pub struct Replacement {
     pub message: String,
     /// What it is, for programs.
     pub extra_info: Option<String>,
+    /// When: from then on it is kept as long as any other snapshot. A time before the previous snapshot's is raised to that.
+    pub at: Instant,
     /// Table by table.
     pub tables: Vec<TableReplacement>,
 }
@@ -69,7 +73,23 @@ pub struct Waiting {
     pub scheduled: u64,
 }
 
-/// Ends files and adds those in their place, in one snapshot at the time of the one before: both show the same rows.
+/// Which of these paths of a table the last snapshot shows, as [`super::LakeFile::path`] has them, sorted. It looks at no other file.
+///
+/// - Errors: [`LakeError::Foreign`] when rows of the table are not those of its files.
+pub async fn shown(tx: &mut Transaction, table: &str, paths: &[String]) -> Result<Vec<String>, LakeError> {
+    let last = latest(tx).await?;
+    let about = plain_table(tx, table, last).await?;
+    // What lies elsewhere is no file of the table.
+    let below: Vec<&str> = paths.iter().filter_map(|path| path.strip_prefix(about.folder.as_str())).collect();
+    let rows = tx.query(&FILES_SHOWN, &[json!(below).to_string().into(), about.id.into()]).await?;
+    let shown: Result<Vec<String>, LakeError> = rows.iter().map(|row| Ok(format!("{}{}", about.folder, row.text(0)?))).collect();
+    let mut shown = shown?;
+    // Engines sort text differently.
+    shown.sort_unstable();
+    Ok(shown)
+}
+
+/// Ends files and adds those in their place, in one snapshot: it shows the same rows as the one before.
 ///
 /// - The added files must be durable before.
 /// - Errors: [`LakeError::Replacement`] when a path is not listed or the rows do not come out even: then nothing may be committed.
@@ -136,6 +156,7 @@ pub async fn replace(tx: &mut Transaction, replacement: &Replacement) -> Result<
         tx.execute(&TOTALS_CHANGE, &[table.id.into(), gained.into(), rows.into(), (bytes - bytes_before).into()]).await?;
     }
     changes.sort();
+    head.at = head.at.max(replacement.at);
     let about = [(&replacement.author).into(), (&replacement.message).into(), replacement.extra_info.clone().into()];
     write_snapshot(tx, snapshot, &head, &changes.join(","), about).await?;
     Ok(SnapshotId(snapshot))

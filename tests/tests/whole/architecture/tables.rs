@@ -43,9 +43,13 @@ pub fn created(workspace: &Workspace) -> BTreeMap<String, String> {
     tables
 }
 
+/// What customers are given to run in a database of their own; every other `.sql` file is run in ours.
+const FOR_CUSTOMERS: [&str; 1] = ["evidence/src/bundle/verify.sql"];
+
 /// Migrations, and the `.sql` files of packages' sources.
 fn statements(workspace: &Workspace) -> impl Iterator<Item = &String> {
-    let in_source = |path: &str| workspace.owner(path).is_some_and(|package| path.starts_with(&package.path("src/")));
+    let in_source =
+        |path: &str| !FOR_CUSTOMERS.contains(&path) && workspace.owner(path).is_some_and(|package| path.starts_with(&package.path("src/")));
     workspace.files.iter().filter(move |path| path.ends_with(".sql") && (migration(path).is_some() || in_source(path)))
 }
 

@@ -1,0 +1,163 @@
+//! Stage 5: each line from its readings.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use super::rows::Rows;
+use super::{INVOICE, list, member, unreadable};
+use crate::finding::{Findings, Stage};
+use crate::money::{self, Number, decimal, plain, round, scaled, whole};
+use crate::registry::{Price, UsedRows, Version};
+
+/// Σ quantity and readings by price row.
+type Segments = BTreeMap<String, (i128, u64)>;
+
+/// What follows from the readings of one key.
+#[derive(Default)]
+struct KeySums {
+    all: (i128, u64),
+    fresh: (i128, u64),
+    fresh_charged: u64,
+    earlier: u64,
+    after: Segments,
+    before: Segments,
+}
+
+/// Re-rates and compares each line; answers how many there are.
+pub(super) fn lines(
+    invoice: &Value,
+    versions: &HashMap<String, Version>,
+    rows: &Rows,
+    priced: &[Option<Price>],
+    findings: &mut Findings,
+) -> anyhow::Result<usize> {
+    let stage = Stage::Lines;
+    let currency = member(invoice, "currency");
+    let mut used = UsedRows::default();
+    let mut varied = BTreeSet::new();
+    for (reading, price) in rows.readings.iter().zip(priced) {
+        let (Some(version), Some(price)) = (versions.get(&reading.version), price) else { continue };
+        if !used.take(version, &price.price) && varied.insert(&price.price) {
+            let row = format!("price {}", price.price);
+            findings.add(Stage::Prices, "registry", row, "row", "the same in every version that priced by it", "different");
+        }
+    }
+    let from: HashMap<i32, i64> =
+        list(invoice, "logs").filter_map(|log| Some((member(log, "month").parse().ok()?, member(log, "from").parse().ok()?))).collect();
+    let mut keys: BTreeMap<(String, String, i32), KeySums> = BTreeMap::new();
+    for (reading, price) in rows.readings.iter().zip(priced) {
+        let Some(price) = price.as_ref().filter(|price| price.currency == currency) else { continue };
+        let key = keys.entry((price.contract.clone(), price.sku.clone(), reading.month)).or_default();
+        let fresh = reading.log_seq >= from.get(&reading.month).copied().unwrap_or(0);
+        let free = used.model(&price.price).is_some_and(|model| model.get("free").is_some());
+        let mut sums = vec![&mut key.all];
+        if fresh {
+            sums.push(&mut key.fresh);
+            key.fresh_charged += u64::from(!free);
+        } else {
+            key.earlier += 1;
+        }
+        if !free {
+            sums.push(key.after.entry(price.price.clone()).or_default());
+            if !fresh {
+                sums.push(key.before.entry(price.price.clone()).or_default());
+            }
+        }
+        for sum in sums {
+            let added = sum.0.checked_add(reading.quantity);
+            sum.0 = added.ok_or_else(|| unreadable(stage, INVOICE, format!("the quantity of {} leaves 128 bits", price.sku)))?;
+            sum.1 += 1;
+        }
+    }
+    let version = versions.get(&member(invoice, "registry_version"));
+    let Some((places, half)) = version.and_then(|version| version.roundings.get(&currency)).copied() else {
+        findings.add(stage, INVOICE, "", "rounding of the currency", "in the invoice's registry version", "not there");
+        return Ok(0);
+    };
+    let stated =
+        invoice.get("rounding").map(|rounding| [member(rounding, "scale"), member(rounding, "mode")].join(" ")).unwrap_or_default();
+    let mode = if half == money::Half::Even { "half_even" } else { "half_away_from_zero" };
+    findings.compare(stage, INVOICE, "", "rounding", &format!("{places} {mode}"), &stated);
+    let worth = |segments: &Segments| -> anyhow::Result<Number> {
+        let mut sum = money::zero();
+        for (price, (quantity, _)) in segments {
+            let model = used.model(price).with_context(|| format!("price {price} is in no document"))?;
+            sum += money::worth(model, &scaled(*quantity, 9))?;
+        }
+        Ok(money::total(&sum))
+    };
+    let mut total = money::zero();
+    let mut billed = HashSet::new();
+    let mut count = 0;
+    for line in list(invoice, "lines") {
+        count += 1;
+        let row = format!("line {} {} {}", member(line, "number"), member(line, "contract_line"), member(line, "service_period"));
+        let is = |what: &str, expected: String, findings: &mut Findings| {
+            findings.compare(stage, INVOICE, &row, what, &expected, &member(line, what))
+        };
+        is("number", count.to_string(), findings);
+        is("contract_line", format!("{}/{}", member(line, "contract"), member(line, "sku")), findings);
+        total += decimal(&member(line, "amount")).map_err(|error| unreadable(stage, INVOICE, error))?;
+        let place = (member(line, "contract"), member(line, "sku"), member(line, "service_period").parse().unwrap_or(0));
+        if !billed.insert(place.clone()) {
+            findings.add(stage, INVOICE, &*row, "lines of this key", 1, 2);
+        }
+        let Some(key) = keys.get(&place).filter(|key| key.fresh.1 > 0) else {
+            findings.add(stage, INVOICE, &*row, "readings of this key since the last invoice", "at least 1", 0);
+            continue;
+        };
+        let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{row}: {error:#}"));
+        let (after, before) = (worth(&key.after).map_err(bad)?, worth(&key.before).map_err(bad)?);
+        let invoiced = decimal(&member(line, "invoiced_before")).map_err(bad)?;
+        let (exact, key_amount) = (&after - &before, round(&after, places, half));
+        let amount = &key_amount - &invoiced;
+        is("key_quantity", plain(&scaled(key.all.0, 9)), findings);
+        is("key_readings", key.all.1.to_string(), findings);
+        is("quantity", plain(&scaled(key.fresh.0, 9)), findings);
+        is("readings", key.fresh.1.to_string(), findings);
+        let prices: Segments = list(line, "prices")
+            .map(|price| {
+                let quantity =
+                    decimal(&member(price, "quantity")).ok().map(|quantity| quantity * whole(1_000_000_000)).filter(Number::is_integer);
+                let quantity = quantity.and_then(|quantity| i128::try_from(quantity.to_integer()).ok()).unwrap_or(i128::MIN);
+                (member(price, "price_id"), (quantity, member(price, "readings").parse().unwrap_or(0)))
+            })
+            .collect();
+        for price in prices.keys().chain(key.after.keys()).collect::<BTreeSet<_>>() {
+            let shown = |segments: &Segments| {
+                segments
+                    .get(price)
+                    .map(|(quantity, readings)| format!("{} in {readings} readings", plain(&scaled(*quantity, 9))))
+                    .unwrap_or_default()
+            };
+            findings.compare(stage, INVOICE, &row, &format!("price {price}"), &shown(&key.after), &shown(&prices));
+        }
+        is("key_total", plain(&after), findings);
+        is("exact_before", plain(&before), findings);
+        is("exact", plain(&exact), findings);
+        is("key_amount", plain(&key_amount), findings);
+        is("amount", plain(&amount), findings);
+        is("rounding", plain(&(&amount - &exact)), findings);
+        let mut earlier =
+            versions.values().filter_map(|version| version.roundings.get(&currency)).map(|(places, half)| round(&before, *places, *half));
+        if !earlier.any(|amount| amount == invoiced) {
+            is("invoiced_before", plain(&round(&before, places, half)), findings);
+        }
+        let kind = member(line, "kind");
+        let first = before == money::zero() && invoiced == money::zero();
+        if !(kind == "usage" && first || kind == "adjustment" && key.earlier > 0) {
+            is("kind", if key.earlier == 0 { "usage" } else { "adjustment" }.to_owned(), findings);
+        }
+        let unit = version.and_then(|version| version.unit(&place.1)).unwrap_or_default();
+        is("unit", unit.to_owned(), findings);
+    }
+    for ((contract, sku, month), key) in &keys {
+        if key.fresh_charged > 0 && !billed.contains(&(contract.clone(), sku.clone(), *month)) {
+            findings.add(stage, INVOICE, format!("{contract}/{sku} {month}"), "lines of this key", 1, 0);
+        }
+    }
+    findings.compare(stage, INVOICE, "", "total", &plain(&total), &member(invoice, "total"));
+    Ok(count)
+}
