@@ -19,6 +19,7 @@ pub mod charges;
 mod columns;
 pub mod evaluate;
 pub mod explain;
+pub mod line_index;
 pub mod plan;
 pub mod rate;
 pub mod state;
@@ -31,7 +32,8 @@ pub use charges::{
 pub use columns::RowError;
 pub use evaluate::{EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
 pub use explain::{ExplainError, Explanation};
-pub use plan::{Contract, Line, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
+pub use line_index::LineIndex;
+pub use plan::{Band, Contract, Line, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
 pub use rate::{RateError, RatedBatch, rate};
 pub use state::{Key, KeyState, Overlay, RatingState, SegmentState, StateError, decode_segments, encode_segments};
 pub use totals::{TOTALS_ORDER, TOTALS_SORT, Total, totals_from_arrow, totals_schema, totals_to_arrow};

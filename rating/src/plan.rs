@@ -64,6 +64,17 @@ pub struct PriceRow {
     pub model: PriceModel,
 }
 
+/// A range that a reading's dimension must lie in, for example a context of more than 200,000 tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Band {
+    /// The dimension; its value must be a plain decimal of at most 29 digits before the point and 9 behind it.
+    pub dimension: Arc<str>,
+    /// Lower bound, exclusive.
+    pub above: Option<Quantity>,
+    /// Upper bound, inclusive.
+    pub up_to: Option<Quantity>,
+}
+
 /// One SKU of one price book.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
@@ -73,8 +84,11 @@ pub struct Line {
     pub family: Arc<str>,
     /// The meter whose readings it prices.
     pub meter: MeterId,
-    /// Dimension values that a reading must carry. More of them win over fewer; the registry refuses ties that could both match.
+    /// Dimension values that a reading must carry. More of them, bands counted, win over fewer; the registry refuses ties that could both
+    /// match.
     pub matches: Dimensions,
+    /// Ranges that a reading must lie in, of other dimensions than `matches`, one for each.
+    pub bands: Vec<Band>,
     /// Rows by rising `effective_at`.
     pub prices: Vec<PriceRow>,
 }
@@ -199,7 +213,7 @@ impl PriceBook {
     /// The first line of a meter that matches the dimensions.
     pub fn line(&self, meter: &MeterId, dimensions: &Dimensions) -> Option<&Line> {
         let lines = self.lines.get(meter)?;
-        lines.iter().find(|line| line.matches.iter().all(|(name, value)| dimensions.get(name) == Some(value)))
+        lines.iter().find(|line| line.takes(dimensions))
     }
 
     fn validate(&self) -> Result<(), PlanError> {
@@ -207,7 +221,7 @@ impl PriceBook {
         for (meter, lines) in &self.lines {
             let mut most = usize::MAX;
             for line in lines {
-                let names = line.matches.iter().count();
+                let names = line.names();
                 if line.meter != *meter || names > most {
                     return Err(PlanError::LineOrder { meter: meter.clone(), sku: line.sku.clone() });
                 }
@@ -222,7 +236,34 @@ impl PriceBook {
     }
 }
 
+impl Band {
+    /// Whether a value lies in the band; what is absent or no number lies in none.
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        let Some(value) = value.and_then(plain) else { return false };
+        self.above.is_none_or(|above| value > above) && self.up_to.is_none_or(|up_to| value <= up_to)
+    }
+}
+
+/// Every verifier reads these alike; exponents and finer numbers are no such decimals.
+fn plain(value: &str) -> Option<Quantity> {
+    let (integer, fraction) = value.split_once('.').map_or((value, None), |(integer, fraction)| (integer, Some(fraction)));
+    let digits = |text: &str, most: usize| (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let well = digits(integer.strip_prefix('-').unwrap_or(integer), 29) && fraction.is_none_or(|fraction| digits(fraction, 9));
+    well.then(|| Quantity::parse(value).ok()).flatten()
+}
+
 impl Line {
+    /// Whether readings with these dimensions are of this line, unless a more specific one takes them.
+    pub fn takes(&self, dimensions: &Dimensions) -> bool {
+        self.matches.iter().all(|(name, value)| dimensions.get(name) == Some(value))
+            && self.bands.iter().all(|band| band.holds(dimensions.get(&band.dimension)))
+    }
+
+    /// How many dimensions it asks for.
+    pub fn names(&self) -> usize {
+        self.matches.iter().count().saturating_add(self.bands.len())
+    }
+
     fn validate(&self) -> Result<(), PlanError> {
         if let Some(row) = not_after(&self.prices, |row| row.effective_at) {
             return Err(PlanError::PriceOrder { price: row.id.clone() });
@@ -319,6 +360,7 @@ mod tests {
             family: "tokens".into(),
             meter: MeterId::parse("m").unwrap(),
             matches: Dimensions::new(models.iter().map(|model| ("model".into(), (*model).into()))),
+            bands: Vec::new(),
             prices,
         }
     }
@@ -354,6 +396,36 @@ mod tests {
         assert_eq!(resolve("any", "y", 1), Err(Reason::Unpriced));
         assert_eq!(resolve("own", "x", 4), Err(Reason::NoContract));
         assert_eq!(resolve("own", "x", 5).as_deref(), Ok("p"));
+    }
+
+    #[test]
+    fn a_band_takes_numbers_above_its_lower_bound_up_to_the_upper_one() {
+        let band = |above: Option<&str>, up_to: Option<&str>| Band {
+            dimension: "context".into(),
+            above: above.map(|bound| bound.parse().unwrap()),
+            up_to: up_to.map(|bound| bound.parse().unwrap()),
+        };
+        let in_band = |band: &Band| ["200000", "200000.5", "256000", "256001"].map(|value| band.holds(Some(value)));
+        assert_eq!(in_band(&band(Some("200000"), None)), [false, true, true, true]);
+        assert_eq!(in_band(&band(Some("200000"), Some("256000"))), [false, true, true, false]);
+        assert_eq!(in_band(&band(None, Some("200000"))), [true, false, false, false]);
+        assert!(
+            [None, Some(""), Some("many"), Some("-"), Some("-2e0"), Some("+0"), Some("0."), Some("0.0000000001")]
+                .iter()
+                .all(|value| !band(None, Some("1")).holds(*value))
+        );
+        let short = Line { bands: vec![band(None, Some("200000"))], ..line("short", &["x"], vec![row("p", 0, "1")]) };
+        let long = Line { bands: vec![band(Some("200000"), None)], ..line("long", &["x"], vec![row("q", 0, "2")]) };
+        let plan = plan(vec![short, long, line("any", &["x"], vec![row("r", 0, "3")])]);
+        assert_eq!(plan.validate(), Ok(()));
+        let sku = |context: Option<&str>| {
+            let pairs = context.map(|context| ("context".into(), context.into())).into_iter().chain([("model".into(), "x".into())]);
+            let book = plan.books.first().unwrap();
+            book.line(&MeterId::parse("m").unwrap(), &Dimensions::new(pairs)).map(|line| line.sku.to_string())
+        };
+        assert_eq!(sku(Some("200000")).as_deref(), Some("short"));
+        assert_eq!(sku(Some("200001")).as_deref(), Some("long"));
+        assert_eq!(sku(None).as_deref(), Some("any"));
     }
 
     #[test]

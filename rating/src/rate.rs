@@ -12,6 +12,7 @@ use shared_types::{Amount, Instant, MeterId, Month, OrganizationId, Position, Pr
 use crate::amount::Exact;
 use crate::charges::{Charge, Fate, Priced};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule, worth};
+use crate::line_index::LineIndex;
 use crate::plan::{Contract, Line, Plan, PriceModel, PriceRow, Resolved};
 use crate::state::{Key, KeyState, Overlay, RatingState, encode_into};
 use crate::totals::Total;
@@ -93,7 +94,7 @@ pub fn rate(state: &RatingState, plan: &Plan, readings: &[MeteredReading], threa
         return Err(RateError::Unordered { position: reading.position, ordinal: reading.ordinal });
     }
     let prices = PriceIndex::of(plan);
-    let desk = || Desk { state, plan, prices: &prices, lines: HashMap::new(), scratch: Vec::new() };
+    let desk = || Desk { state, plan, prices: &prices, lines: HashMap::new(), indices: HashMap::new(), scratch: Vec::new() };
     let groups = by_organization(readings);
     let threads = threads.clamp(1, groups.len().max(1));
     let next = AtomicUsize::new(0);
@@ -182,6 +183,7 @@ struct Desk<'a> {
     plan: &'a Plan,
     prices: &'a PriceIndex<'a>,
     lines: HashMap<(usize, &'a MeterId, &'a Dimensions), Option<&'a Line>>,
+    indices: HashMap<(usize, &'a MeterId), LineIndex<'a>>,
     scratch: Vec<u8>,
 }
 
@@ -205,10 +207,12 @@ impl<'a> Desk<'a> {
     }
 
     fn resolve(&mut self, contracts: &'a [Contract], reading: &'a MeteredReading) -> Result<Resolved<'a>, Reason> {
-        let lines = &mut self.lines;
+        let (lines, indices) = (&mut self.lines, &mut self.indices);
         self.plan.resolve_under(contracts, reading.start_at, |index, book| {
             let found = lines.entry((index, &reading.meter, &reading.dimensions));
-            *found.or_insert_with(|| book.line(&reading.meter, &reading.dimensions))
+            *found.or_insert_with(|| {
+                indices.entry((index, &reading.meter)).or_insert_with(|| LineIndex::of(book, &reading.meter)).line(&reading.dimensions)
+            })
         })
     }
 }
@@ -539,6 +543,7 @@ mod tests {
             family: "tokens".into(),
             meter: meter.clone(),
             matches: Dimensions::default(),
+            bands: Vec::new(),
             prices: prices.collect(),
         };
         let plan = Plan {

@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
 
+use crate::band::{meet, names};
 use crate::document::{Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
 use crate::matching::MatchIndex;
 use crate::problem::{At, Findings};
@@ -135,7 +136,8 @@ impl<'c> Checker<'_, 'c, '_> {
             let from = format!("sku {:?}", sku.id.as_str());
             self.reference(Kind::Meter, sku.meter.as_str(), located.at("meter"), &from);
             let Some(meter) = self.known.meter(sku) else { continue };
-            for (row, name) in sku.matches.keys().enumerate().filter(|(_, name)| !meter.dimensions.contains_key(*name)) {
+            let ranged = sku.above.keys().chain(sku.up_to.keys());
+            for (row, name) in sku.matches.keys().chain(ranged).enumerate().filter(|(_, name)| !meter.dimensions.contains_key(*name)) {
                 let hint = self.findings.hint(name, meter.dimensions.keys().map(String::as_str));
                 let message = format!("{from} matches dimension {name:?}, which meter {:?} does not have", meter.id.as_str());
                 let remedy = format!("{hint}add the dimension to the meter, or correct the name");
@@ -163,9 +165,12 @@ impl<'c> Checker<'_, 'c, '_> {
                     let mut first = item;
                     index.compatible(
                         &sku.matches,
-                        |size| size == sku.matches.len(),
+                        |size| size <= names(sku),
                         |found| {
-                            first = found.first().copied().map_or(first, |found| found.min(first));
+                            let rivals = found
+                                .iter()
+                                .filter(|item| skus.get(**item).is_some_and(|(_, other)| names(other) == names(sku) && meet(sku, other)));
+                            first = rivals.min().map_or(first, |found| first.min(*found));
                         },
                     );
                     let Some((other_located, other)) = skus.get(first).filter(|_| first != item && reported.insert((first, item))) else {

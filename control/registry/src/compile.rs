@@ -7,6 +7,7 @@ use platform_rating::plan;
 use platform_usage::Dimensions;
 use shared_types::{AssetId, Digest, OrganizationId, Quantity, SkuId, UnitId};
 
+use crate::band::bands;
 use crate::document::{Aggregation, Covers, Meter, Negative, PriceBook, PriceModel, PriceRow, Rounding, Sku, Tier, Unit};
 use crate::{Kind, Version};
 
@@ -100,6 +101,7 @@ fn meter(meter: &Meter) -> platform_usage::Meter {
             Negative::Quarantine => platform_usage::Negative::Quarantine,
             Negative::Accept => platform_usage::Negative::Accept,
         },
+        part_of: meter.part_of.as_deref().map(Arc::from),
     }
 }
 
@@ -116,12 +118,13 @@ fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>) -> Result<plan::Pri
             family: sku.family.as_str().into(),
             meter: sku.meter.clone(),
             matches: Dimensions::new(sku.matches.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))),
+            bands: bands(sku),
             prices: rows.iter().map(price_row).collect(),
         });
     }
     for lines in compiled.lines.values_mut() {
         // Stable: SKUs of equal size stay in order of their ids.
-        lines.sort_by_key(|line| std::cmp::Reverse(line.matches.iter().count()));
+        lines.sort_by_key(|line| std::cmp::Reverse(line.names()));
     }
     Ok(compiled)
 }

@@ -120,6 +120,9 @@ pub struct Meter {
     pub dimensions: BTreeMap<String, String>,
     /// What becomes of a negative value.
     pub negative: Negative,
+    /// Path inside `data` of the total that this value is a part of, with all other meters of the event type that name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<String>,
 }
 
 /// What is sold.
@@ -135,6 +138,12 @@ pub struct Sku {
     /// Dimension values that a reading must carry.
     #[serde(rename = "match")]
     pub matches: BTreeMap<String, String>,
+    /// Dimensions that must be numbers above these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub above: BTreeMap<String, Quantity>,
+    /// Dimensions that must be numbers up to and including these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub up_to: BTreeMap<String, Quantity>,
     /// For people: the text on an invoice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

@@ -9,17 +9,21 @@
 //! let Compiled { meters, plan, .. } = compile(&version)?;
 //! ```
 
+mod band;
 mod check;
 pub mod compile;
 pub mod control;
 pub mod document;
 pub mod folder;
+pub mod import;
 mod matching;
+pub mod plausibility;
 pub mod problem;
 pub mod reach;
 mod read;
 pub mod show;
 pub mod shown;
+pub mod stake;
 pub mod store;
 pub mod version;
 mod view;

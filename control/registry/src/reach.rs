@@ -8,6 +8,7 @@ use std::sync::Arc;
 use shared_types::{ContractId, Instant, OrganizationId, SkuId};
 
 use crate::Version;
+use crate::band::{meet, names};
 use crate::document::{Contract, Covers, PriceBook, PriceRow, Rounding, Sku};
 use crate::matching::MatchIndex;
 
@@ -274,7 +275,7 @@ impl<'v> Changes<'v> {
         let mut by_meter: HashMap<&str, MatchIndex<'_>> = HashMap::new();
         for sku in new_lines {
             let was_there = old_lines.binary_search_by(|old| old.id.cmp(&sku.id)).ok().and_then(|at| old_lines.get(at));
-            if was_there.is_some_and(|old| old.meter == sku.meter && old.matches == sku.matches) {
+            if was_there.is_some_and(|old| old.meter == sku.meter && same_match(old, sku)) {
                 continue;
             }
             let index = by_meter.entry(sku.meter.as_str()).or_insert_with(|| {
@@ -284,8 +285,12 @@ impl<'v> Changes<'v> {
             let mut losers: BTreeSet<SkuId> = BTreeSet::new();
             index.compatible(
                 &sku.matches,
-                |size| size < sku.matches.len(),
-                |found| losers.extend(found.iter().filter_map(|item| old_lines.get(*item)).map(|loser| loser.id.clone())),
+                |size| size < names(sku),
+                |found| {
+                    let reached =
+                        found.iter().filter_map(|item| old_lines.get(*item)).filter(|old| names(old) < names(sku) && meet(old, sku));
+                    losers.extend(reached.map(|loser| loser.id.clone()));
+                },
             );
             losers.remove(&sku.id);
             let Some(first) = losers.first() else { continue };
@@ -349,12 +354,16 @@ impl<'v> Changes<'v> {
 
 /// Whether two SKUs are rated and booked alike; descriptions are for people.
 fn same_line(a: &Sku, b: &Sku) -> bool {
-    (&a.family, &a.meter, &a.matches) == (&b.family, &b.meter, &b.matches)
+    (&a.family, &a.meter) == (&b.family, &b.meter) && same_match(a, b)
+}
+
+/// Whether two SKUs ask for the same values and ranges.
+fn same_match(a: &Sku, b: &Sku) -> bool {
+    (&a.matches, &a.above, &a.up_to) == (&b.matches, &b.above, &b.up_to)
 }
 
 fn altered_fields(before: &Sku, after: &Sku) -> String {
-    let fields =
-        [("family", before.family != after.family), ("meter", before.meter != after.meter), ("match", before.matches != after.matches)];
+    let fields = [("family", before.family != after.family), ("meter", before.meter != after.meter), ("match", !same_match(before, after))];
     let altered: Vec<&str> = fields.into_iter().filter(|(_, altered)| *altered).map(|(field, _)| field).collect();
     altered.join(" and ")
 }

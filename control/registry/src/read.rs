@@ -1,6 +1,7 @@
 //! From TOML text to documents with their places. Everything that one document can show to be wrong is found here.
 //! It does not know other documents: references and names used twice are checked elsewhere.
 
+mod band;
 mod field;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -185,7 +186,7 @@ impl Reader<'_> {
     }
 
     fn meter(&mut self, table: &Table<'_, '_>) -> Option<Meter> {
-        self.only(table, &["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative"]);
+        self.only(table, &["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of"]);
         let id = self.id(table, "id");
         let event_type = self.required_text(table, "event_type", "name the CloudEvents type, for example event_type = \"llm.request\"");
         let words = [("sum", Aggregation::Sum), ("count", Aggregation::Count)];
@@ -209,6 +210,7 @@ impl Reader<'_> {
         let words = [("quarantine", Negative::Quarantine), ("accept", Negative::Accept)];
         let negative = self.word(table, "negative", &words);
         let negative = self.or(negative, Negative::Quarantine);
+        let part_of = self.part_of(table, aggregation);
         Some(Meter {
             id: id?,
             event_type: event_type?,
@@ -217,6 +219,7 @@ impl Reader<'_> {
             unit: unit?,
             dimensions: dimensions??,
             negative: negative?,
+            part_of: part_of?,
         })
     }
 
@@ -237,7 +240,7 @@ impl Reader<'_> {
     }
 
     fn sku(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Sku> {
-        self.only(table, &["id", "family", "meter", "match", "description"]);
+        self.only(table, &["id", "family", "meter", "match", "above", "up_to", "description"]);
         let id = self.id(table, "id");
         let family = self.required_text(table, "family", "name the revenue family, for example family = \"token-factory\"");
         let family = family.and_then(|family| self.plain_name(table, "family", family));
@@ -248,8 +251,10 @@ impl Reader<'_> {
             }
             texts.into_iter().map(|(name, (value, _))| (name, value)).collect()
         });
+        let bands = self.bands(table);
         let description = self.description(table);
-        Some(Sku { id: id?, family: family?, meter: meter?, matches: matches?, description: description? })
+        let (above, up_to) = bands?;
+        Some(Sku { id: id?, family: family?, meter: meter?, matches: matches?, above, up_to, description: description? })
     }
 
     fn price_book(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<PriceBook> {

@@ -49,6 +49,7 @@ impl Document {
                     Negative::Accept => "accept",
                 };
                 toml.field("negative", negative);
+                toml.optional("part_of", meter.part_of.as_deref());
             }
             Self::PriceBook(book) => {
                 toml.field("id", &book.id);
@@ -67,6 +68,9 @@ impl Document {
                 toml.field("family", &sku.family);
                 toml.field("meter", sku.meter.as_str());
                 toml.texts("match", &sku.matches);
+                for (field, bounds) in [("above", &sku.above), ("up_to", &sku.up_to)] {
+                    toml.texts(field, &bounds.iter().map(|(name, bound)| (name.clone(), bound.to_string())).collect());
+                }
                 toml.optional("description", sku.description.as_deref());
             }
             Self::Unit(unit) => {
@@ -75,6 +79,15 @@ impl Document {
                 toml.raw("scale", &unit.scale.to_string());
             }
         }
+        toml.text
+    }
+}
+
+impl PriceRow {
+    /// The row as a block of its book.
+    pub fn to_toml(&self) -> String {
+        let mut toml = Toml { text: String::new() };
+        toml.price(self);
         toml.text
     }
 }

@@ -1,8 +1,17 @@
-//! The registry from outside: frozen folders, reach-back, the tables on both engines.
+//! The registry from outside: frozen folders, imported prices, reach-back, the tables on both engines.
 
+#[cfg(test)]
+#[path = "registry/band.rs"]
+mod band;
 #[cfg(test)]
 #[path = "registry/golden.rs"]
 mod golden;
+#[cfg(test)]
+#[path = "registry/import.rs"]
+mod import;
+#[cfg(test)]
+#[path = "registry/plausibility.rs"]
+mod plausibility;
 #[cfg(test)]
 #[path = "registry/reach.rs"]
 mod reach;

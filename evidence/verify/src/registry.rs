@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context as _;
 use serde_json::Value;
 
-use crate::money::Half;
+use crate::money::{Half, Number, decimal};
 
 /// One version, as far as its documents are shown.
 #[derive(Debug, Default)]
@@ -54,6 +54,30 @@ struct Sku {
     id: String,
     meter: String,
     matches: BTreeMap<String, String>,
+    ranges: Vec<Range>,
+}
+
+/// Numbers that a dimension may have.
+#[derive(Debug)]
+struct Range {
+    dimension: String,
+    /// Exclusive.
+    above: Option<Number>,
+    /// Inclusive.
+    up_to: Option<Number>,
+}
+
+impl Range {
+    /// A plain decimal of at most 29 digits before the point and 9 behind it; anything else lies in no range.
+    fn holds(&self, value: Option<&String>) -> bool {
+        let Some(value) = value else { return false };
+        let (integer, fraction) = value.split_once('.').unwrap_or((value.as_str(), ""));
+        if integer.trim_start_matches('-').len() > 29 || fraction.len() > 9 {
+            return false;
+        }
+        let Ok(number) = decimal(value) else { return false };
+        self.above.as_ref().is_none_or(|above| number > *above) && self.up_to.as_ref().is_none_or(|up_to| number <= *up_to)
+    }
 }
 
 /// The price rows that priced something, by id. Only these must say the same in every version: a row that priced nothing may be
@@ -85,6 +109,16 @@ pub struct Price {
     pub price: String,
     /// The book's currency.
     pub currency: String,
+}
+
+fn ranges(document: &Value) -> anyhow::Result<Vec<Range>> {
+    let (above, up_to) = (texts(document, "above"), texts(document, "up_to"));
+    let names: BTreeSet<&String> = above.keys().chain(up_to.keys()).collect();
+    let range = |name: &String| -> anyhow::Result<Range> {
+        let bound = |bounds: &BTreeMap<String, String>| bounds.get(name).map(|text| decimal(text)).transpose();
+        Ok(Range { dimension: name.clone(), above: bound(&above)?, up_to: bound(&up_to)? })
+    };
+    names.into_iter().map(range).collect()
 }
 
 fn text(value: &Value, name: &str) -> anyhow::Result<String> {
@@ -140,7 +174,12 @@ impl Version {
                 };
                 self.meters.insert(text(document, "id")?, meter);
             }
-            "sku" => self.skus.push(Sku { id: text(document, "id")?, meter: text(document, "meter")?, matches: texts(document, "match") }),
+            "sku" => self.skus.push(Sku {
+                id: text(document, "id")?,
+                meter: text(document, "meter")?,
+                matches: texts(document, "match"),
+                ranges: ranges(document)?,
+            }),
             "rounding" => {
                 let half = match text(document, "mode")?.as_str() {
                     "half_even" => Half::Even,
@@ -195,8 +234,9 @@ impl Version {
             sku.meter == meter
                 && book.prices.contains_key(&sku.id)
                 && sku.matches.iter().all(|(name, value)| dimensions.get(name) == Some(value))
+                && sku.ranges.iter().all(|range| range.holds(dimensions.get(&range.dimension)))
         };
-        let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len())?;
+        let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len() + sku.ranges.len())?;
         let (_, price) = book.prices.get(&sku.id)?.iter().rfind(|(from, _)| *from <= at)?;
         Some(Price { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
     }

@@ -28,6 +28,7 @@ impl TestRules {
             unit: UnitId::parse("unit").unwrap(),
             dimensions: Vec::new(),
             negative: Negative::Quarantine,
+            part_of: None,
         };
         let meters = vec![meter("n", Aggregation::Sum, Some("n")), meter("requests", Aggregation::Count, None)];
         Self { key: IdentityKey::new(&[1; 32]), limits: EventLimits::default(), meters: Arc::new(MeterSet::new(meters).unwrap()) }

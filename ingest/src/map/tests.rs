@@ -299,6 +299,7 @@ fn meter(id: &str, event_type: &str) -> Meter {
         unit: UnitId::parse("unit").unwrap(),
         dimensions: vec![],
         negative: Negative::Quarantine,
+        part_of: None,
     }
 }
 

@@ -11,6 +11,6 @@ pub mod reason;
 pub use defect::Defect;
 pub use event::{Event, EventLimits, Glimpse, IdentityKey, glimpse};
 pub use meter::{Aggregation, Meter, Negative};
-pub use read::{MeterReading, MeterSet, MeterSetError};
+pub use read::{MeterReading, MeterSet, MeterSetError, StatedParts};
 pub use reading::{Dimensions, MeteredReading, UsageBatch};
 pub use reason::Reason;

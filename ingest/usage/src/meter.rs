@@ -40,4 +40,7 @@ pub struct Meter {
     pub dimensions: Vec<(Arc<str>, Arc<str>)>,
     /// What becomes of a negative value.
     pub negative: Negative,
+    /// Path inside `data` of a total that this value is a part of. All meters of the event type that name one total are its parts: they
+    /// share nothing and add up to it, else none of them has a quantity. A part that is absent or zero has no reading.
+    pub part_of: Option<Arc<str>>,
 }

@@ -44,6 +44,14 @@ pub enum MeterSetError {
         /// The path.
         path: Arc<str>,
     },
+    /// Only values can be parts of a total.
+    #[error("meter {meter} counts events, so it cannot be a part of {total:?}")]
+    CountAsPart {
+        /// The meter.
+        meter: MeterId,
+        /// The total's path.
+        total: Arc<str>,
+    },
     /// Ordinals are 16 bits wide.
     #[error("more than 65536 meters read events of type {event_type:?}")]
     TooMany {
@@ -67,17 +75,27 @@ pub struct MeterReading {
     pub result: Result<Quantity, Defect>,
 }
 
+/// What an event says about a total and its parts, whether or not they add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatedParts {
+    /// The total; none where it is absent or no quantity.
+    pub total: Option<Quantity>,
+    /// Every meter of the total with its dimensions and its part; zero where that is absent or no quantity.
+    pub parts: Vec<(MeterId, Dimensions, Quantity)>,
+}
+
 /// The meters of a registry version, by event type.
 #[derive(Clone, Debug, Default)]
 pub struct MeterSet {
     types: HashMap<Arc<str>, TypeMeters>,
 }
 
-/// The meters of one event type. Meters that name the same dimensions share one list, read once for each event.
+/// The meters of one event type. Meters that name the same dimensions share one list, read once for each event; so do the parts of a total.
 #[derive(Clone, Debug, Default)]
 struct TypeMeters {
     meters: Vec<Compiled>,
     dimensions: Vec<Vec<(Arc<str>, Path)>>,
+    totals: Vec<Path>,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +107,8 @@ struct Compiled {
     negative: Negative,
     /// Index into [`TypeMeters::dimensions`].
     dimensions: usize,
+    /// Index into [`TypeMeters::totals`], for a part of one.
+    part_of: Option<usize>,
 }
 
 /// Member names inside `data`.
@@ -143,7 +163,19 @@ impl MeterSet {
             });
             let ordinal =
                 u16::try_from(of_type.meters.len()).map_err(|_| MeterSetError::TooMany { event_type: meter.event_type.clone() })?;
-            of_type.meters.push(Compiled { ordinal, id: meter.id, unit: meter.unit, value, negative: meter.negative, dimensions: list });
+            let part_of = match (meter.part_of, &value) {
+                (None, _) => None,
+                (Some(total), None) => return Err(MeterSetError::CountAsPart { meter: meter.id, total }),
+                (Some(total), Some(_)) => {
+                    let total = Path::compile(&meter.id, &total)?;
+                    Some(of_type.totals.iter().position(|known| *known == total).unwrap_or_else(|| {
+                        of_type.totals.push(total);
+                        of_type.totals.len() - 1
+                    }))
+                }
+            };
+            let negative = meter.negative;
+            of_type.meters.push(Compiled { ordinal, id: meter.id, unit: meter.unit, value, negative, dimensions: list, part_of });
         }
         Ok(Self { types })
     }
@@ -153,8 +185,11 @@ impl MeterSet {
         self.types.contains_key(event_type)
     }
 
-    /// One reading for each meter of the event's type, in order of ordinal; none for a type that no meter reads.
+    /// One reading for each meter of the event's type, in order of ordinal; none for a type that no meter reads, and none of a part of a
+    /// total that is absent or zero.
     ///
+    /// - Totals: where the parts of a total do not add up to it, or one of them or the total cannot be read, every meter of that total is
+    ///   refused: [`Reason::PartsDiffer`], [`Reason::MissingQuantity`] of the total, or the part's own reason.
     /// - Values: JSON numbers or numeric strings, read exactly. `Count` reads 1.
     /// - Nulls: a value that is null or absent is [`Reason::MissingQuantity`]; such a dimension is left out of the reading.
     /// - Dimensions: strings as they are, numbers as plain decimals, booleans as `true` and `false`; arrays, objects, control
@@ -163,23 +198,89 @@ impl MeterSet {
         let Some(of_type) = self.types.get(event.event_type()) else { return Vec::new() };
         let data = event.data().unwrap_or("{}");
         let lists: Vec<(Dimensions, Option<Defect>)> = of_type.dimensions.iter().map(|list| read_dimensions(data, list)).collect();
+        let totals: Vec<Option<Defect>> = (0..of_type.totals.len()).map(|total| of_type.parts_differ(total, data)).collect();
         of_type
             .meters
             .iter()
-            .map(|meter| {
-                let (dimensions, defect) = lists.get(meter.dimensions).cloned().unwrap_or_default();
-                MeterReading {
-                    ordinal: meter.ordinal,
-                    meter: meter.id.clone(),
-                    unit: meter.unit.clone(),
-                    dimensions,
-                    result: match defect {
-                        None => read_quantity(data, meter),
-                        Some(defect) => Err(defect),
-                    },
+            .filter_map(|meter| {
+                let differ = meter.part_of.and_then(|total| totals.get(total)?.clone());
+                let quantity = match (meter.part_of, differ) {
+                    (None, _) => read_quantity(data, meter),
+                    (Some(_), None) => read_part(data, meter).map(|part| part.unwrap_or(Quantity::ZERO)),
+                    (Some(_), Some(differ)) => read_part(data, meter).and(Err(differ)),
+                };
+                // The other parts fill the total, so nothing is missing here.
+                if meter.part_of.is_some() && quantity == Ok(Quantity::ZERO) {
+                    return None;
                 }
+                let (dimensions, defect) = lists.get(meter.dimensions).cloned().unwrap_or_default();
+                let result = match defect {
+                    None => quantity,
+                    Some(defect) => Err(defect),
+                };
+                Some(MeterReading { ordinal: meter.ordinal, meter: meter.id.clone(), unit: meter.unit.clone(), dimensions, result })
             })
             .collect()
+    }
+}
+
+impl MeterSet {
+    /// The totals of an event's type with their parts: what was refused as [`Reason::PartsDiffer`], for whoever decides about it.
+    pub fn stated_parts(&self, event: &Event) -> Vec<StatedParts> {
+        let Some(of_type) = self.types.get(event.event_type()) else { return Vec::new() };
+        let data = event.data().unwrap_or("{}");
+        let stated = of_type.totals.iter().enumerate().map(|(total, path)| {
+            let meters = of_type.meters.iter().filter(|meter| meter.part_of == Some(total));
+            let parts = meters.map(|meter| {
+                let dimensions = of_type.dimensions.get(meter.dimensions).map(|list| read_dimensions(data, list).0);
+                let quantity = read_part(data, meter).ok().flatten().unwrap_or(Quantity::ZERO);
+                (meter.id.clone(), dimensions.unwrap_or_default(), quantity)
+            });
+            let total = match find(data, &path.names) {
+                Some(Found::Text(text)) => Quantity::parse(&text).ok(),
+                _ => None,
+            };
+            StatedParts { total, parts: parts.collect() }
+        });
+        stated.collect()
+    }
+}
+
+impl TypeMeters {
+    /// Why the parts of a total do not make it up.
+    fn parts_differ(&self, total: usize, data: &str) -> Option<Defect> {
+        let path = self.totals.get(total)?;
+        let mut sum = Some(Quantity::ZERO);
+        for meter in self.meters.iter().filter(|meter| meter.part_of == Some(total)) {
+            match read_part(data, meter) {
+                Ok(part) => sum = sum.and_then(|sum| sum.checked_add(part.unwrap_or(Quantity::ZERO)).ok()),
+                Err(defect) => return Some(defect),
+            }
+        }
+        let stated = match find(data, &path.names) {
+            // Without it an event with misspelt parts would have no reading at all.
+            None | Some(Found::Null) => {
+                let remedy = "meters read parts of this total; send it, 0 where there is none";
+                return Some(Defect::new(Reason::MissingQuantity, &path.field(), "", remedy));
+            }
+            Some(Found::Text(text)) => text,
+            Some(Found::Other(text)) => Cow::Borrowed(text),
+        };
+        if sum.is_some() && Quantity::parse(&stated).ok() == sum {
+            return None;
+        }
+        let added = sum.map_or_else(|| "more than a quantity holds".to_owned(), |sum| sum.to_string());
+        let remedy = format!("the parts of this total add up to {added}; send each unit in exactly one part");
+        Some(Defect::new(Reason::PartsDiffer, &path.field(), &stated, remedy))
+    }
+}
+
+/// The value of a part of a total; none where it is absent.
+fn read_part(data: &str, meter: &Compiled) -> Result<Option<Quantity>, Defect> {
+    match read_quantity(data, meter) {
+        Ok(quantity) => Ok(Some(quantity)),
+        Err(defect) if defect.reason == Reason::MissingQuantity => Ok(None),
+        Err(defect) => Err(defect),
     }
 }
 
@@ -294,6 +395,7 @@ mod tests {
             unit: UnitId::parse("token").unwrap(),
             dimensions: dimensions.iter().map(|(name, path)| (Arc::from(*name), Arc::from(*path))).collect(),
             negative: Negative::Quarantine,
+            part_of: None,
         }
     }
 
@@ -388,6 +490,39 @@ mod tests {
         let long = format!(r#"{{"v":1,"e":"{}"}}"#, "x".repeat(1025));
         let set = MeterSet::new(meters).unwrap();
         assert!(set.read(&event("llm.request", &long)).iter().all(|reading| reading.result.is_err()));
+    }
+
+    #[test]
+    fn parts_of_a_total_add_up_to_it_or_none_of_them_has_a_quantity() {
+        let part = |id: &str| Meter { part_of: Some(Arc::from("total")), ..meter(id, Some(id), &[]) };
+        let meters = || vec![part("cached"), part("fresh"), meter("other", Some("other"), &[])];
+        check(meters(), r#"{"total":10,"cached":4,"fresh":6,"other":1}"#, &["0 cached {} 4", "1 fresh {} 6", "2 other {} 1"]);
+        check(meters(), r#"{"total":6,"cached":0,"fresh":6,"other":1}"#, &["1 fresh {} 6", "2 other {} 1"]);
+        check(meters(), r#"{"total":6,"fresh":6,"other":1}"#, &["1 fresh {} 6", "2 other {} 1"]);
+        check(meters(), r#"{"total":0,"other":1}"#, &["2 other {} 1"]);
+        let missing = "missing_quantity: data.total: meters read parts of this total; send it, 0 where there is none";
+        for data in [r#"{"other":1}"#, r#"{"cached":4,"fresh":6,"other":1}"#] {
+            check(meters(), data, &[&format!("0 cached {{}} {missing}"), &format!("1 fresh {{}} {missing}"), "2 other {} 1"]);
+        }
+        for (data, total, sum) in [
+            // Cached tokens inside the fresh ones: counted twice.
+            (r#"{"total":10,"cached":4,"fresh":10,"other":1}"#, 10, 14),
+            // A kind that nobody reads.
+            (r#"{"total":10,"fresh":6,"audio":4,"other":1}"#, 10, 6),
+            (r#"{"total":5,"other":1}"#, 5, 0),
+        ] {
+            let remedy = format!("the parts of this total add up to {sum}; send each unit in exactly one part");
+            let differ = format!("parts_differ: data.total \"{total}\": {remedy}");
+            check(meters(), data, &[&format!("0 cached {{}} {differ}"), &format!("1 fresh {{}} {differ}"), "2 other {} 1"]);
+        }
+        let invalid = "invalid_quantity: data.cached \"x\": must be a decimal number, plain or quoted";
+        check(
+            meters(),
+            r#"{"total":10,"cached":"x","fresh":6,"other":1}"#,
+            &[&format!("0 cached {{}} {invalid}"), &format!("1 fresh {{}} {invalid}"), "2 other {} 1"],
+        );
+        let count = Meter { part_of: Some(Arc::from("total")), ..meter("n", None, &[]) };
+        assert_eq!(MeterSet::new(vec![count]).unwrap_err().to_string(), "meter n counts events, so it cannot be a part of \"total\"");
     }
 
     #[test]

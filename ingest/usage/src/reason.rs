@@ -53,6 +53,8 @@ reasons! {
     QuantityTooLarge = "quantity_too_large",
     /// The meter takes no negative values.
     NegativeQuantity = "negative_quantity",
+    /// Parts of a total do not add up to it.
+    PartsDiffer = "parts_differ",
     /// A dimension that the meter needs is absent or not text.
     InvalidDimension = "invalid_dimension",
     /// No contract covers the organization at that time.

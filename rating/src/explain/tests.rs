@@ -29,6 +29,7 @@ fn plan(rows: Vec<PriceRow>) -> Plan {
         family: "token-factory".into(),
         meter: meter.clone(),
         matches: Dimensions::default(),
+        bands: Vec::new(),
         prices: rows,
     };
     let book = PriceBook { currency: AssetId::parse("USD").unwrap(), lines: BTreeMap::from([(meter, vec![line])]) };

@@ -133,6 +133,7 @@ fn book(currency: &str, rows: Vec<(usize, Vec<Row>)>) -> PriceBook {
             family: "tokens".into(),
             meter,
             matches,
+            bands: Vec::new(),
             prices: prices.collect(),
         });
     }

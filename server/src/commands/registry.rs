@@ -1,13 +1,14 @@
-//! `tally registry check|publish|show`: folders of documents become versions.
+//! `tally registry check|publish|show|import-litellm`: folders of documents become versions, and a public price list becomes a folder.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use platform_iam::Action;
+use platform_registry::import::{BOOK, Import, ImportTerms, PriceMap, import};
 use platform_registry::{Problem, SourceFile, Version};
 use serde_json::json;
-use shared_types::Digest;
+use shared_types::{Digest, Instant};
 
 use super::Refused;
 use super::owner::{Method, OwnerClient};
@@ -29,6 +30,20 @@ pub enum RegistryCommand {
         /// Folder with `.toml` files, at any depth.
         folder: PathBuf,
     },
+    /// Turn LiteLLM's map of model prices into a folder of documents; suspicious prices are held beside it.
+    ImportLitellm {
+        /// The map, `model_prices_and_context_window.json`.
+        file: PathBuf,
+        /// What a former import made: unchanged prices stay, changed ones get a row more.
+        #[arg(long)]
+        against: Option<PathBuf>,
+        /// Where `book/`, `held.toml` and `refused.txt` are written; may be the folder of `--against`.
+        #[arg(long)]
+        out: PathBuf,
+        /// From when new and changed prices are in force; when the map was made, if it says so.
+        #[arg(long)]
+        effective_at: Option<String>,
+    },
     /// Print a published version as TOML, or list the versions.
     Show {
         /// Content address, or enough of its first digits; the one in force by default.
@@ -44,6 +59,9 @@ pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Ou
     match command {
         RegistryCommand::Check { folder } => check(&folder, common.format),
         RegistryCommand::Publish { folder } => publish(&folder, common).await,
+        RegistryCommand::ImportLitellm { file, against, out, effective_at } => {
+            import_litellm(&file, against.as_deref(), &out, effective_at.as_deref(), common.format)
+        }
         RegistryCommand::Show { address, list } => show(address.as_deref(), list, common).await,
     }
 }
@@ -81,6 +99,58 @@ fn problem(problem: &Problem) -> serde_json::Value {
     json!({
         "file": problem.file, "line": problem.line, "column": problem.column,
         "message": problem.message, "remedy": problem.remedy,
+    })
+}
+
+fn import_litellm(file: &Path, against: Option<&Path>, out: &Path, effective_at: Option<&str>, format: Format) -> anyhow::Result<Outcome> {
+    let text = std::fs::read_to_string(file).map_err(|error| Refused(format!("{} cannot be read: {error}", file.display())))?;
+    let map = PriceMap::parse(&text).map_err(|error| Refused(format!("{:#}", anyhow::Error::new(error))))?;
+    let effective_at = match effective_at {
+        Some(text) => Instant::parse(text).map_err(|error| Refused(error.to_string()))?,
+        None => map.updated_at.ok_or_else(|| Refused("the map does not say when it was made: give --effective-at".to_owned()))?,
+    };
+    let published = against.map(|folder| read_version(&folder.join(BOOK))).transpose()?;
+    let made = import(&map, published.as_ref(), &ImportTerms::from(effective_at)?).map_err(|error| Refused(error.to_string()))?;
+    let files = made.files();
+    for file in &files {
+        let path = out.join(&file.name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
+        }
+        std::fs::write(&path, &file.text).with_context(|| format!("could not write {}", path.display()))?;
+    }
+    let version = read_version(&out.join(BOOK))?;
+    match format {
+        Format::Json => println!("{}", imported(&made, &version)),
+        _ => {
+            println!("{} new prices, {} changed, {} as they were", made.added, made.changed, made.unchanged);
+            println!("{} models without a price, {} SKUs that the map no longer states", made.unpriced.len(), made.gone.len());
+            println!("{} prices refused by name: {}", made.refused.len(), out.join("refused.txt").display());
+            for held in &made.held {
+                for reason in &held.reasons {
+                    println!("{reason}: held");
+                }
+            }
+            println!("{} prices held: {}", made.held.len(), out.join("held.toml").display());
+            println!("{} checks: version {}", out.join(BOOK).display(), version.address());
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn imported(made: &Import, version: &Version) -> serde_json::Value {
+    let held = made.held.iter().map(|held| {
+        let reasons: Vec<_> = held.reasons.iter().map(|reason| json!({"rule": reason.rule.name(), "text": reason.text})).collect();
+        json!({
+            "model": held.model, "field": held.field, "before": held.before.map(|price| price.to_string()),
+            "price": held.price.to_string(), "reasons": reasons,
+        })
+    });
+    let refused = made.refused.iter().map(|refused| json!({"model": refused.model, "field": refused.field, "why": refused.why}));
+    json!({
+        "version": version.address(), "added": made.added, "changed": made.changed, "unchanged": made.unchanged,
+        "held": held.collect::<Vec<_>>(), "refused": refused.collect::<Vec<_>>(), "unpriced": made.unpriced,
+        "gone": made.gone.iter().map(|sku| sku.as_str()).collect::<Vec<_>>(),
     })
 }
 

@@ -1,0 +1,307 @@
+"""What the attacks of attack_bundle.py change: each function takes the copy and changes something at a random place. One that needs something
+from outside, a kept checkpoint or invoice, answers with it.
+"""
+
+import base64
+import json
+from decimal import Decimal
+
+from forger import LOG, ORIGIN, PINNED, canonical, sha256
+from verify_bundle import BEFORE, ENTRIES
+
+TILES = ENTRIES.parent.parent
+
+
+def cents(text, change):
+    """A decimal text moved by some cents."""
+    return format((Decimal(text) + Decimal(change) / 100).normalize(), "f")
+
+
+def row_added(copy):
+    month, _, event = copy.pick()
+    last = "(SELECT max(log_seq) FROM r WHERE month = %d)" % month
+    copy.rows(
+        "INSERT INTO e SELECT * REPLACE ((SELECT max(event) + 1 FROM e) AS event, id || '-added' AS id) FROM e WHERE event = %d" % event,
+        "INSERT INTO r SELECT * REPLACE (%s + 1 AS log_seq, (SELECT max(event) FROM e) AS event) FROM r WHERE month = %d AND event = %d LIMIT 1" % (last, month, event),
+    )
+
+
+def row_removed(copy):
+    month, log_seq, event = copy.pick()
+    copy.rows(
+        "DELETE FROM r WHERE month = %d AND log_seq = %d" % (month, log_seq),
+        "UPDATE r SET log_seq = log_seq - 1 WHERE month = %d AND log_seq > %d" % (month, log_seq),
+        "DELETE FROM e WHERE event NOT IN (SELECT event FROM r)",
+    )
+
+
+def row_repeated(copy):
+    month, log_seq, _ = copy.pick()
+    copy.rows("INSERT INTO r FROM r WHERE month = %d AND log_seq = %d" % (month, log_seq))
+
+
+def row_of_another_organization(copy):
+    _, _, event = copy.pick()
+    other = sha256(b"another organization", str(copy.dice.random()).encode())
+    copy.rows("UPDATE e SET id = '%s', source = 'their-gateway', salt = from_hex('%s') WHERE event = %d" % (other.hex()[:32], other.hex(), event))
+
+
+def row_of_another_price(copy):
+    month, log_seq, _ = copy.pick("sku = 'tokens.out'")
+    copy.rows("UPDATE r SET price_id = CASE price_id WHEN 'out-1' THEN 'out-2' ELSE 'out-1' END WHERE month = %d AND log_seq = %d" % (month, log_seq))
+
+
+def row_of_another_quantity(copy):
+    month, log_seq, event = copy.pick("meter = 'llm.tokens.in'")
+    copy.rows(
+        "UPDATE r SET quantity = quantity + 1 WHERE month = %d AND log_seq = %d" % (month, log_seq),
+        """UPDATE e SET data = regexp_replace(data, '"in":"([0-9]+)"', '"in":"' || (CAST(regexp_extract(data, '"in":"([0-9]+)"', 1) AS BIGINT) + 1) || '"') WHERE event = %d""" % event,
+    )
+
+
+def row_of_another_date(copy):
+    _, _, event = copy.pick()
+    seconds = copy.dice.choice([1, 60, 3600])
+    copy.rows("UPDATE e SET start_at = start_at - INTERVAL %d SECOND, end_at = end_at - INTERVAL %d SECOND WHERE event = %d" % (seconds, seconds, event))
+
+
+def price_in_the_registry(copy):
+    """A dearer price in the documents, with every name and index that follows; what the leaves name is rewritten too."""
+    old = next(path for path in copy.path("registry/documents").iterdir() if '"kind":"price_book"' in path.read_text() and "out-2" in path.read_text())
+    text = old.read_text()
+    price = copy.dice.choice(['"unit_price":"2.64"', '"unit_price":"0.0021"', '"unit_price":"2.79"'])
+    assert price in text
+    new = text.replace(price, price[:-2] + str((int(price[-2]) + 1) % 10) + '"')
+    old.unlink()
+    copy.put("registry/documents/%s.json" % sha256(new.encode()).hex(), new)
+    for path in list(copy.path("registry").glob("*.json")):
+        index = path.read_text()
+        if old.stem in index:
+            path.unlink()
+            index = index.replace(old.stem, sha256(new.encode()).hex())
+            address = sha256(index.encode()).hex()
+            copy.put("registry/%s.json" % address, index)
+            copy.rows("UPDATE r SET registry_version = from_hex('%s') WHERE lower(hex(registry_version)) = '%s'" % (address, path.stem))
+            copy.put("invoice.json", copy.path("invoice.json").read_text().replace(path.stem, address))
+
+
+def amount(copy):
+    """A line's amount, and everything on the invoice that must follow it."""
+    invoice = copy.json("invoice.json")
+    line, change = copy.dice.choice(invoice["lines"]), copy.dice.choice([1, -1, 100])
+    for name in ("amount", "key_amount", "rounding"):
+        line[name] = cents(line[name], change)
+    invoice["total"] = cents(invoice["total"], change)
+    copy.put("invoice.json", invoice)
+
+
+def line_left_out(copy):
+    invoice = copy.json("invoice.json")
+    # A line of free readings alone may be left out.
+    line = copy.dice.choice([line for line in invoice["lines"] if line["prices"]])
+    invoice["lines"].remove(line)
+    for number, other in enumerate(invoice["lines"], 1):
+        other["number"] = str(number)
+    invoice["total"] = format((Decimal(invoice["total"]) - Decimal(line["amount"])).normalize(), "f")
+    copy.put("invoice.json", invoice)
+
+
+def earlier_invoice_forgotten(copy):
+    """An adjustment that charges again what an earlier invoice charged."""
+    invoice = copy.json("invoice.json")
+    line = copy.dice.choice([line for line in invoice["lines"] if line["invoiced_before"] != "0"])
+    again = Decimal(line["invoiced_before"])
+    line.update(invoiced_before="0", exact_before="0", exact=line["key_total"], kind="usage")
+    line["amount"] = line["key_amount"]
+    line["rounding"] = format((Decimal(line["amount"]) - Decimal(line["exact"])).normalize(), "f")
+    invoice["total"] = format((Decimal(invoice["total"]) + again).normalize(), "f")
+    copy.put("invoice.json", invoice)
+
+
+def charged_twice(copy):
+    """`from` lowered: what an earlier invoice charged is charged again, and everything else follows."""
+    invoice = copy.json("invoice.json")
+    log = next(log for log in invoice["logs"] if log["from"] != "0")
+    log["from"] = "0"
+    for line in invoice["lines"]:
+        if line["service_period"] == log["month"]:
+            line.update(kind="usage", exact_before="0", invoiced_before="0")
+    copy.put("invoice.json", invoice)
+    copy.rerated()
+
+
+def charged_twice_beside_kept(copy):
+    charged_twice(copy)
+    return {"key": PINNED, "earlier": BEFORE}
+
+
+def consistency(leaves, size, whole=True):
+    """RFC 9162, 2.1.4.1."""
+    if size == len(leaves):
+        return [] if whole else [root(leaves)]
+    middle = 1 << (len(leaves) - 1).bit_length() - 1
+    if size <= middle:
+        return consistency(leaves[:middle], size, whole) + [root(leaves[middle:])]
+    return consistency(leaves[middle:], size - middle, False) + [root(leaves[:middle])]
+
+
+def log_shortened(copy):
+    """The invoice stops before the end of a log, where credits could stand; everything else follows."""
+    invoice, proof = copy.json("invoice.json"), copy.json("log/proof.json")
+    log = next(log for log in invoice["logs"] if log["month"] == "202610")
+    leaves = copy.leaves(log["month"])
+    size = len(leaves) - copy.dice.randrange(1, 8)
+    copy.rows("DELETE FROM r WHERE month = 202610 AND log_seq >= %d" % size, "DELETE FROM e WHERE event NOT IN (SELECT event FROM r)")
+    claim = next(claim for claim in proof["logs"] if claim["month"] == log["month"])
+    claim.update(size=str(size), root=root(leaves[:size]).hex(), path=[node.hex() for node in consistency(leaves, size)])
+    log["to"] = str(size)
+    copy.put("invoice.json", invoice)
+    copy.put("log/proof.json", proof)
+    copy.rerated()
+
+
+def log_cut(copy):
+    """As above, without the path that shows it as a beginning of the log."""
+    path = copy.json("log/proof.json")["logs"][0]["path"]
+    log_shortened(copy)
+    proof = copy.json("log/proof.json")
+    proof["logs"][0]["path"] = path
+    copy.put("log/proof.json", proof)
+
+
+def month_dropped(copy):
+    """Late usage, or credits, of an earlier month are left off the invoice."""
+    invoice, proof = copy.json("invoice.json"), copy.json("log/proof.json")
+    copy.rows("DELETE FROM r WHERE month = 202610", "DELETE FROM e WHERE event NOT IN (SELECT event FROM r)")
+    for document in (invoice, proof):
+        document["logs"] = [log for log in document["logs"] if log["month"] != "202610"]
+    copy.put("invoice.json", invoice)
+    copy.put("log/proof.json", proof)
+    copy.rerated()
+
+
+def documents(copy, word):
+    return [path for path in copy.path("registry/documents").iterdir() if word in path.read_text()]
+
+
+def sku_withheld(copy):
+    """The document of a more specific SKU is left out, its usage charged as the general one; the index of the registry stays true."""
+    for path in documents(copy, '"id":"tokens.in.large","kind":"sku"'):
+        path.unlink()
+    copy.rows("UPDATE r SET sku = 'tokens.in', price_id = 'in-1' WHERE sku = 'tokens.in.large'")
+    copy.rerated()
+
+
+def meter_withheld(copy):
+    for path in documents(copy, '"id":"storage.hours"'):
+        path.unlink()
+
+
+def contract_ended(copy):
+    """In November another contract, whose book prices nothing, took the place of the one that the usage is charged by."""
+    made = [{"kind": "contract", "id": "nothing", "covers": "default", "price_book": "empty", "effective_at": "2026-11-%02dT00:00:00Z" % copy.dice.randrange(2, 20),
+             "billing_period": "month"}, {"kind": "price_book", "id": "empty", "currency": "USD", "prices": []}]
+    for document in made:
+        copy.put("registry/documents/%s.json" % sha256(canonical(document).encode()).hex(), document)
+    for path in list(copy.path("registry").glob("*.json")):
+        index = json.loads(path.read_text())
+        index["documents"] += [{"digest": sha256(canonical(document).encode()).hex(), "kind": document["kind"]} for document in made]
+        path.unlink()
+        address = sha256(canonical(index).encode()).hex()
+        copy.put("registry/%s.json" % address, index)
+        copy.rows("UPDATE r SET registry_version = from_hex('%s') WHERE lower(hex(registry_version)) = '%s'" % (address, path.stem))
+        copy.put("invoice.json", copy.path("invoice.json").read_text().replace(path.stem, address))
+
+
+def false_provenance(copy):
+    """The statement names other inputs than the files that are there."""
+    statement = copy.json("provenance.json")
+    files = statement["subject"] + statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    copy.dice.choice(files)["digest"]["sha256"] = sha256(str(copy.dice.random()).encode()).hex()
+    copy.put("provenance.json", statement)
+    copy.provenance = False
+
+
+def unit(copy):
+    invoice = copy.json("invoice.json")
+    line = copy.dice.choice(invoice["lines"])
+    line["unit"] = "token" if line["unit"] != "token" else "request"
+    copy.put("invoice.json", invoice)
+
+
+def quantity_too_fine(copy):
+    """A source's text with more places than a quantity has, rounded away; salts are the insider's, so only the tree holds him."""
+    month, log_seq, event = copy.pick("meter = 'llm.tokens.in'")
+    copy.rows("""UPDATE e SET data = regexp_replace(data, '"in":"([0-9]+)"', '"in":"\\1.0000000001"') WHERE event = %d""" % event)
+
+
+def file_added(copy):
+    name = copy.dice.choice(["notes.txt", "data/more.parquet", ".hidden", "registry/documents/%s.json" % ("0" * 64)])
+    copy.put(name, "{}")
+
+
+def file_removed(copy):
+    copy.path(copy.dice.choice([name for name in copy.names() if not name.startswith("manifest")])).unlink()
+
+
+def files_swapped(copy):
+    pairs = [("data/readings.parquet", "data/events.parquet"), ("keys/log.pem", "keys/bundle.pem"), ("invoice.json", "issue.json")]
+    first, second = map(copy.path, copy.dice.choice(pairs))
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def flip_of(name):
+    return lambda copy: copy.flip(name)
+
+
+def flip_of_a_registry_document(copy):
+    copy.flip(copy.dice.choice([name for name in copy.names() if name.startswith("registry/")]))
+
+
+def root(leaves):
+    while len(leaves) > 1:
+        leaves = [sha256(b"\x01", *pair) if len(pair) == 2 else pair[0] for pair in (leaves[at : at + 2] for at in range(0, len(leaves), 2))]
+    return leaves[0]
+
+
+def entries():
+    bundle = next(iter(sorted((ENTRIES / "000.p").iterdir()))).read_bytes()
+    texts = []
+    while bundle:
+        length = int.from_bytes(bundle[:2], "big")
+        texts.append(bundle[2 : 2 + length])
+        bundle = bundle[2 + length :]
+    return texts
+
+
+def head_of(texts):
+    return "%s\n%d\n%s\n" % (ORIGIN, len(texts), base64.b64encode(root([sha256(b"\x00", text) for text in texts])).decode())
+
+
+def kept(copy, texts, key=LOG):
+    """A checkpoint that the customer kept, and the log's true files."""
+    path = copy.folder.parent / "kept"
+    path.write_text(key.note(head_of(texts)))
+    return {"key": PINNED, "kept": path, "entries": ENTRIES, "tiles": TILES}
+
+
+def stale(copy):
+    """The bundle is honest, but of a log that has grown since: what was added is kept from the customer."""
+    return kept(copy, entries() + [b"one more entry"])
+
+
+def forked(copy):
+    """The holder of the key keeps two logs: the customer kept a checkpoint of the other one, of the same size."""
+    texts = entries()
+    texts[copy.dice.randrange(len(texts))] += b" "
+    return kept(copy, texts)
+
+
+def rewritten(copy):
+    """The log was rewritten below the customer's checkpoint, and signed with the right key."""
+    texts = entries()
+    texts = texts[: copy.dice.randrange(2, len(texts))]
+    texts[copy.dice.randrange(len(texts))] += b" "
+    return kept(copy, texts)
