@@ -22,6 +22,13 @@ CREATE OR REPLACE TEMP MACRO money(number) AS
 -- A decimal(38,9) as an integer at scale 9, and as plain text.
 CREATE OR REPLACE TEMP MACRO quantity_units(number) AS CAST(replace(CAST(number AS VARCHAR), '.', '') AS HUGEINT);
 CREATE OR REPLACE TEMP MACRO quantity_text(number) AS rtrim(rtrim(CAST(number AS VARCHAR), '0'), '.');
+-- A dimension's value as an integer at scale 9, where it is a plain decimal, and whether such a value lies in a SKU's range.
+CREATE OR REPLACE TEMP MACRO dimension_units(dimensions, name) AS (
+    list_transform(list_filter(dimensions, lambda d: starts_with(d, name || chr(1))
+            AND regexp_full_match(substr(d, length(name) + 2), '-?[0-9]{1,29}(\.[0-9]{1,9})?')),
+        lambda d: units(substr(d, length(name) + 2), 9))[1]);
+CREATE OR REPLACE TEMP MACRO in_range(number, above, up_to) AS
+    number IS NOT NULL AND (above IS NULL OR number > above) AND (up_to IS NULL OR number <= up_to);
 -- Whether a text is a quantity as a source may write it, +1.50 or 15e-1, of at most nine decimal places: a cast would round finer ones.
 CREATE OR REPLACE TEMP MACRO number_part(number, part) AS regexp_extract(number, '^[-+]?([0-9]+)(\.([0-9]+))?([eE]([-+]?[0-9]+))?$', part);
 CREATE OR REPLACE TEMP MACRO is_quantity(number) AS
@@ -133,7 +140,10 @@ FROM (SELECT version, meter, dimensions, unnest(json_keys(dimensions)) AS name F
 CREATE OR REPLACE TEMP TABLE skus AS
 SELECT version, (json ->> 'id') AS sku, (json ->> 'meter') AS meter, (json ->> 'description') AS description,
     list_transform(json_keys(json -> 'match'),
-        lambda name: name || chr(1) || json_extract_string(json -> 'match', '$."' || name || '"')) AS terms
+        lambda name: name || chr(1) || json_extract_string(json -> 'match', '$."' || name || '"')) AS terms,
+    list_transform(list_distinct(coalesce(json_keys(json -> 'above'), []) || coalesce(json_keys(json -> 'up_to'), [])),
+        lambda name: {'name': name, 'above': units(json_extract_string(json -> 'above', '$."' || name || '"'), 9),
+            'up_to': units(json_extract_string(json -> 'up_to', '$."' || name || '"'), 9)}) AS ranges
 FROM documents WHERE kind = 'sku' AND json IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE roundings AS
 SELECT version, (json ->> 'asset') AS currency, CAST(json ->> 'scale' AS INTEGER) AS places, (json ->> 'mode') AS mode
@@ -242,11 +252,12 @@ LEFT JOIN (
 ) AS m ON m.version = r.version AND m.meter = r.meter);
 CREATE OR REPLACE TEMP TABLE schedules AS
 WITH combinations AS (SELECT version, meter, dimension_text, any_value(dimensions) AS dimensions FROM metered GROUP BY version, meter, dimension_text),
--- Of the SKUs that a book prices and that match, the one with the most members.
+-- Of the SKUs that a book prices and that match, the one with the most members, ranges counted.
 choices AS (
-    SELECT c.version, c.meter, c.dimension_text, b.book, max_by(s.sku, len(s.terms)) AS sku
+    SELECT c.version, c.meter, c.dimension_text, b.book, max_by(s.sku, len(s.terms) + len(s.ranges)) AS sku
     FROM combinations AS c JOIN books AS b ON b.version = c.version
     JOIN skus AS s ON s.version = c.version AND s.meter = c.meter AND list_has_all(c.dimensions, s.terms)
+        AND len(list_filter(s.ranges, lambda r: NOT in_range(dimension_units(c.dimensions, r.name), r.above, r.up_to))) = 0
     WHERE EXISTS (SELECT 1 FROM prices AS p WHERE p.version = c.version AND p.book = b.book AND p.sku = s.sku)
     GROUP BY c.version, c.meter, c.dimension_text, b.book
 ),
