@@ -214,9 +214,11 @@ fn files(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
         move || {
             let readers = readers.clone();
             Box::pin(async move {
+                // Files, rows, bytes, first and last batch, latest acceptance.
+                type Sum = (u64, u64, u64, BatchNo, BatchNo, Instant);
                 let waiting = replace::waiting(&mut readers.catalog.read().await?).await?;
                 let in_use = compact::in_use(&readers.log, &readers.lake).await?;
-                let mut levels: BTreeMap<(&str, Option<Level>), (u64, u64, u64, BatchNo, BatchNo, Instant)> = BTreeMap::new();
+                let mut levels: BTreeMap<(&str, Option<Level>), Sum> = BTreeMap::new();
                 for files in &in_use {
                     for file in files.tables.iter().filter(|file| file.rows > 0) {
                         let empty = (0, 0, 0, files.first, files.last, files.accepted_to);

@@ -1,9 +1,11 @@
 //! The compaction role: files of many batches become one, and what nobody can read any more is removed. The order is what makes it safe:
 //!
-//! 1. the merged files are written and fsynced; 2. they are read back and must reproduce the row digests of every batch; 3. the log records
-//! the merge: from here on the rows of these batches are read from them; 4. one snapshot of the catalog ends the old files and adds the new
-//! one; 5. snapshots older than the time that is kept are given up, and files that only they named are scheduled; 6. files that were
-//! scheduled that long ago are removed.
+//! 1. the merged files are written and fsynced;
+//! 2. they are read back and must reproduce the row digests of every batch;
+//! 3. the log records the merge: from here on the rows of these batches are read from them;
+//! 4. one snapshot of the catalog ends the old files and adds the new one;
+//! 5. snapshots older than the time that is kept are given up, and files that only they named are scheduled;
+//! 6. files that were scheduled that long ago are removed.
 //!
 //! A process that dies in between leaves the old files, the new ones, or both, and the next one goes on from what is recorded.
 

@@ -142,8 +142,8 @@ impl Worlds {
                 found.push(format!("{shown}\n--- one\n{}\n--- two\n{}", told(&mine), told(&other)));
             }
             let canaries = CANARIES.iter().filter(|canary| !shown.contains(**canary));
-            let shows = canaries.filter_map(|canary| [&mine, &other].into_iter().find(|reply| reply.text().contains(canary)));
-            if let Some(reply) = shows.filter(|_| mine == other).next() {
+            let mut shows = canaries.filter_map(|canary| [&mine, &other].into_iter().find(|reply| reply.text().contains(canary)));
+            if let Some(reply) = shows.find(|_| mine == other) {
                 found.push(format!("{shown}\n--- names another organization\n{}", told(reply)));
             }
         }
