@@ -2,6 +2,9 @@
 //! the order, the cuts between batches, the threads, the restarts. Counters show that the edges were met.
 
 #[cfg(test)]
+#[path = "properties/models.rs"]
+mod models;
+#[cfg(test)]
 #[path = "properties/oracle.rs"]
 mod oracle;
 #[cfg(test)]

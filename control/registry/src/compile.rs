@@ -134,7 +134,7 @@ fn price_row(row: &PriceRow) -> plan::PriceRow {
         PriceModel::Volume { per, tiers } => (*per, plan::PriceModel::Volume { tiers: tiers.iter().map(tier).collect() }),
         PriceModel::Free { rule } => (one(), plan::PriceModel::Free { rule: rule.as_str().into() }),
     };
-    plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model }
+    plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model, basis: platform_rating::Basis::default() }
 }
 
 fn tier(tier: &Tier) -> plan::Tier {
