@@ -4,6 +4,9 @@
 #[path = "registry/golden.rs"]
 mod golden;
 #[cfg(test)]
+#[path = "registry/models.rs"]
+mod models;
+#[cfg(test)]
 #[path = "registry/reach.rs"]
 mod reach;
 #[cfg(test)]
