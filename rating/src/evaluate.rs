@@ -49,34 +49,50 @@ pub enum Rule {
     MeasuredTopBlocks,
 }
 
-/// Every rule with its code.
-const RULES: [(Rule, &str); 15] = [
-    (Rule::PerUnit, "per_unit/1"),
-    (Rule::Package, "package/1"),
-    (Rule::Graduated, "graduated/1"),
-    (Rule::Volume, "volume/1"),
-    (Rule::Free, "free/1"),
-    (Rule::Percentage, "percentage/1"),
-    (Rule::Blocks, "blocks/1"),
-    (Rule::TopBlocks, "top_blocks/1"),
-    (Rule::Flat, "flat/1"),
-    (Rule::MeasuredPerUnit, "measured_per_unit/1"),
-    (Rule::MeasuredPackage, "measured_package/1"),
-    (Rule::MeasuredGraduated, "measured_graduated/1"),
-    (Rule::MeasuredVolume, "measured_volume/1"),
-    (Rule::MeasuredBlocks, "measured_blocks/1"),
-    (Rule::MeasuredTopBlocks, "measured_top_blocks/1"),
+/// Every rule.
+const RULES: [Rule; 15] = [
+    Rule::PerUnit,
+    Rule::Package,
+    Rule::Graduated,
+    Rule::Volume,
+    Rule::Free,
+    Rule::Percentage,
+    Rule::Blocks,
+    Rule::TopBlocks,
+    Rule::Flat,
+    Rule::MeasuredPerUnit,
+    Rule::MeasuredPackage,
+    Rule::MeasuredGraduated,
+    Rule::MeasuredVolume,
+    Rule::MeasuredBlocks,
+    Rule::MeasuredTopBlocks,
 ];
 
 impl Rule {
     /// Stable code with the version of the semantics, for example `graduated/1`.
     pub fn code(self) -> &'static str {
-        RULES.into_iter().find(|(rule, _)| *rule == self).map_or("", |(_, code)| code)
+        match self {
+            Self::PerUnit => "per_unit/1",
+            Self::Package => "package/1",
+            Self::Graduated => "graduated/1",
+            Self::Volume => "volume/1",
+            Self::Free => "free/1",
+            Self::Percentage => "percentage/1",
+            Self::Blocks => "blocks/1",
+            Self::TopBlocks => "top_blocks/1",
+            Self::Flat => "flat/1",
+            Self::MeasuredPerUnit => "measured_per_unit/1",
+            Self::MeasuredPackage => "measured_package/1",
+            Self::MeasuredGraduated => "measured_graduated/1",
+            Self::MeasuredVolume => "measured_volume/1",
+            Self::MeasuredBlocks => "measured_blocks/1",
+            Self::MeasuredTopBlocks => "measured_top_blocks/1",
+        }
     }
 
     /// The rule of a code.
     pub fn from_code(code: &str) -> Option<Self> {
-        RULES.into_iter().find(|(_, known)| *known == code).map(|(rule, _)| rule)
+        RULES.into_iter().find(|rule| rule.code() == code)
     }
 
     /// The rule of a row.

@@ -13,7 +13,7 @@ use crate::amount::Exact;
 use crate::charges::{Charge, Fate, Priced};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule, worth};
 use crate::plan::{Contract, Line, Plan, PriceModel, PriceRow, Resolved};
-use crate::state::{Fact, Key, KeyState, Overlay, RatingState, Refused, encode_into};
+use crate::state::{Fact, Key, KeyState, Overlay, RatingState, Refused, SegmentState, encode_into};
 use crate::totals::Total;
 
 /// What rating makes of a batch.
@@ -419,12 +419,12 @@ impl OpenKey {
     /// Adds a reading under a price row and charges T after minus T before; a reason, and nothing changed, where a number leaves its range or
     /// the reading lacks what is counted.
     fn book(&mut self, row: &PriceRow, fact: &Fact<'_>, scratch: &mut Vec<u8>) -> Result<Result<Booked, Reason>, RateError> {
-        let mut segment = self.state.segments.get(&row.id).cloned().unwrap_or_default();
-        match segment.add(row, fact) {
-            Ok(()) => {}
+        let with = self.state.segments.get(&row.id).map_or_else(|| SegmentState::default().with(row, fact), |known| known.with(row, fact));
+        let segment = match with {
+            Ok(segment) => segment,
             Err(Refused::Range) => return Ok(Err(Reason::AmountOverflow)),
             Err(Refused::WithoutDimension) => return Ok(Err(Reason::InvalidDimension)),
-        }
+        };
         let worth = match worth(row, &segment, |_| {}) {
             Ok(worth) => worth,
             Err(EvaluateError::Overflow) => return Ok(Err(Reason::AmountOverflow)),

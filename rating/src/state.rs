@@ -44,16 +44,15 @@ impl SegmentState {
         Self { quantity, readings, detail: Detail::Sums }
     }
 
-    /// Takes a reading in; nothing is changed where it is refused.
+    /// The state with one more reading.
     ///
     /// - Errors: a sum that leaves its range or a detail without room; a reading without the dimension that is counted.
-    pub fn add(&mut self, row: &PriceRow, fact: &Fact<'_>) -> Result<(), Refused> {
+    pub fn with(&self, row: &PriceRow, fact: &Fact<'_>) -> Result<Self, Refused> {
         let quantity = self.quantity.checked_add(fact.quantity).map_err(|_| Refused::Range)?;
         let readings = self.readings.checked_add(1).ok_or(Refused::Range)?;
         let mut detail = self.detail.clone();
         detail.add(row, fact, self.readings == 0)?;
-        *self = Self { quantity, readings, detail };
-        Ok(())
+        Ok(Self { quantity, readings, detail })
     }
 }
 

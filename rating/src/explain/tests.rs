@@ -207,7 +207,7 @@ fn charge_of(row: &PriceRow, readings: &[(i64, &str)]) -> (Plan, Rated) {
         let place = crate::state::Place { at, identity: IdentityHash([number; 16]), ordinal: 0 };
         let period = Month::from_number(202_610).unwrap();
         let fact = crate::state::Fact { place, end_at: None, quantity: quantity.parse().unwrap(), dimensions: &dimensions, period };
-        segment.add(row, &fact).unwrap();
+        segment = segment.with(row, &fact).unwrap();
         states.push(BTreeMap::from([(row.id.clone(), segment.clone())]));
     }
     let [.., before, after] = &states[..] else { panic!("no reading") };

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use shared_types::{Instant, MeterId, Price, Quantity, UnitId};
 
 use super::value::{In, item, list, need, nth, parsed, ratio, rational, text, texts};
-use super::workbench::{PERIOD, Use, rated};
+use super::workbench::{PERIOD, Use, period_of, rated};
 
 /// What a measure makes of readings, without a price.
 fn measured(measure: Measure, convert: Option<Convert>, uses: &[Use]) -> anyhow::Result<Segment> {
@@ -61,6 +61,12 @@ pub fn aggregation(given: &In<'_>) -> anyhow::Result<Value> {
         let second = (20 - age) * 86_400 + i64::try_from(place)?;
         match (text(event, "value"), &*name) {
             (_, "count") => uses.push(Use::after(second, "1".parse()?)?),
+            (_, "unique_count") => {
+                // What is counted has a name; an event without one is no reading.
+                let named =
+                    text(event, "name").map(|name| anyhow::Ok(Use { item: Some(name.into()), ..Use::after(second, "1".parse()?)? }));
+                uses.extend(named.transpose()?);
+            }
             (None, _) => {}
             (Some(value), _) => {
                 let whole = rational(&value)? * BigRational::from_integer(BigInt::from(10).pow(exponent));
@@ -78,9 +84,11 @@ pub fn aggregation(given: &In<'_>) -> anyhow::Result<Value> {
         "min" => Measure::Min,
         "max" => Measure::Max,
         "latest" => Measure::Latest,
+        "unique_count" => Measure::Unique { of: "item".into(), per_day: false },
         other => bail!("the aggregation {other:?} is unknown"),
     };
-    let convert = (&*name != "count").then_some(Convert { multiply: "1".parse()?, divide, rounding: None });
+    let counted = matches!(&*name, "count" | "unique_count");
+    let convert = (!counted).then_some(Convert { multiply: "1".parse()?, divide, rounding: None });
     let segment = measured(measure, convert, &uses)?;
     Ok(json!({ "value": billed(&segment)?, "event_count": segment.readings }))
 }
@@ -163,13 +171,6 @@ pub fn weighted_sum(given: &In<'_>) -> anyhow::Result<Value> {
     Ok(json!({ "value": billed(&measured(Measure::Prorated { by: Clock::Microsecond }, Some(convert), &uses)?)? }))
 }
 
-/// The length of a period that has so many days, which must be those of the month that readings lie in.
-fn period_days(config: &Value) -> anyhow::Result<i64> {
-    let days: i64 = parsed(config, "period_days")?;
-    ensure!(days == 31, "no month of {days} days is at hand");
-    Ok(days)
-}
-
 fn five_places_up(config: &Value) -> anyhow::Result<Convert> {
     match text(config, "rounding").as_deref() {
         Some("5 decimals, ceiling") => places(5, RoundTo::Ceiling),
@@ -179,12 +180,13 @@ fn five_places_up(config: &Value) -> anyhow::Result<Convert> {
 
 /// A level with additions, each prorated by the days that remain.
 pub fn prorated_sum(given: &In<'_>) -> anyhow::Result<Value> {
-    let days = period_days(given.config)?;
-    let mut uses = vec![Use::after(0, parsed(given.usage, "carried_level")?)?];
+    let days: i64 = parsed(given.config, "period_days")?;
+    let begin = period_of(days)?;
+    let mut uses = vec![Use::in_period(begin, 0, parsed(given.usage, "carried_level")?)?];
     for addition in list(given.usage, "additions")? {
         let remaining: i64 = parsed(addition, "days_remaining_including_today")?;
         // Noon: the day of the addition counts in full.
-        uses.push(Use::after((days - remaining) * 86_400 + 43_200, parsed(addition, "delta")?)?);
+        uses.push(Use::in_period(begin, (days - remaining) * 86_400 + 43_200, parsed(addition, "delta")?)?);
     }
     let segment = measured(Measure::Prorated { by: Clock::Day }, Some(five_places_up(given.config)?), &uses)?;
     Ok(json!({ "value": billed(&segment)? }))
@@ -192,10 +194,11 @@ pub fn prorated_sum(given: &In<'_>) -> anyhow::Result<Value> {
 
 /// Different items, each prorated by the days on which it was there.
 pub fn prorated_unique(given: &In<'_>) -> anyhow::Result<Value> {
-    let days = period_days(given.config)?;
+    let days: i64 = parsed(given.config, "period_days")?;
+    let begin = period_of(days)?;
     let there = |name: String, days: i64| -> anyhow::Result<Vec<Use>> {
         // Two readings, one of them again: an item is there once on a day.
-        let used = Use { item: Some(name), ..Use::after(43_200, "1".parse()?)? }.held((days - 1) * 86_400_000_000 + 1)?;
+        let used = Use { item: Some(name), ..Use::in_period(begin, 43_200, "1".parse()?)? }.held((days - 1) * 86_400_000_000 + 1)?;
         Ok(vec![used.clone(), used])
     };
     let carried: i64 = parsed(given.usage, "carried_items")?;

@@ -42,11 +42,18 @@ pub fn rounding_of(config: &Value) -> anyhow::Result<Option<Rounding>> {
     }
 }
 
-/// Decimal places of the currency that a config names.
+/// Decimal places of the currency that a config names: its own figure, else those of ISO 4217; two where no currency is named.
 fn places_of(config: &Value) -> anyhow::Result<i32> {
+    if let Some(places) = text(config, "decimals") {
+        return Ok(places.parse()?);
+    }
     Ok(match text(config, "currency").as_deref() {
-        Some("JPY" | "KRW") => 0,
-        Some("USD" | "EUR") | None => 2,
+        Some(
+            "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND" | "VUV" | "XAF" | "XOF" | "XPF",
+        ) => 0,
+        Some("BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND") => 3,
+        None => 2,
+        Some(code) if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()) => 2,
         Some(other) => bail!("the currency {other:?} is unknown"),
     })
 }

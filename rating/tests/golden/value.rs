@@ -71,7 +71,7 @@ pub fn item(value: &Value) -> anyhow::Result<String> {
 }
 
 /// The n-th of a list.
-pub fn nth<'a>(of: &'a Value, place: usize) -> anyhow::Result<&'a Value> {
+pub fn nth(of: &Value, place: usize) -> anyhow::Result<&Value> {
     of.get(place).with_context(|| format!("item {place} is missing"))
 }
 

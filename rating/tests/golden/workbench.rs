@@ -44,7 +44,12 @@ pub struct Use {
 impl Use {
     /// A quantity so many seconds after the begin of the period.
     pub fn after(seconds: i64, quantity: Quantity) -> anyhow::Result<Self> {
-        let start_at = Instant::from_micros(Instant::parse(PERIOD)?.micros() + seconds * 1_000_000)?;
+        Self::in_period(Instant::parse(PERIOD)?, seconds, quantity)
+    }
+
+    /// A quantity so many seconds after the begin of another period.
+    pub fn in_period(begin: Instant, seconds: i64, quantity: Quantity) -> anyhow::Result<Self> {
+        let start_at = Instant::from_micros(begin.micros() + seconds * 1_000_000)?;
         Ok(Self { quantity, start_at, end_at: None, item: None })
     }
 
@@ -170,4 +175,10 @@ pub fn shares(shares: &[BigRational]) -> anyhow::Result<(Instant, Vec<i64>)> {
         }
     }
     anyhow::bail!("no month holds the shares in whole microseconds")
+}
+
+/// Begin of a service period of so many days.
+pub fn period_of(days: i64) -> anyhow::Result<Instant> {
+    let month = MONTHS.into_iter().find(|(_, length)| *length == days);
+    Ok(Instant::parse(month.with_context(|| format!("no month has {days} days"))?.0)?)
 }
