@@ -62,6 +62,8 @@ pub enum Measure {
         /// What time is counted in.
         by: Clock,
     },
+    /// Each reading is converted, freed and priced alone: tiers go by the reading, begun packages are those of the reading.
+    Each,
     /// A value for each bucket of the service period, then one quantity from all of them.
     Bucketed {
         /// Length of a bucket in seconds, above zero; the first begins with the period.
@@ -144,6 +146,8 @@ pub enum Shape {
     Buckets,
     /// Readings that an allowance frees, and the classes of the others.
     Transactions,
+    /// What each tier of a model got of readings that were priced alone.
+    Steps,
 }
 
 impl Basis {
@@ -165,6 +169,7 @@ impl Basis {
         match (&self.measure, model) {
             (Measure::Sum, PriceModel::Percentage(terms)) if !terms.is_linear() => Shape::Transactions,
             (Measure::Sum | Measure::Average, _) => Shape::Sums,
+            (Measure::Each, _) => Shape::Steps,
             (Measure::Max | Measure::Min, _) => Shape::Extreme,
             (Measure::Latest, _) => Shape::Latest,
             (Measure::Unique { .. }, _) => Shape::Set,
@@ -186,6 +191,10 @@ impl Basis {
             return Some("its free units are below zero");
         }
         match &self.measure {
+            Measure::Each if self.convert.is_some_and(|convert| convert.rounding.is_none()) => {
+                Some("its readings are converted one by one without rounding")
+            }
+            Measure::Each if matches!(model, PriceModel::Flat { .. }) => Some("an amount for the period is not owed for each reading"),
             Measure::Bucketed { seconds: 0, .. } => Some("its buckets have no length"),
             Measure::Bucketed { then: Then::Percentile(0 | 101..), .. } => Some("its percentile is not between 1 and 100"),
             Measure::Prorated { .. }
@@ -222,6 +231,7 @@ impl Measure {
             Self::Unique { of, per_day: true } => format!("the days on which each {of} was there, as a share of the period's days"),
             Self::TimeWeighted { by: clock } => format!("quantity times seconds held{}", by(clock)),
             Self::Prorated { by: clock } => format!("quantity times the share of the period that it was held{}", by(clock)),
+            Self::Each => "each reading, converted and priced alone".to_owned(),
             Self::Bucketed { seconds, each, then } => {
                 let each = if *each == Each::Max { "the greatest reading" } else { "the sum of the readings" };
                 let then = match then {

@@ -12,7 +12,7 @@ use crate::plan::{Plan, PriceModel, PriceRow, Tier};
 use crate::ratio::Ratio;
 use crate::state::SegmentState;
 
-pub(crate) use self::steps::{Allowance, defect_of};
+pub(crate) use self::steps::{Allowance, defect_of, steps_of_one};
 
 /// The model and version of the semantics by which a quantity became money. A mended kernel gets a new version beside the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

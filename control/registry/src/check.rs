@@ -8,7 +8,7 @@ use platform_rating::Measure;
 use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
 
 use crate::compile::measure;
-use crate::document::{Aggregation, Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
+use crate::document::{Aggregation, AppliesTo, Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
 use crate::matching::MatchIndex;
 use crate::problem::{At, Findings};
 use crate::read::{Contents, Located};
@@ -226,7 +226,7 @@ impl<'c> Checker<'_, 'c, '_> {
 
     /// Bounds and sizes must not be finer than the unit can be counted.
     fn fits_unit(&mut self, price: &PriceRow, unit: &Unit, at: At) {
-        let (convert, free_units, model) = price.model.parts();
+        let (convert, free_units, _, model) = price.model.parts();
         if convert.is_some() {
             // Sizes and bounds count converted units, which no document names.
             return;
@@ -261,12 +261,19 @@ impl<'c> Checker<'_, 'c, '_> {
     fn fits_meter(&mut self, price: &PriceRow, at: At) {
         let Some(Document::Sku(sku)) = self.known.get(Kind::Sku, price.sku.as_str()) else { return };
         let Some(meter) = self.known.meter(sku) else { return };
-        let (convert, free_units, model) = price.model.parts();
+        let (convert, free_units, applies_to, model) = price.model.parts();
         let (id, aggregation) = (price.id.as_str(), meter.aggregation.name());
         if matches!(model, PriceModel::Percentage(_)) && measure(&meter.aggregation) != Measure::Sum {
             let message =
                 format!("price {id:?} is a percentage, but meter {:?} is no sum: its aggregation is {aggregation:?}", meter.id.as_str());
             self.findings.add(at, message, "price a meter that sums values, or use another model");
+        }
+        if applies_to == AppliesTo::EachEvent && measure(&meter.aggregation) != Measure::Sum {
+            let message = format!(
+                "price {id:?} applies to each event, but meter {:?} is no sum: its aggregation is {aggregation:?}",
+                meter.id.as_str()
+            );
+            self.findings.add(at, message, "leave out applies_to, or price a meter that sums values");
         }
         let leveled = matches!(meter.aggregation, Aggregation::Prorated { .. }) && matches!(model, PriceModel::Graduated { .. });
         if leveled && (convert.is_some() || free_units != Quantity::ZERO) {

@@ -8,8 +8,8 @@ use platform_usage::Dimensions;
 use shared_types::{AssetId, Digest, MeterId, OrganizationId, Quantity, SkuId, UnitId};
 
 use crate::document::{
-    Aggregation, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook, PriceModel, PriceRow, RoundTo,
-    Rounding, Sku, Then, Tier, UniquePer, Unit,
+    Aggregation, AppliesTo, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook, PriceModel, PriceRow,
+    RoundTo, Rounding, Sku, Then, Tier, UniquePer, Unit,
 };
 use crate::{Kind, Version};
 
@@ -134,7 +134,7 @@ fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>, meters: &BTreeMap<&
 }
 
 fn price_row(row: &PriceRow, aggregation: &Aggregation) -> plan::PriceRow {
-    let (convert, free, model) = row.model.parts();
+    let (convert, free, applies_to, model) = row.model.parts();
     let (per, model) = match model {
         PriceModel::PerUnit { per, unit_price } => (*per, plan::PriceModel::PerUnit { unit_price: *unit_price }),
         PriceModel::Package { size, package_price } => (one(), plan::PriceModel::Package { size: *size, package_price: *package_price }),
@@ -148,7 +148,8 @@ fn price_row(row: &PriceRow, aggregation: &Aggregation) -> plan::PriceRow {
         // Never read: an adjusted model holds no other one.
         PriceModel::Adjusted { .. } => (one(), plan::PriceModel::Free { rule: "adjusted".into() }),
     };
-    let basis = Basis { measure: measure(aggregation), convert: convert.map(conversion), free, ..Basis::default() };
+    let measure = if applies_to == AppliesTo::EachEvent { Measure::Each } else { measure(aggregation) };
+    let basis = Basis { measure, convert: convert.map(conversion), free, ..Basis::default() };
     plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model, basis }
 }
 

@@ -11,7 +11,7 @@ use shared_types::{
     AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId, canonical_json,
 };
 
-pub use self::terms::{BlockTier, Bucket, Clock, Convert, Each, Percentage, RoundTo, Then, UniquePer};
+pub use self::terms::{AppliesTo, BlockTier, Bucket, Clock, Convert, Each, Percentage, RoundTo, Then, UniquePer};
 
 /// What a document is about. The order is the one of the kinds' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -265,6 +265,8 @@ pub enum PriceModel {
         convert: Option<Convert>,
         /// How much of the converted quantity is free.
         free_units: Quantity,
+        /// What all of it is applied to.
+        applies_to: AppliesTo,
         /// The model; never another adjusted one.
         model: Box<PriceModel>,
     },
@@ -444,11 +446,11 @@ impl PriceModel {
         }
     }
 
-    /// The model with what is done before it: conversion and free units.
-    pub fn parts(&self) -> (Option<&Convert>, Quantity, &Self) {
+    /// The model with what is done before it: conversion, free units, and to what they are applied.
+    pub fn parts(&self) -> (Option<&Convert>, Quantity, AppliesTo, &Self) {
         match self {
-            Self::Adjusted { convert, free_units, model } => (convert.as_ref(), *free_units, model),
-            model => (None, Quantity::ZERO, model),
+            Self::Adjusted { convert, free_units, applies_to, model } => (convert.as_ref(), *free_units, *applies_to, model),
+            model => (None, Quantity::ZERO, AppliesTo::Period, model),
         }
     }
 }

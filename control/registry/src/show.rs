@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use shared_types::Quantity;
 
 use crate::Version;
-use crate::document::{Aggregation, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel, PriceRow, Tier};
+use crate::document::{Aggregation, AppliesTo, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel, PriceRow, Tier};
 
 impl Version {
     /// All documents in one TOML text that checks to the same address.
@@ -109,7 +109,7 @@ impl Toml {
         self.field("id", price.id.as_str());
         self.field("sku", price.sku.as_str());
         self.field("effective_at", &price.effective_at.to_string());
-        let (convert, free_units, model) = price.model.parts();
+        let (convert, free_units, applies_to, model) = price.model.parts();
         self.field("model", model.name());
         if let Some(convert) = convert {
             let Convert { multiply, divide, rounding, places } = convert;
@@ -121,6 +121,9 @@ impl Toml {
         }
         if free_units != Quantity::ZERO {
             self.field("free_units", &free_units.to_string());
+        }
+        if applies_to != AppliesTo::Period {
+            self.field("applies_to", applies_to.name());
         }
         self.model(model);
     }

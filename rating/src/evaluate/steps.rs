@@ -1,6 +1,7 @@
 //! The arithmetic of the price models: from a segment's state to the steps at which it is priced. It knows no key and no rounding of money.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use shared_types::{Price, Quantity};
 
@@ -8,7 +9,7 @@ use super::{EvaluateError, Step};
 use crate::basis::{Basis, FirstFee, Measure, Then};
 use crate::plan::{BlockTier, Percentage, PriceModel, PriceRow, Tier};
 use crate::ratio::Ratio;
-use crate::state::{Classes, Detail, SegmentState};
+use crate::state::{Classes, Detail, SegmentState, StepSum};
 
 /// A quantity on its way through a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub(super) fn steps(row: &PriceRow, segment: &SegmentState, mut take: impl FnMut
             }
             (PriceModel::Percentage(terms), _) => percentage(terms, row.per, segment, &mut take),
             (PriceModel::Graduated { tiers }, Detail::Levels { .. }) => levels(tiers, &row.basis, &segment.detail, &mut take),
+            (model, Detail::Steps(sums)) => alone(model, sums, &mut take),
             (model, _) if row.basis.is_plain() => {
                 let quantity = Ratio::from(segment.quantity);
                 of_model(model, &row.basis, Billed { priced: quantity, reached: quantity }, &mut take)
@@ -61,6 +63,46 @@ pub(super) fn steps(row: &PriceRow, segment: &SegmentState, mut take: impl FnMut
         Failure::Overflow => EvaluateError::Overflow,
         Failure::Malformed(defect) => EvaluateError::Malformed { price: row.id.clone(), defect },
     })
+}
+
+/// The steps of one reading that is priced alone; none when it does not fit.
+pub(crate) fn steps_of_one(row: &PriceRow, quantity: Quantity) -> Option<Vec<Step>> {
+    let billed = bill(&row.basis, Ratio::from(quantity))?;
+    let mut steps = Vec::new();
+    let mut take = |step| {
+        steps.push(step);
+        Some(())
+    };
+    of_model(&row.model, &row.basis, Billed { priced: billed, reached: billed }, &mut take).ok()?;
+    Some(steps)
+}
+
+/// What the tiers got of readings that were priced alone, at the tiers' prices.
+fn alone(model: &PriceModel, sums: &BTreeMap<Quantity, StepSum>, take: &mut impl FnMut(Step) -> Option<()>) -> Result<(), Failure> {
+    for (above, sum) in sums {
+        // Lower bound, upper bound, block, price, flat fee.
+        let tier = match model {
+            PriceModel::PerUnit { unit_price } => Some((None, None, *unit_price, Price::ZERO, false)),
+            PriceModel::Package { package_price, .. } => Some((None, None, *package_price, Price::ZERO, true)),
+            PriceModel::Graduated { tiers } | PriceModel::Volume { tiers } => {
+                let found = bounded(tiers, |tier| tier.up_to).filter_map(Result::ok).find(|(lower, _)| lower == above);
+                found.map(|(_, tier)| (tier.up_to, None, tier.unit_price, tier.flat_fee, false))
+            }
+            PriceModel::Blocks { tiers, .. } => {
+                let found = bounded(tiers, |tier| tier.up_to).filter_map(Result::ok).find(|(lower, _)| lower == above);
+                found.map(|(_, tier)| (tier.up_to, Some(tier.size), tier.block_price, Price::ZERO, true))
+            }
+            PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } => None,
+        };
+        let (up_to, block, price, flat_fee, counted) = tier.ok_or("it has no tier for what was priced before")?;
+        let packages = counted.then_some(sum.packages);
+        take(Step { above: *above, up_to, packages, block, ..Step::of(Ratio::from(sum.quantity), price) }).ok_or(Failure::Overflow)?;
+        if sum.fees > 0 {
+            let packages = Some(i128::from(sum.fees));
+            take(Step { above: *above, up_to, packages, ..Step::of(Ratio::ZERO, flat_fee) }).ok_or(Failure::Overflow)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the state measures: one quantity, or one for each bucket that is priced alone. None when it does not fit.
@@ -107,13 +149,20 @@ fn percentile(mut values: Vec<Quantity>, count: u32, percent: u8) -> Option<Rati
 
 /// What is measured, converted and without its free units. None when it does not fit.
 pub(super) fn billed(row: &PriceRow, segment: &SegmentState) -> Option<Vec<Billed>> {
-    let basis = &row.basis;
-    let one = |quantity: Ratio| {
-        let quantity = basis.convert.map_or(Some(quantity), |convert| convert.apply(quantity))?;
-        // Free units lessen what is owed; they never make a quantity below zero, nor touch one that is.
-        if quantity <= Ratio::ZERO { Some(quantity) } else { Some(quantity.checked_sub(Ratio::from(basis.free))?.max(Ratio::ZERO)) }
-    };
+    if let Detail::Steps(sums) = &segment.detail {
+        // Converted and freed reading by reading.
+        let sum = sums.values().try_fold(Ratio::ZERO, |sum, step| sum.checked_add(Ratio::from(step.quantity)))?;
+        return Some(vec![Billed { priced: sum, reached: sum }]);
+    }
+    let one = |quantity: Ratio| bill(&row.basis, quantity);
     measured(row, segment)?.into_iter().map(|billed| Some(Billed { priced: one(billed.priced)?, reached: one(billed.reached)? })).collect()
+}
+
+/// A quantity, converted and without its free units. None when it does not fit.
+fn bill(basis: &Basis, quantity: Ratio) -> Option<Ratio> {
+    let quantity = basis.convert.map_or(Some(quantity), |convert| convert.apply(quantity))?;
+    // Free units lessen what is owed; they never make a quantity below zero, nor touch one that is.
+    if quantity <= Ratio::ZERO { Some(quantity) } else { Some(quantity.checked_sub(Ratio::from(basis.free))?.max(Ratio::ZERO)) }
 }
 
 fn of_model(model: &PriceModel, basis: &Basis, billed: Billed, take: &mut impl FnMut(Step) -> Option<()>) -> Result<(), Failure> {

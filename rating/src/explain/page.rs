@@ -217,7 +217,8 @@ impl Page {
         for bound in bounds {
             let fee = if bound.flat_fee.units() == 0 { String::new() } else { format!(" + {} once", bound.flat_fee) };
             let block = bound.block.map(|size| format!(" for {size}")).unwrap_or_default();
-            let each = if shown.rule == Rule::Percentage && bound.packages.is_some() { " each" } else { "" };
+            let each =
+                if bound.packages.is_some() && bound.block.is_none() && shown.rule.of_model() != Rule::Package { " each" } else { "" };
             let mut row =
                 vec![if has_tiers(shown.rule) { tier(bound) } else { String::new() }, format!("{}{block}{each}{fee}", bound.unit_price)];
             for part in &parts {

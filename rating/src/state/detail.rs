@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use platform_usage::{Dimensions, MeteredReading};
-use shared_types::{Digest, IdentityHash, Instant, Month, Quantity};
+use shared_types::{Digest, IdentityHash, Instant, Month, Price, Quantity};
 
 use super::take;
 use crate::basis::{Clock, Each, Measure, Shape};
@@ -96,6 +96,19 @@ pub enum Detail {
         /// The others.
         tail: Classes,
     },
+    /// What each tier got of readings that were priced alone, by the tier's lower bound.
+    Steps(BTreeMap<Quantity, StepSum>),
+}
+
+/// What one tier got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct StepSum {
+    /// Σ quantity, converted and without what is free.
+    pub quantity: Quantity,
+    /// Σ packages or blocks; zero where quantities are priced.
+    pub packages: i128,
+    /// How many readings owe the tier's flat fee.
+    pub fees: u64,
 }
 
 /// Readings by what their fee comes to.
@@ -177,6 +190,7 @@ impl Detail {
             Self::Levels { .. } => Shape::Levels,
             Self::Buckets { .. } => Shape::Buckets,
             Self::Transactions { .. } => Shape::Transactions,
+            Self::Steps(_) => Shape::Steps,
         }
     }
 
@@ -202,6 +216,7 @@ impl Detail {
                 Self::Buckets { count: u32::try_from(whole).ok()?, values: BTreeMap::new() }
             }
             Shape::Transactions => Self::Transactions { head: BTreeMap::new(), tail: Classes::default() },
+            Shape::Steps => Self::Steps(BTreeMap::new()),
         })
     }
 
@@ -258,6 +273,14 @@ impl Detail {
                 let PriceModel::Percentage(terms) = &row.model else { return None };
                 head.insert(fact.place, quantity);
                 spill(head, tail, terms, row.per)?;
+            }
+            Self::Steps(sums) => {
+                for step in crate::evaluate::steps_of_one(row, quantity)? {
+                    let sum = sums.entry(step.above).or_default();
+                    sum.quantity = sum.quantity.checked_add(step.quantity.as_quantity()?).ok()?;
+                    sum.packages = sum.packages.checked_add(step.packages.unwrap_or(0))?;
+                    sum.fees = sum.fees.checked_add(u64::from(step.flat_fee != Price::ZERO))?;
+                }
             }
         }
         Some(())
@@ -320,6 +343,16 @@ impl Detail {
                     bytes.extend_from_slice(&quantity.units().to_be_bytes());
                 }
             }
+            Self::Steps(sums) => {
+                bytes.push(8);
+                length_into(sums.len(), bytes);
+                for (above, sum) in sums {
+                    bytes.extend_from_slice(&above.units().to_be_bytes());
+                    bytes.extend_from_slice(&sum.quantity.units().to_be_bytes());
+                    bytes.extend_from_slice(&sum.packages.to_be_bytes());
+                    bytes.extend_from_slice(&sum.fees.to_be_bytes());
+                }
+            }
         }
     }
 
@@ -355,6 +388,13 @@ impl Detail {
                 let (least, most) = (u64::from_be_bytes(take(rest)?), u64::from_be_bytes(take(rest)?));
                 let head = list(rest, |rest| Some((Place::decode(rest)?, quantity(rest)?)))?.into_iter().collect();
                 Self::Transactions { head, tail: Classes { within, least, most } }
+            }
+            8 => {
+                let sum = |rest: &mut &[u8]| {
+                    let (quantity, packages) = (quantity(rest)?, i128::from_be_bytes(take(rest)?));
+                    Some(StepSum { quantity, packages, fees: u64::from_be_bytes(take(rest)?) })
+                };
+                Self::Steps(list(rest, |rest| Some((quantity(rest)?, sum(rest)?)))?.into_iter().collect())
             }
             _ => return None,
         })

@@ -70,6 +70,7 @@ fn measured(measure: &Measure, uses: &[Use]) -> Vec<(BigRational, BigRational)> 
         Measure::Average => one(sum() / n(uses.len().try_into().unwrap())),
         Measure::Max => one(units(uses.iter().map(|used| used.units).max().unwrap())),
         Measure::Min => one(units(uses.iter().map(|used| used.units).min().unwrap())),
+        Measure::Each => uses.iter().map(|used| (units(used.units), units(used.units))).collect(),
         Measure::Latest => one(units(uses.iter().max_by_key(|used| (used.start, used.id)).unwrap().units.max(0))),
         Measure::Unique { per_day: false, .. } => {
             one(n(uses.iter().map(|used| used.item).collect::<BTreeSet<_>>().len().try_into().unwrap()))
@@ -295,6 +296,7 @@ fn measure() -> impl Strategy<Value = Measure> {
         1 => Just(Measure::Max),
         1 => Just(Measure::Min),
         1 => Just(Measure::Latest),
+        2 => Just(Measure::Each),
         2 => any::<bool>().prop_map(|per_day| Measure::Unique { of: "item".into(), per_day }),
         1 => clock().prop_map(|by| Measure::TimeWeighted { by }),
         2 => clock().prop_map(|by| Measure::Prorated { by }),
@@ -457,8 +459,11 @@ fn run(name: &str, model: impl Strategy<Value = PriceModel>, basis: impl Strateg
     TestRunner::new(config)
         .run(&(model, basis, q(per), arrivals), |(model, basis, per, (uses, shuffled, cut))| {
             let leveled = matches!((&model, &basis.measure), (PriceModel::Graduated { .. }, Measure::Prorated { .. }));
-            // Tiers over levels take neither.
+            // Tiers over levels take neither; readings that are priced alone are rounded where they are converted.
             let basis = if leveled { Basis { convert: None, free: Quantity::ZERO, ..basis } } else { basis };
+            let alone = |convert: Convert| Convert { rounding: convert.rounding.or(Some((2, RoundTo::Ceiling))), ..convert };
+            let convert = if basis.measure == Measure::Each { basis.convert.map(alone) } else { basis.convert };
+            let basis = Basis { convert, ..basis };
             let row = PriceRow { id: PriceId::parse("p").unwrap(), effective_at: Instant::EPOCH, per, model, basis };
             agrees(&edges, &row, &uses, &shuffled, cut)
         })

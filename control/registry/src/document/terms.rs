@@ -46,6 +46,16 @@ words!(
 );
 
 words!(
+    /// What a model is applied to.
+    AppliesTo {
+        /// The quantity of the service period.
+        Period = "period",
+        /// Each event alone.
+        EachEvent = "each_event",
+    }
+);
+
+words!(
     /// How long a bucket is.
     Bucket {
         /// 300 seconds.

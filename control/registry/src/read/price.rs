@@ -5,7 +5,7 @@ use toml::de::DeValue;
 
 use super::{Field, Reader, Table};
 use crate::compile::one;
-use crate::document::{BlockTier, Convert, Percentage, PriceModel, RoundTo, Tier};
+use crate::document::{AppliesTo, BlockTier, Convert, Percentage, PriceModel, RoundTo, Tier};
 use crate::problem::At;
 
 /// Every model that a price can name.
@@ -55,10 +55,10 @@ impl Reader<'_> {
             return None;
         }
         let fields: &[&str] = match model {
-            "per_unit" => &["per", "unit_price", "convert", "free_units"],
-            "package" => &["size", "package_price", "convert", "free_units"],
-            "graduated" | "volume" => &["per", "tiers", "convert", "free_units"],
-            "blocks" | "top_blocks" => &["tiers", "convert", "free_units"],
+            "per_unit" => &["per", "unit_price", "convert", "free_units", "applies_to"],
+            "package" => &["size", "package_price", "convert", "free_units", "applies_to"],
+            "graduated" | "volume" => &["per", "tiers", "convert", "free_units", "applies_to"],
+            "blocks" | "top_blocks" => &["tiers", "convert", "free_units", "applies_to"],
             "percentage" => &["rate", "fee", "least", "most", "free_readings", "free_value"],
             "graduated_percentage" => &["tiers"],
             "free" => &["rule"],
@@ -72,12 +72,22 @@ impl Reader<'_> {
         self.not_live(table, PRICE_NOT_LIVE);
         self.only_but(table, &[&["id", "sku", "effective_at", "model"], fields].concat(), PRICE_NOT_LIVE);
         let read = self.model_of(table, model);
-        let convert = if fields.contains(&"convert") { self.convert(table) } else { Some(None) };
-        let free_units = if fields.contains(&"free_units") { self.zero_or_more(table, "free_units") } else { Some(Quantity::ZERO) };
-        let (read, convert, free_units) = (read?, convert?, free_units?);
-        Some(match (convert, free_units) {
-            (None, Quantity::ZERO) => read,
-            (convert, free_units) => PriceModel::Adjusted { convert, free_units, model: Box::new(read) },
+        if !fields.contains(&"convert") {
+            return read;
+        }
+        let (convert, free_units) = (self.convert(table), self.zero_or_more(table, "free_units"));
+        let applies_to = self.word(table, "applies_to", AppliesTo::WORDS);
+        let applies_at = if let Field::Good(_, at) = &applies_to { *at } else { table.at };
+        let applies_to = self.or(applies_to, AppliesTo::Period);
+        let (read, convert, free_units, applies_to) = (read?, convert?, free_units?, applies_to?);
+        if applies_to == AppliesTo::EachEvent && convert.as_ref().is_some_and(|convert| convert.rounding == RoundTo::None) {
+            let message = format!("{} converts each event without rounding", table.name);
+            self.findings.add(applies_at, message, "name a rounding in convert, for example rounding = \"ceiling\"");
+            return None;
+        }
+        Some(match (convert, free_units, applies_to) {
+            (None, Quantity::ZERO, AppliesTo::Period) => read,
+            (convert, free_units, applies_to) => PriceModel::Adjusted { convert, free_units, applies_to, model: Box::new(read) },
         })
     }
 

@@ -76,6 +76,10 @@ fn documents_of_every_model_rate_events_to_figures_worked_out_by_hand() {
         ("requests", "3.5"),
         // 2 seats all month at 31; (2 × 31 + 12 × 21 + 6) ÷ 31 at 15.5, entered once for 1.
         ("seats", "223"),
+        // Begun fives of 4, 12 and 6: 1 + 3 + 2 at 0.5.
+        ("sessions", "3"),
+        // 4 at 1; 12 and 6 as a whole at 2, each with a fee of 0.1.
+        ("tokens", "40.2"),
         // a on two days, b on one: 3 ÷ 31 at 31.
         ("user-days", "3"),
         // Two users, the first free.
