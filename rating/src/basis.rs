@@ -153,7 +153,8 @@ pub enum Shape {
 impl Basis {
     /// Whether Σ quantity is priced as it is.
     pub fn is_plain(&self) -> bool {
-        *self == Self::default()
+        // Member by member: this is asked for every reading.
+        self.measure == Measure::Sum && self.convert.is_none() && self.free == Quantity::ZERO && self.first_fee == FirstFee::WhenUsed
     }
 
     /// What time is counted in.

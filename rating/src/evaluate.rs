@@ -314,6 +314,7 @@ impl Step {
     pub(crate) fn add_to(&self, sum: &mut Exact, per: Quantity) -> Option<()> {
         let (factor, per) = match self.packages {
             Some(packages) => (packages, 1),
+            None if self.quantity.denominator() == 1 => (self.quantity.units(), per.units()),
             None => (self.quantity.units(), per.units().checked_mul(self.quantity.denominator())?),
         };
         sum.add_quotient(factor, self.unit_price.units(), per)?;
