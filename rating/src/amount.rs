@@ -154,14 +154,7 @@ impl Exact {
     /// The sum as text, in whole money: a reduced fraction `n/d`, or `n` when d is 1. Where one fraction does not fit 256 bits, the
     /// reduced fractions that make up the sum, joined by ` + `.
     pub fn text(&self) -> String {
-        let one = |numerator: I256, denominator: I256| {
-            let reduced = Fraction { numerator, denominator }.reduced();
-            if reduced.denominator == I256::ONE {
-                reduced.numerator.to_string()
-            } else {
-                format!("{}/{}", reduced.numerator, reduced.denominator)
-            }
-        };
+        let one = fraction_text;
         // Denominators below 2^225 leave room for 10^9.
         let money = |fraction: &Fraction| fraction.denominator.saturating_mul(I256::from(SCALE));
         let first =
@@ -218,6 +211,39 @@ impl Fraction {
             _ => self,
         }
     }
+}
+
+/// `n/d` in lowest terms, or `n` when d is 1; the denominator is above zero.
+pub(crate) fn fraction_text(numerator: I256, denominator: I256) -> String {
+    let reduced = Fraction { numerator, denominator }.reduced();
+    if reduced.denominator == I256::ONE { reduced.numerator.to_string() } else { format!("{}/{}", reduced.numerator, reduced.denominator) }
+}
+
+/// A reduced fraction as a decimal, where one is exact within 36 places; the fraction itself otherwise.
+pub(crate) fn decimal_text(fraction: &str) -> String {
+    exact_decimal(fraction).unwrap_or_else(|| fraction.to_owned())
+}
+
+fn exact_decimal(fraction: &str) -> Option<String> {
+    const PLACES: usize = 36;
+    let Some((numerator, denominator)) = fraction.split_once('/') else {
+        return Some(fraction.to_owned());
+    };
+    let (numerator, denominator): (I256, I256) = (numerator.parse().ok()?, denominator.parse().ok()?);
+    let sign = if numerator.is_negative() { "-" } else { "" };
+    let magnitude = numerator.checked_abs()?;
+    let whole = magnitude.checked_div(denominator)?;
+    let mut rest = magnitude.checked_rem(denominator)?;
+    let mut digits = String::new();
+    while rest != I256::ZERO {
+        if digits.len() == PLACES {
+            return None;
+        }
+        rest = rest.checked_mul(I256::from(10))?;
+        digits.push_str(&rest.checked_div(denominator)?.to_string());
+        rest = rest.checked_rem(denominator)?;
+    }
+    Some(if digits.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{digits}") })
 }
 
 /// Of the magnitudes; the other number when one is zero.

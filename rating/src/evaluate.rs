@@ -1,5 +1,7 @@
 //! F: what the accumulated quantities of a key are worth, exactly, with the steps that led there.
-//! It knows price rows and sums; not readings, keys or batches.
+//! It knows price rows and states; not readings, keys or batches.
+
+mod steps;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,7 +9,10 @@ use shared_types::{Amount, Price, PriceId, Quantity};
 
 use crate::amount::Exact;
 use crate::plan::{Plan, PriceModel, PriceRow, Tier};
+use crate::ratio::Ratio;
 use crate::state::SegmentState;
+
+pub(crate) use self::steps::{Allowance, defect_of, steps_of_one};
 
 /// The model and version of the semantics by which a quantity became money. A mended kernel gets a new version beside the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +27,46 @@ pub enum Rule {
     Volume,
     /// Nothing is owed.
     Free,
+    /// A share of the value and fees for readings.
+    Percentage,
+    /// Each tier's part in blocks of the tier.
+    Blocks,
+    /// All in blocks of the tier reached.
+    TopBlocks,
+    /// An amount for the period.
+    Flat,
+    /// [`Rule::PerUnit`] of a quantity that a basis measures, converts or frees.
+    MeasuredPerUnit,
+    /// [`Rule::Package`] of such a quantity.
+    MeasuredPackage,
+    /// [`Rule::Graduated`] of such a quantity.
+    MeasuredGraduated,
+    /// [`Rule::Volume`] of such a quantity.
+    MeasuredVolume,
+    /// [`Rule::Blocks`] of such a quantity.
+    MeasuredBlocks,
+    /// [`Rule::TopBlocks`] of such a quantity.
+    MeasuredTopBlocks,
 }
+
+/// Every rule.
+const RULES: [Rule; 15] = [
+    Rule::PerUnit,
+    Rule::Package,
+    Rule::Graduated,
+    Rule::Volume,
+    Rule::Free,
+    Rule::Percentage,
+    Rule::Blocks,
+    Rule::TopBlocks,
+    Rule::Flat,
+    Rule::MeasuredPerUnit,
+    Rule::MeasuredPackage,
+    Rule::MeasuredGraduated,
+    Rule::MeasuredVolume,
+    Rule::MeasuredBlocks,
+    Rule::MeasuredTopBlocks,
+];
 
 impl Rule {
     /// Stable code with the version of the semantics, for example `graduated/1`.
@@ -33,22 +77,56 @@ impl Rule {
             Self::Graduated => "graduated/1",
             Self::Volume => "volume/1",
             Self::Free => "free/1",
+            Self::Percentage => "percentage/1",
+            Self::Blocks => "blocks/1",
+            Self::TopBlocks => "top_blocks/1",
+            Self::Flat => "flat/1",
+            Self::MeasuredPerUnit => "measured_per_unit/1",
+            Self::MeasuredPackage => "measured_package/1",
+            Self::MeasuredGraduated => "measured_graduated/1",
+            Self::MeasuredVolume => "measured_volume/1",
+            Self::MeasuredBlocks => "measured_blocks/1",
+            Self::MeasuredTopBlocks => "measured_top_blocks/1",
         }
     }
 
     /// The rule of a code.
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::PerUnit, Self::Package, Self::Graduated, Self::Volume, Self::Free].into_iter().find(|rule| rule.code() == code)
+        RULES.into_iter().find(|rule| rule.code() == code)
     }
 
-    /// The rule of a model.
-    pub fn of(model: &PriceModel) -> Self {
-        match model {
-            PriceModel::PerUnit { .. } => Self::PerUnit,
-            PriceModel::Package { .. } => Self::Package,
-            PriceModel::Graduated { .. } => Self::Graduated,
-            PriceModel::Volume { .. } => Self::Volume,
+    /// The rule of a row.
+    pub fn of(row: &PriceRow) -> Self {
+        let plain = row.basis.is_plain();
+        match &row.model {
+            PriceModel::PerUnit { .. } if plain => Self::PerUnit,
+            PriceModel::PerUnit { .. } => Self::MeasuredPerUnit,
+            PriceModel::Package { .. } if plain => Self::Package,
+            PriceModel::Package { .. } => Self::MeasuredPackage,
+            PriceModel::Graduated { .. } if plain => Self::Graduated,
+            PriceModel::Graduated { .. } => Self::MeasuredGraduated,
+            PriceModel::Volume { .. } if plain => Self::Volume,
+            PriceModel::Volume { .. } => Self::MeasuredVolume,
+            PriceModel::Blocks { top: false, .. } if plain => Self::Blocks,
+            PriceModel::Blocks { top: false, .. } => Self::MeasuredBlocks,
+            PriceModel::Blocks { .. } if plain => Self::TopBlocks,
+            PriceModel::Blocks { .. } => Self::MeasuredTopBlocks,
+            PriceModel::Percentage(_) => Self::Percentage,
+            PriceModel::Flat { .. } => Self::Flat,
             PriceModel::Free { .. } => Self::Free,
+        }
+    }
+
+    /// The rule of the same model on Σ quantity.
+    pub fn of_model(self) -> Self {
+        match self {
+            Self::MeasuredPerUnit => Self::PerUnit,
+            Self::MeasuredPackage => Self::Package,
+            Self::MeasuredGraduated => Self::Graduated,
+            Self::MeasuredVolume => Self::Volume,
+            Self::MeasuredBlocks => Self::Blocks,
+            Self::MeasuredTopBlocks => Self::TopBlocks,
+            other => other,
         }
     }
 }
@@ -69,6 +147,12 @@ pub enum EvaluateError {
         price: PriceId,
         /// What is wrong with it.
         defect: &'static str,
+    },
+    /// The state holds something else than the row measures.
+    #[error("the state of price {price} does not hold what its measure needs")]
+    StateDiffers {
+        /// The row.
+        price: PriceId,
     },
     /// The rounded total leaves the range of amounts.
     #[error("the total leaves the range of amounts")]
@@ -99,11 +183,13 @@ pub struct Step {
     pub above: Quantity,
     /// Upper bound of the tier, inclusive; none when open.
     pub up_to: Option<Quantity>,
-    /// How much of the quantity is priced here, in the meter's unit.
-    pub quantity: Quantity,
-    /// How many packages that makes; package prices only.
+    /// How much of the quantity is priced here, in the unit that is priced.
+    pub quantity: Ratio,
+    /// How many packages, blocks or readings that makes; none where the quantity itself is priced.
     pub packages: Option<i128>,
-    /// Money for `per` units, or for one package.
+    /// Units in a block; block prices only.
+    pub block: Option<Quantity>,
+    /// Money for `per` units, or for one package, block or reading.
     pub unit_price: Price,
     /// Money due once, zero where none is.
     pub flat_fee: Price,
@@ -120,6 +206,10 @@ pub struct Segment {
     pub quantity: Quantity,
     /// How many readings.
     pub readings: u64,
+    /// What the row measures: Σ quantity, or what its basis says; several where each bucket is priced alone.
+    pub measured: Vec<Ratio>,
+    /// The same after conversion and free units: what the model prices.
+    pub billed: Vec<Ratio>,
     /// Unit size of the unit prices.
     pub per: Quantity,
     /// Its worth in money as a reduced fraction, `n/d` or `n` ([`Exact::text`]).
@@ -150,13 +240,19 @@ pub fn evaluate(segments: &BTreeMap<PriceId, SegmentState>, prices: &PriceIndex<
     for (price, segment) in segments {
         let row = prices.get(price).ok_or_else(|| EvaluateError::PriceMissing { price: price.clone() })?;
         let mut steps = Vec::new();
-        let worth = worth(row, segment.quantity, |step| steps.push(*step))?;
+        let worth = worth(row, segment, |step| steps.push(*step))?;
+        let steps = merged(steps).ok_or(EvaluateError::Overflow)?;
         sum.add(&worth).ok_or(EvaluateError::Overflow)?;
+        let priced = |quantities: Option<Vec<steps::Billed>>| {
+            Ok(quantities.ok_or(EvaluateError::Overflow)?.into_iter().map(|billed| billed.priced).collect())
+        };
         explained.push(Segment {
             price_id: price.clone(),
-            rule: Rule::of(&row.model),
+            rule: Rule::of(row),
             quantity: segment.quantity,
             readings: segment.readings,
+            measured: priced(steps::measured(row, segment))?,
+            billed: priced(steps::billed(row, segment))?,
             per: row.per,
             exact: worth.text(),
             steps,
@@ -166,10 +262,29 @@ pub fn evaluate(segments: &BTreeMap<PriceId, SegmentState>, prices: &PriceIndex<
     Ok(Evaluation { segments: explained, exact: sum.text(), rounded })
 }
 
-/// What a row makes of a summed quantity, exactly; `visit` sees each step.
-pub(crate) fn worth(row: &PriceRow, quantity: Quantity, mut visit: impl FnMut(&Step)) -> Result<Exact, EvaluateError> {
+/// Steps of many buckets at one price as one.
+fn merged(steps: Vec<Step>) -> Option<Vec<Step>> {
+    let mut merged: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps {
+        match merged.iter_mut().find(|known| known.is_like(&step)) {
+            Some(known) => {
+                known.quantity = known.quantity.checked_add(step.quantity)?;
+                known.packages = known
+                    .packages
+                    .map(|packages| packages.checked_add(step.packages.unwrap_or(0)))
+                    .map_or(Some(None), |sum| sum.map(Some))?;
+                known.flat_fee = known.flat_fee.checked_add(step.flat_fee).ok()?;
+            }
+            None => merged.push(step),
+        }
+    }
+    Some(merged)
+}
+
+/// What a row makes of a segment's state, exactly; `visit` sees each step.
+pub(crate) fn worth(row: &PriceRow, segment: &SegmentState, mut visit: impl FnMut(&Step)) -> Result<Exact, EvaluateError> {
     let mut sum = Exact::default();
-    steps(row, quantity, |step| {
+    steps::steps(row, segment, |step| {
         step.add_to(&mut sum, row.per)?;
         visit(&step);
         Some(())
@@ -178,96 +293,35 @@ pub(crate) fn worth(row: &PriceRow, quantity: Quantity, mut visit: impl FnMut(&S
 }
 
 impl Step {
+    /// A quantity at a price, without tier and fee.
+    fn of(quantity: Ratio, unit_price: Price) -> Self {
+        Self { above: Quantity::ZERO, up_to: None, quantity, packages: None, block: None, unit_price, flat_fee: Price::ZERO }
+    }
+
+    /// Whether it prices the same tier at the same price.
+    fn is_like(&self, other: &Self) -> bool {
+        let place = |step: &Self| (step.above, step.unit_price, step.packages.is_some());
+        place(self) == place(other)
+    }
+
+    /// A quantity in a tier.
+    fn in_tier(tier: &Tier, above: Quantity, quantity: Ratio, flat_fee_due: bool) -> Self {
+        let flat_fee = if flat_fee_due { tier.flat_fee } else { Price::ZERO };
+        Self { above, up_to: tier.up_to, flat_fee, ..Self::of(quantity, tier.unit_price) }
+    }
+
     /// Adds what the step is worth, for unit prices of `per` units.
     pub(crate) fn add_to(&self, sum: &mut Exact, per: Quantity) -> Option<()> {
-        let (factor, per) = self.packages.map_or((self.quantity.units(), per.units()), |packages| (packages, 1));
+        let (factor, per) = match self.packages {
+            Some(packages) => (packages, 1),
+            None if self.quantity.denominator() == 1 => (self.quantity.units(), per.units()),
+            None => (self.quantity.units(), per.units().checked_mul(self.quantity.denominator())?),
+        };
         sum.add_quotient(factor, self.unit_price.units(), per)?;
         if self.flat_fee != Price::ZERO {
             sum.add_quotient(1, self.flat_fee.units(), 1)?;
         }
         Some(())
-    }
-}
-
-/// Splits a quantity into the steps at which its model prices it.
-fn steps(row: &PriceRow, quantity: Quantity, mut take: impl FnMut(Step) -> Option<()>) -> Result<(), EvaluateError> {
-    let malformed = |defect| EvaluateError::Malformed { price: row.id.clone(), defect };
-    if row.per <= Quantity::ZERO {
-        return Err(malformed("its unit size is not above zero"));
-    }
-    let whole = |unit_price, packages| Step { above: Quantity::ZERO, up_to: None, quantity, packages, unit_price, flat_fee: Price::ZERO };
-    match &row.model {
-        PriceModel::PerUnit { unit_price } => take(whole(*unit_price, None)).ok_or(EvaluateError::Overflow),
-        PriceModel::Package { size, package_price } => {
-            if *size <= Quantity::ZERO {
-                return Err(malformed("its package size is not above zero"));
-            }
-            let packages = packages(quantity, *size).ok_or(EvaluateError::Overflow)?;
-            take(whole(*package_price, Some(packages))).ok_or(EvaluateError::Overflow)
-        }
-        PriceModel::Graduated { tiers } => {
-            for bounded in bounded(tiers) {
-                let (above, tier) = bounded.map_err(malformed)?;
-                let first = above == Quantity::ZERO;
-                if !first && quantity <= above {
-                    break;
-                }
-                let top = tier.up_to.map_or(quantity, |bound| bound.min(quantity));
-                let part = top.checked_sub(above).map_err(|_| EvaluateError::Overflow)?;
-                take(step_in(tier, above, part, quantity > above)).ok_or(EvaluateError::Overflow)?;
-            }
-            Ok(())
-        }
-        PriceModel::Volume { tiers } => {
-            for bounded in bounded(tiers) {
-                let (above, tier) = bounded.map_err(malformed)?;
-                if tier.up_to.is_none_or(|bound| quantity <= bound) {
-                    return take(step_in(tier, above, quantity, quantity > Quantity::ZERO)).ok_or(EvaluateError::Overflow);
-                }
-            }
-            Ok(())
-        }
-        PriceModel::Free { .. } => Ok(()),
-    }
-}
-
-fn step_in(tier: &Tier, above: Quantity, quantity: Quantity, flat_fee_due: bool) -> Step {
-    let flat_fee = if flat_fee_due { tier.flat_fee } else { Price::ZERO };
-    Step { above, up_to: tier.up_to, quantity, packages: None, unit_price: tier.unit_price, flat_fee }
-}
-
-/// Begun packages: ceil(quantity ÷ size), none for negative quantities.
-fn packages(quantity: Quantity, size: Quantity) -> Option<i128> {
-    if quantity <= Quantity::ZERO {
-        return Some(0);
-    }
-    let full = quantity.units().checked_div(size.units())?;
-    let begun = quantity.units().checked_rem(size.units())? > 0;
-    full.checked_add(i128::from(begun))
-}
-
-/// Tiers with their lower bounds, each checked as it comes: bounds rise from above zero, the last tier and only it is open.
-fn bounded(tiers: &[Tier]) -> impl Iterator<Item = Result<(Quantity, &Tier), &'static str>> {
-    let lower = std::iter::once(Some(Quantity::ZERO)).chain(tiers.iter().map(|tier| tier.up_to));
-    let open_end = tiers.last().is_some_and(|tier| tier.up_to.is_none());
-    let missing = (!open_end).then_some(Err("its tiers have no open end"));
-    let tiers = lower.zip(tiers).map(|(lower, tier)| match (lower, tier.up_to) {
-        (None, _) => Err("a tier follows the open one"),
-        (Some(lower), Some(bound)) if bound <= lower => Err("its tier bounds do not rise from above zero"),
-        (Some(lower), _) => Ok((lower, tier)),
-    });
-    missing.into_iter().chain(tiers)
-}
-
-/// What is wrong with a row whatever the quantity, as [`Plan::validate`] asks.
-pub(crate) fn defect_of(row: &PriceRow) -> Option<&'static str> {
-    if row.per <= Quantity::ZERO {
-        return Some("its unit size is not above zero");
-    }
-    match &row.model {
-        PriceModel::Package { size, .. } if *size <= Quantity::ZERO => Some("its package size is not above zero"),
-        PriceModel::Graduated { tiers } | PriceModel::Volume { tiers } => bounded(tiers).find_map(Result::err),
-        _ => None,
     }
 }
 
@@ -277,7 +331,13 @@ mod tests {
     use shared_types::Instant;
 
     fn row(per: &str, model: PriceModel) -> PriceRow {
-        PriceRow { id: PriceId::parse("p").unwrap(), effective_at: Instant::EPOCH, per: per.parse().unwrap(), model }
+        PriceRow {
+            id: PriceId::parse("p").unwrap(),
+            effective_at: Instant::EPOCH,
+            per: per.parse().unwrap(),
+            model,
+            basis: crate::Basis::default(),
+        }
     }
 
     fn tier(up_to: &str, unit_price: &str, flat_fee: &str) -> Tier {
@@ -291,7 +351,7 @@ mod tests {
     /// Each quantity with its exact worth.
     fn check(row: &PriceRow, worths: &[(&str, &str)]) {
         for (quantity, text) in worths {
-            let worth = worth(row, quantity.parse().unwrap(), |_| {}).map(|worth| worth.text());
+            let worth = worth(row, &SegmentState::of_sums(quantity.parse().unwrap(), 1), |_| {}).map(|worth| worth.text());
             assert_eq!(worth.as_deref(), Ok(*text), "{quantity} under {:?}", row.model);
         }
     }
@@ -335,7 +395,7 @@ mod tests {
             row("1", PriceModel::Graduated { tiers: vec![tier("open", "1", "0"), tier("open", "1", "0")] }),
         ];
         for row in defects {
-            let refused = worth(&row, "5".parse().unwrap(), |_| {}).map(|worth| worth.text());
+            let refused = worth(&row, &SegmentState::of_sums("5".parse().unwrap(), 1), |_| {}).map(|worth| worth.text());
             let defect = defect_of(&row).unwrap();
             assert_eq!(refused, Err(EvaluateError::Malformed { price: row.id, defect }));
         }
@@ -345,7 +405,7 @@ mod tests {
     fn an_evaluation_shows_segments_steps_fraction_and_rounding() {
         let plan_row = row("3", PriceModel::Graduated { tiers: tiers() });
         let prices = PriceIndex(HashMap::from([(&plan_row.id, &plan_row)]));
-        let segments = BTreeMap::from([(plan_row.id.clone(), SegmentState { quantity: "11".parse().unwrap(), readings: 2 })]);
+        let segments = BTreeMap::from([(plan_row.id.clone(), SegmentState::of_sums("11".parse().unwrap(), 2))]);
         let evaluation = evaluate(&segments, &prices).unwrap();
         assert_eq!((evaluation.exact.as_str(), evaluation.rounded.to_string().as_str()), ("21/2", "10.5"));
         let shown: Vec<String> = evaluation.segments[0]

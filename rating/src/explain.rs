@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use shared_types::{Amount, AssetId, ContractId, Digest, Month, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId};
 
-use crate::amount::Exact;
+use crate::amount::{Exact, decimal_text as decimal};
+use crate::basis::{FirstFee, Measure};
 use crate::charges::{Fate, Priced, Rated};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule, Segment, Step, evaluate};
-use crate::plan::{Plan, PriceModel};
+use crate::plan::{Plan, PriceModel, PriceRow};
+use crate::ratio::Ratio;
 use crate::state::{SegmentState, StateError, decode_segments};
 
 /// Why an amount cannot be explained.
@@ -170,10 +172,23 @@ pub struct Part {
     pub quantity: Quantity,
     /// How many readings.
     pub readings: u64,
+    /// What is priced in place of Σ quantity; none where that itself is.
+    pub basis: Option<PartBasis>,
     /// The steps, in order of tiers.
     pub steps: Vec<PartStep>,
     /// Its worth, exactly.
     pub exact: String,
+}
+
+/// What is priced in place of Σ quantity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartBasis {
+    /// What is done before the model, one sentence each.
+    pub rules: Vec<String>,
+    /// What is measured; several where each bucket is priced alone.
+    pub measured: Vec<Ratio>,
+    /// What the model prices: converted, without free units.
+    pub billed: Vec<Ratio>,
 }
 
 /// A part of a quantity and what it was priced at.
@@ -183,11 +198,13 @@ pub struct PartStep {
     pub above: Quantity,
     /// Upper bound of the tier, inclusive; none when open.
     pub up_to: Option<Quantity>,
-    /// How much of the quantity is priced here.
-    pub quantity: Quantity,
-    /// How many packages that makes; package prices only.
+    /// How much of the quantity is priced here, in the unit that is priced.
+    pub quantity: Ratio,
+    /// How many packages, blocks or readings that makes; none where the quantity itself is priced.
     pub packages: Option<i128>,
-    /// Money for `per` units, or for one package.
+    /// Units in a block; block prices only.
+    pub block: Option<Quantity>,
+    /// Money for `per` units, or for one package, block or reading.
     pub unit_price: Price,
     /// Money due once, zero where none is.
     pub flat_fee: Price,
@@ -291,6 +308,7 @@ fn part(segment: &Segment, prices: &PriceIndex<'_>) -> Result<Part, EvaluateErro
             up_to: step.up_to,
             quantity: step.quantity,
             packages: step.packages,
+            block: step.block,
             unit_price: step.unit_price,
             flat_fee: step.flat_fee,
             exact: decimal(&sum.text()),
@@ -306,36 +324,40 @@ fn part(segment: &Segment, prices: &PriceIndex<'_>) -> Result<Part, EvaluateErro
         },
         quantity: segment.quantity,
         readings: segment.readings,
+        basis: basis(row, segment),
         steps: segment.steps.iter().map(step).collect::<Result<Vec<_>, _>>()?,
         exact: decimal(&segment.exact),
     })
 }
 
-/// A reduced fraction as a decimal, where one is exact within 36 places; the fraction itself otherwise.
-fn decimal(fraction: &str) -> String {
-    exact_decimal(fraction).unwrap_or_else(|| fraction.to_owned())
-}
-
-fn exact_decimal(fraction: &str) -> Option<String> {
-    const PLACES: usize = 36;
-    let Some((numerator, denominator)) = fraction.split_once('/') else {
-        return Some(fraction.to_owned());
-    };
-    let (numerator, denominator): (ethnum::I256, ethnum::I256) = (numerator.parse().ok()?, denominator.parse().ok()?);
-    let sign = if numerator.is_negative() { "-" } else { "" };
-    let magnitude = numerator.checked_abs()?;
-    let whole = magnitude.checked_div(denominator)?;
-    let mut rest = magnitude.checked_rem(denominator)?;
-    let mut digits = String::new();
-    while rest != ethnum::I256::ZERO {
-        if digits.len() == PLACES {
-            return None;
-        }
-        rest = rest.checked_mul(ethnum::I256::from(10))?;
-        digits.push_str(&rest.checked_div(denominator)?.to_string());
-        rest = rest.checked_rem(denominator)?;
+/// What is priced in place of Σ quantity, in words and numbers.
+fn basis(row: &PriceRow, segment: &Segment) -> Option<PartBasis> {
+    let mut rules = Vec::new();
+    if row.basis.measure != Measure::Sum {
+        rules.push(format!("measured is {}", row.basis.measure.words()));
     }
-    Some(if digits.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{digits}") })
+    if let Some(convert) = &row.basis.convert {
+        let rounding = match convert.rounding {
+            Some((places, to)) => format!(", then rounded to {places} places ({})", to.name()),
+            None => String::new(),
+        };
+        rules.push(format!("it is converted: times {}, divided by {}{rounding}", convert.multiply, convert.divide));
+    }
+    if row.basis.free != Quantity::ZERO {
+        rules.push(format!("the first {} are free", row.basis.free));
+    }
+    if row.basis.first_fee == FirstFee::Always {
+        rules.push("the first tier's flat fee is due without usage too".to_owned());
+    }
+    if let PriceModel::Percentage(terms) = &row.model {
+        let mut free = Vec::new();
+        free.extend((terms.free_readings > 0).then(|| format!("the first {} readings", terms.free_readings)));
+        free.extend((terms.free_quantity > Quantity::ZERO).then(|| format!("the first {} of the value", terms.free_quantity)));
+        rules.extend((!free.is_empty()).then(|| format!("{} are free, whichever is used up first", free.join(" or "))));
+        rules.extend(terms.least.map(|least| format!("the share of a reading is at least {least}")));
+        rules.extend(terms.most.map(|most| format!("the share of a reading is at most {most}")));
+    }
+    (!rules.is_empty()).then(|| PartBasis { rules, measured: segment.measured.clone(), billed: segment.billed.clone() })
 }
 
 #[cfg(test)]

@@ -14,18 +14,24 @@
 //! - `RAT-5` A state restored from `totals` equals the state that was kept by applying overlays. Property tests.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
+pub mod allocate;
 pub mod amount;
+pub mod basis;
+pub mod calendar;
 pub mod charges;
 mod columns;
+pub mod contract;
 pub mod evaluate;
 pub mod explain;
 pub mod line_index;
 pub mod plan;
 pub mod rate;
+pub mod ratio;
 pub mod state;
 pub mod totals;
 
 pub use amount::Exact;
+pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Then};
 pub use charges::{
     CHARGES_ORDER, CHARGES_SORT, Charge, Fate, Priced, RATED, Rated, charges_from_arrow, charges_schema, charges_to_arrow, rated_from_arrow,
 };
@@ -33,7 +39,8 @@ pub use columns::RowError;
 pub use evaluate::{EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
 pub use explain::{ExplainError, Explanation};
 pub use line_index::LineIndex;
-pub use plan::{Band, Contract, Line, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
+pub use plan::{Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
 pub use rate::{RateError, RatedBatch, rate};
-pub use state::{Key, KeyState, Overlay, RatingState, SegmentState, StateError, decode_segments, encode_segments};
+pub use ratio::{Ratio, RoundTo};
+pub use state::{Detail, Fact, Key, KeyState, Overlay, Place, RatingState, SegmentState, StateError, decode_segments, encode_segments};
 pub use totals::{TOTALS_ORDER, TOTALS_SORT, Total, totals_from_arrow, totals_schema, totals_to_arrow};

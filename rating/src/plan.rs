@@ -6,6 +6,7 @@ use std::sync::Arc;
 use platform_usage::{Dimensions, Reason};
 use shared_types::{AssetId, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId};
 
+use crate::basis::Basis;
 use crate::evaluate::defect_of;
 
 /// One tier of a tiered price: usage above the previous tier's bound up to and including `up_to`.
@@ -44,11 +45,79 @@ pub enum PriceModel {
         /// Tiers with rising bounds, the last one open.
         tiers: Vec<Tier>,
     },
+    /// A share of a value, fees for each reading, and what is free of both.
+    Percentage(Percentage),
+    /// Blocks of a size, begun ones counted: each tier's part in blocks of that tier, or everything in blocks of the tier reached.
+    Blocks {
+        /// Tiers with rising bounds, the last one open.
+        tiers: Vec<BlockTier>,
+        /// Whether everything is priced by the tier reached.
+        top: bool,
+    },
+    /// An amount for the service period, whatever the quantity, as soon as there is a state.
+    Flat {
+        /// Money for the period.
+        amount: Price,
+    },
     /// Nothing is owed, by a named rule.
     Free {
         /// The rule's name, for example `launch-promotion`.
         rule: Arc<str>,
     },
+}
+
+/// One tier of blocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockTier {
+    /// Upper bound in the meter's unit, inclusive; none for the last tier.
+    pub up_to: Option<Quantity>,
+    /// Units in a block, above zero.
+    pub size: Quantity,
+    /// Money for a block.
+    pub block_price: Price,
+}
+
+/// A share of a value, fees for each reading, and what is free of both. Nothing is owed while Σ quantity is zero or less.
+///
+/// The allowance frees the first readings by (start, identity, ordinal), until the number or the sum that is given first is used up; the
+/// reading that reaches the sum is charged for what lies beyond it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Percentage {
+    /// Money for `per` units of the value: with `per` = 100 the rate in percent.
+    pub rate: Price,
+    /// Money for each reading that is not free.
+    pub fee: Price,
+    /// The least that the share of one reading comes to.
+    pub least: Option<Price>,
+    /// The most that the share of one reading comes to.
+    pub most: Option<Price>,
+    /// How many readings are free; zero sets no such limit.
+    pub free_readings: u64,
+    /// How much of the value is free; zero sets no such limit.
+    pub free_quantity: Quantity,
+}
+
+impl Percentage {
+    /// Whether the sums of all readings are enough to price them.
+    pub fn is_linear(&self) -> bool {
+        self.least.is_none() && self.most.is_none() && self.free_readings == 0 && self.free_quantity == Quantity::ZERO
+    }
+
+    /// Whether a reading's share lies below the least, above the most, or between; none when it cannot be told in 256 bits.
+    pub(crate) fn class(&self, per: Quantity, quantity: Quantity) -> Option<std::cmp::Ordering> {
+        use ethnum::I256;
+        let share = I256::from(self.rate.units()).checked_mul(I256::from(quantity.units()))?;
+        let bound = |bound: Price| I256::from(bound.units()).checked_mul(I256::from(per.units()));
+        if let Some(least) = self.least
+            && share < bound(least)?
+        {
+            return Some(std::cmp::Ordering::Less);
+        }
+        match self.most {
+            Some(most) if share > bound(most)? => Some(std::cmp::Ordering::Greater),
+            _ => Some(std::cmp::Ordering::Equal),
+        }
+    }
 }
 
 /// One row of a price book: a price for a SKU from an instant on.
@@ -62,6 +131,8 @@ pub struct PriceRow {
     pub per: Quantity,
     /// The model.
     pub model: PriceModel,
+    /// What the model is applied to.
+    pub basis: Basis,
 }
 
 /// A range that a reading's dimension must lie in, for example a context of more than 200,000 tokens.
@@ -351,6 +422,7 @@ mod tests {
             effective_at: Instant::from_micros(day * 86_400_000_000).unwrap(),
             per: "1".parse().unwrap(),
             model: PriceModel::PerUnit { unit_price: price.parse().unwrap() },
+            basis: Basis::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::charges::{Charge, Fate, Priced};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule, worth};
 use crate::line_index::LineIndex;
 use crate::plan::{Contract, Line, Plan, PriceModel, PriceRow, Resolved};
-use crate::state::{Key, KeyState, Overlay, RatingState, encode_into};
+use crate::state::{Fact, Key, KeyState, Overlay, RatingState, Refused, SegmentState, encode_into};
 use crate::totals::Total;
 
 /// What rating makes of a batch.
@@ -84,6 +84,7 @@ pub enum RateError {
 ///   time, at least one; the result is the same for any number.
 /// - A refused reading is quarantined with its reason; one without contract or price with `NoContract` or `Unpriced`; one whose key's
 ///   total, charge or quantity would leave its range with `AmountOverflow`. None of them changes a state or a log.
+/// - A reading without the dimension whose values its price counts is quarantined with `InvalidDimension`.
 /// - A free reading gets a place in its log and a row of totals; it owes nothing and does not enter the key's state.
 /// - Every other reading is charged T after minus T before, at the price in force at its start.
 /// - Errors: the first reading that halts the batch.
@@ -285,9 +286,9 @@ impl<'a> Account<'a> {
         let price = slot.resolved.price;
         let moved = match &price.model {
             PriceModel::Free { rule } => Moved::Free(rule),
-            _ => match key.book(price, reading.quantity, &mut desk.scratch)? {
-                Some(booked) => Moved::Charged(booked),
-                None => return Ok(Fate::Quarantined { reason: Reason::AmountOverflow }),
+            _ => match key.book(price, &Fact::of(reading, service_period), &mut desk.scratch)? {
+                Ok(booked) => Moved::Charged(booked),
+                Err(reason) => return Ok(Fate::Quarantined { reason }),
             },
         };
         key.touch(reading, moved.amount(), &slot.resolved.line.family);
@@ -304,7 +305,7 @@ impl<'a> Account<'a> {
             service_period,
             sku: slot.resolved.line.sku.clone(),
             price: price.id.clone(),
-            rule: Rule::of(&price.model),
+            rule: Rule::of(price),
             currency: slot.resolved.currency.clone(),
         };
         Ok(match moved {
@@ -406,7 +407,7 @@ impl OpenKey {
         let mut sum = Exact::default();
         for (price, segment) in &state.segments {
             let row = desk.prices.get(price).ok_or_else(|| halt(EvaluateError::PriceMissing { price: price.clone() }))?;
-            let worth = worth(row, segment.quantity, |_| {}).map_err(halt)?;
+            let worth = worth(row, segment, |_| {}).map_err(halt)?;
             sum.add(&worth).ok_or_else(|| halt(EvaluateError::Overflow))?;
             worths.push((price.clone(), worth));
         }
@@ -419,20 +420,22 @@ impl OpenKey {
         Ok(Self { key: key.clone(), state, worths, encoded: encoded.into(), rows: Vec::new() })
     }
 
-    /// Adds a quantity under a price row and charges T after minus T before; none, and nothing changed, where a number leaves its range.
-    fn book(&mut self, row: &PriceRow, quantity: Quantity, scratch: &mut Vec<u8>) -> Result<Option<Booked>, RateError> {
-        let mut segment = self.state.segments.get(&row.id).copied().unwrap_or_default();
-        let (Ok(quantity), Some(readings)) = (segment.quantity.checked_add(quantity), segment.readings.checked_add(1)) else {
-            return Ok(None);
+    /// Adds a reading under a price row and charges T after minus T before; a reason, and nothing changed, where a number leaves its range or
+    /// the reading lacks what is counted.
+    fn book(&mut self, row: &PriceRow, fact: &Fact<'_>, scratch: &mut Vec<u8>) -> Result<Result<Booked, Reason>, RateError> {
+        let with = self.state.segments.get(&row.id).map_or_else(|| SegmentState::default().with(row, fact), |known| known.with(row, fact));
+        let segment = match with {
+            Ok(segment) => segment,
+            Err(Refused::Range) => return Ok(Err(Reason::AmountOverflow)),
+            Err(Refused::WithoutDimension) => return Ok(Err(Reason::InvalidDimension)),
         };
-        (segment.quantity, segment.readings) = (quantity, readings);
-        let worth = match worth(row, quantity, |_| {}) {
+        let worth = match worth(row, &segment, |_| {}) {
             Ok(worth) => worth,
-            Err(EvaluateError::Overflow) => return Ok(None),
+            Err(EvaluateError::Overflow) => return Ok(Err(Reason::AmountOverflow)),
             Err(source) => return Err(RateError::Evaluate { key: Box::new(self.key.clone()), source }),
         };
-        let Some(total) = self.total_with(&row.id, &worth) else { return Ok(None) };
-        let Ok(amount) = total.checked_sub(self.state.total) else { return Ok(None) };
+        let Some(total) = self.total_with(&row.id, &worth) else { return Ok(Err(Reason::AmountOverflow)) };
+        let Ok(amount) = total.checked_sub(self.state.total) else { return Ok(Err(Reason::AmountOverflow)) };
         self.state.total = total;
         match self.worths.iter_mut().find(|(price, _)| *price == row.id) {
             Some((_, known)) => *known = worth,
@@ -445,7 +448,7 @@ impl OpenKey {
         encode_into(&self.state.segments, scratch);
         let after: Arc<[u8]> = Arc::from(scratch.as_slice());
         let before = std::mem::replace(&mut self.encoded, Arc::clone(&after));
-        Ok(Some(Booked { before, after, amount }))
+        Ok(Ok(Booked { before, after, amount }))
     }
 
     /// T, were a price row's segment worth this.
@@ -536,6 +539,7 @@ mod tests {
             effective_at: Instant::parse(effective_at).unwrap(),
             per: "1".parse().unwrap(),
             model: model.clone(),
+            basis: crate::Basis::default(),
         });
         let meter = MeterId::parse("m").unwrap();
         let line = Line {

@@ -2,6 +2,18 @@
 //! the order, the cuts between batches, the threads, the restarts. Counters show that the edges were met.
 
 #[cfg(test)]
+#[path = "golden/cases.rs"]
+mod golden;
+#[cfg(test)]
+#[path = "golden/runner.rs"]
+mod golden_runner;
+#[cfg(test)]
+#[path = "golden/hazards.rs"]
+mod hazards;
+#[cfg(test)]
+#[path = "properties/models.rs"]
+mod models;
+#[cfg(test)]
 #[path = "properties/oracle.rs"]
 mod oracle;
 #[cfg(test)]

@@ -546,7 +546,7 @@ pub async fn explain_line(answers: &Answers, stored: &StoredInvoice, number: u64
         invoiced_before: line.invoiced_before,
         amount: line.amount,
     };
-    let state = |sum: &PriceSum| (sum.price_id.clone(), SegmentState { quantity: sum.quantity, readings: sum.readings });
+    let state = |sum: &PriceSum| (sum.price_id.clone(), SegmentState::of_sums(sum.quantity, sum.readings));
     Ok(Some(Explanation::of_line(facts, key, &line.prices.iter().map(state).collect(), &compiled.plan)?))
 }
 

@@ -1,4 +1,4 @@
-//! All tasks of the workspace: `cargo xtask demo`, `test`, `generate`, `campaign`, `bench`. Two of them, demo and test, are all that a fresh
+//! All tasks of the workspace: `cargo xtask demo`, `test`, `golden`, `generate`, `campaign`, `bench`. Two of them, demo and test, are all that a fresh
 //! machine with Rust and Python needs.
 
 mod bench;
@@ -32,6 +32,11 @@ enum Task {
         #[arg(value_enum)]
         parts: Vec<test::Part>,
     },
+    /// Rate a file of golden cases (the schema of `rating/tests/golden/rating-cases.json`): passed, failed, deferred.
+    Golden {
+        /// The file.
+        file: std::path::PathBuf,
+    },
     /// Write what is generated from the code: `contracts/openapi/`.
     Generate,
     /// Long runs of what `test` runs in short form.
@@ -46,10 +51,18 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Demo { arguments } => demo::run(&arguments),
         Task::Test { parts } => test::run(&parts),
+        Task::Golden { file } => golden(&file),
         Task::Generate => generate(),
         Task::Campaign(campaign) => campaign::run(&campaign),
         Task::Bench(bench) => bench::run(&bench),
     }
+}
+
+/// Runs the cases in a program of the rating package: xtask itself needs nothing of what they need.
+fn golden(file: &std::path::Path) -> anyhow::Result<()> {
+    // Cargo runs in the checkout, wherever the file was named.
+    let file = std::path::absolute(file)?;
+    shell::run(shell::cargo()?.args(["run", "--quiet", "--package", "platform-rating", "--example", "golden", "--"]).arg(file))
 }
 
 /// Writes the OpenAPI documents anew: a fragment that no domain has any more goes.

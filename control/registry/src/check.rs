@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 
+use platform_rating::Measure;
 use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
 
 use crate::band::{meet, names};
-use crate::document::{Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
+use crate::compile::measure;
+use crate::document::{Aggregation, AppliesTo, Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
 use crate::matching::MatchIndex;
 use crate::problem::{At, Findings};
 use crate::read::{Contents, Located};
@@ -122,6 +124,13 @@ impl<'c> Checker<'_, 'c, '_> {
         let mut of_type: HashMap<&str, usize> = HashMap::new();
         for (located, meter) in documents(self.contents, meter) {
             self.reference(Kind::Unit, meter.unit.as_str(), located.at("unit"), format_args!("meter {:?}", meter.id.as_str()));
+            if let Aggregation::Unique { of, .. } = &meter.aggregation
+                && !meter.dimensions.contains_key(of)
+            {
+                let hint = self.findings.hint(of, meter.dimensions.keys().map(String::as_str));
+                let message = format!("meter {:?} counts different values of {of:?}, which is no dimension of it", meter.id.as_str());
+                self.findings.add(located.at("of"), message, format!("{hint}add {of:?} to its dimensions, or correct the name"));
+            }
             let count = of_type.entry(&meter.event_type).or_default();
             *count += 1;
             if *count == METERS_OF_TYPE_MAX + 1 {
@@ -203,6 +212,7 @@ impl<'c> Checker<'_, 'c, '_> {
                 if let Some(unit) = self.known.unit_of(&price.sku) {
                     self.fits_unit(price, unit, at);
                 }
+                self.fits_meter(price, at);
                 let again = instants.insert((&price.sku, price.effective_at), at);
                 if let Some(first) = again {
                     let first = self.findings.shown(first);
@@ -221,15 +231,27 @@ impl<'c> Checker<'_, 'c, '_> {
 
     /// Bounds and sizes must not be finer than the unit can be counted.
     fn fits_unit(&mut self, price: &PriceRow, unit: &Unit, at: At) {
-        let (first, tiers): (Option<(&str, Quantity)>, &[Tier]) = match &price.model {
-            PriceModel::PerUnit { per, .. } => (Some(("per", *per)), &[]),
-            PriceModel::Package { size, .. } => (Some(("size", *size)), &[]),
-            PriceModel::Graduated { per, tiers } | PriceModel::Volume { per, tiers } => (Some(("per", *per)), tiers),
-            PriceModel::Free { .. } => (None, &[]),
+        let (convert, free_units, _, model) = price.model.parts();
+        if convert.is_some() {
+            // Sizes and bounds count converted units, which no document names.
+            return;
+        }
+        let tier_bounds = |tiers: &[Tier]| tiers.iter().map(|tier| tier.up_to).collect::<Vec<_>>();
+        let (first, bounds): (Vec<(&str, Quantity)>, Vec<Option<Quantity>>) = match model {
+            PriceModel::PerUnit { per, .. } => (vec![("per", *per)], vec![]),
+            PriceModel::Package { size, .. } => (vec![("size", *size)], vec![]),
+            PriceModel::Graduated { per, tiers } | PriceModel::Volume { per, tiers } => (vec![("per", *per)], tier_bounds(tiers)),
+            PriceModel::GraduatedPercentage { tiers } => (vec![], tier_bounds(tiers)),
+            PriceModel::Blocks { tiers } | PriceModel::TopBlocks { tiers } => {
+                (tiers.iter().map(|tier| ("size", tier.size)).collect(), tiers.iter().map(|tier| tier.up_to).collect())
+            }
+            PriceModel::Percentage(terms) => (vec![("free_value", terms.free_value)], vec![]),
+            PriceModel::Free { .. } | PriceModel::Adjusted { .. } => (vec![], vec![]),
         };
-        let bounds = tiers.iter().filter_map(|tier| tier.up_to.map(|up_to| ("up_to", up_to)));
+        let bounds = bounds.into_iter().flatten().map(|up_to| ("up_to", up_to));
+        let first = first.into_iter().chain([("free_units", free_units)]);
         let step = 10_i128.pow(Quantity::SCALE.saturating_sub(unit.scale));
-        for (field, quantity) in first.into_iter().chain(bounds).filter(|(_, quantity)| quantity.units() % step != 0) {
+        for (field, quantity) in first.chain(bounds).filter(|(_, quantity)| quantity.units() % step != 0) {
             let places = unit.scale;
             let message = format!(
                 "{field} of price {:?} is {quantity}, but unit {:?} has {places} decimal places",
@@ -237,6 +259,38 @@ impl<'c> Checker<'_, 'c, '_> {
                 unit.id.as_str()
             );
             self.findings.add(at, message, "round it, or raise the scale of the unit");
+        }
+    }
+
+    /// Models that make sense of some meters only.
+    fn fits_meter(&mut self, price: &PriceRow, at: At) {
+        let Some(Document::Sku(sku)) = self.known.get(Kind::Sku, price.sku.as_str()) else { return };
+        let Some(meter) = self.known.meter(sku) else { return };
+        let (convert, free_units, applies_to, model) = price.model.parts();
+        let (id, aggregation) = (price.id.as_str(), meter.aggregation.name());
+        if matches!(model, PriceModel::Percentage(_)) && measure(&meter.aggregation) != Measure::Sum {
+            let message =
+                format!("price {id:?} is a percentage, but meter {:?} is no sum: its aggregation is {aggregation:?}", meter.id.as_str());
+            self.findings.add(at, message, "price a meter that sums values, or use another model");
+        }
+        if applies_to == AppliesTo::EachEvent && measure(&meter.aggregation) != Measure::Sum {
+            let message = format!(
+                "price {id:?} applies to each event, but meter {:?} is no sum: its aggregation is {aggregation:?}",
+                meter.id.as_str()
+            );
+            self.findings.add(at, message, "leave out applies_to, or price a meter that sums values");
+        }
+        let leveled = matches!(meter.aggregation, Aggregation::Prorated { .. }) && matches!(model, PriceModel::Graduated { .. });
+        if leveled && (convert.is_some() || free_units != Quantity::ZERO) {
+            let message = format!(
+                "price {id:?} has graduated tiers over the prorated levels of meter {:?}, converted or partly free",
+                meter.id.as_str()
+            );
+            self.findings.add(
+                at,
+                message,
+                "leave out convert and free_units: state the tiers in the meter's unit, the first of them at a price of zero",
+            );
         }
     }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use platform_rating::plan;
+use platform_rating::{Basis, Measure, plan};
 use platform_usage::Dimensions;
-use shared_types::{AssetId, Digest, OrganizationId, Quantity, SkuId, UnitId};
+use shared_types::{AssetId, Digest, MeterId, OrganizationId, Quantity, SkuId, UnitId};
 
 use crate::band::bands;
-use crate::document::{Aggregation, Covers, Meter, Negative, PriceBook, PriceModel, PriceRow, Rounding, Sku, Tier, Unit};
+use crate::document::{
+    Aggregation, AppliesTo, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook, PriceModel, PriceRow,
+    RoundTo, Rounding, Sku, Then, Tier, UniquePer, Unit,
+};
 use crate::{Kind, Version};
 
 /// A version, ready for use.
@@ -46,11 +49,12 @@ pub enum CompileError {
 /// Compiles a version.
 pub fn compile(version: &Version) -> Result<Compiled, CompileError> {
     let skus: BTreeMap<SkuId, Sku> = version.skus().map(|sku| (sku.id.clone(), sku.clone())).collect();
+    let meters: BTreeMap<&MeterId, &Meter> = version.meters().map(|meter| (&meter.id, meter)).collect();
     let mut plan = plan::Plan { version: version.address(), ..plan::Plan::default() };
     let mut books: BTreeMap<&str, usize> = BTreeMap::new();
     for book in version.price_books() {
         books.insert(&book.id, plan.books.len());
-        plan.books.push(price_book(book, &skus)?);
+        plan.books.push(price_book(book, &skus, &meters)?);
     }
     for contract in version.contracts() {
         let missing = || CompileError::Missing {
@@ -90,9 +94,10 @@ fn meter(meter: &Meter) -> platform_usage::Meter {
     platform_usage::Meter {
         id: meter.id.clone(),
         event_type: meter.event_type.as_str().into(),
+        // Intake reads a value or one; how readings add up is the price's business.
         aggregation: match meter.aggregation {
-            Aggregation::Sum => platform_usage::Aggregation::Sum,
-            Aggregation::Count => platform_usage::Aggregation::Count,
+            Aggregation::Count | Aggregation::Unique { .. } => platform_usage::Aggregation::Count,
+            _ => platform_usage::Aggregation::Sum,
         },
         value: meter.value.as_deref().map(Arc::from),
         unit: meter.unit.clone(),
@@ -106,20 +111,22 @@ fn meter(meter: &Meter) -> platform_usage::Meter {
 }
 
 /// A line for each SKU that the book prices; its rows are sorted by SKU and instant.
-fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>) -> Result<plan::PriceBook, CompileError> {
+fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>, meters: &BTreeMap<&MeterId, &Meter>) -> Result<plan::PriceBook, CompileError> {
     let mut compiled = plan::PriceBook { currency: book.currency.clone(), lines: BTreeMap::new() };
     for rows in book.prices.chunk_by(|a, b| a.sku == b.sku) {
         let Some(first) = rows.first() else { continue };
         let missing =
             || CompileError::Missing { from: format!("price {:?}", first.id.as_str()), kind: Kind::Sku, id: first.sku.to_string() };
         let sku = skus.get(&first.sku).ok_or_else(missing)?;
+        let missing = || CompileError::Missing { from: format!("sku {:?}", sku.id.as_str()), kind: Kind::Meter, id: sku.meter.to_string() };
+        let meter = meters.get(&sku.meter).ok_or_else(missing)?;
         compiled.lines.entry(sku.meter.clone()).or_default().push(plan::Line {
             sku: sku.id.clone(),
             family: sku.family.as_str().into(),
             meter: sku.meter.clone(),
             matches: Dimensions::new(sku.matches.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))),
             bands: bands(sku),
-            prices: rows.iter().map(price_row).collect(),
+            prices: rows.iter().map(|row| price_row(row, &meter.aggregation)).collect(),
         });
     }
     for lines in compiled.lines.values_mut() {
@@ -129,19 +136,97 @@ fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>) -> Result<plan::Pri
     Ok(compiled)
 }
 
-fn price_row(row: &PriceRow) -> plan::PriceRow {
-    let (per, model) = match &row.model {
+fn price_row(row: &PriceRow, aggregation: &Aggregation) -> plan::PriceRow {
+    let (convert, free, applies_to, model) = row.model.parts();
+    let (per, model) = match model {
         PriceModel::PerUnit { per, unit_price } => (*per, plan::PriceModel::PerUnit { unit_price: *unit_price }),
         PriceModel::Package { size, package_price } => (one(), plan::PriceModel::Package { size: *size, package_price: *package_price }),
         PriceModel::Graduated { per, tiers } => (*per, plan::PriceModel::Graduated { tiers: tiers.iter().map(tier).collect() }),
         PriceModel::Volume { per, tiers } => (*per, plan::PriceModel::Volume { tiers: tiers.iter().map(tier).collect() }),
+        PriceModel::Percentage(terms) => (hundred(), plan::PriceModel::Percentage(percentage(terms))),
+        PriceModel::GraduatedPercentage { tiers } => (hundred(), plan::PriceModel::Graduated { tiers: tiers.iter().map(tier).collect() }),
+        PriceModel::Blocks { tiers } => (one(), plan::PriceModel::Blocks { tiers: tiers.iter().map(block_tier).collect(), top: false }),
+        PriceModel::TopBlocks { tiers } => (one(), plan::PriceModel::Blocks { tiers: tiers.iter().map(block_tier).collect(), top: true }),
         PriceModel::Free { rule } => (one(), plan::PriceModel::Free { rule: rule.as_str().into() }),
+        // Never read: an adjusted model holds no other one.
+        PriceModel::Adjusted { .. } => (one(), plan::PriceModel::Free { rule: "adjusted".into() }),
     };
-    plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model }
+    let measure = if applies_to == AppliesTo::EachEvent { Measure::Each } else { measure(aggregation) };
+    let basis = Basis { measure, convert: convert.map(conversion), free, ..Basis::default() };
+    plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model, basis }
+}
+
+/// What a row measures of the readings of its meter. A count sums what intake reads: one for each event.
+pub(crate) fn measure(aggregation: &Aggregation) -> Measure {
+    let clock = |by: &Clock| match by {
+        Clock::Microsecond => platform_rating::Clock::Microsecond,
+        Clock::Day => platform_rating::Clock::Day,
+    };
+    match aggregation {
+        Aggregation::Sum | Aggregation::Count => Measure::Sum,
+        Aggregation::Max => Measure::Max,
+        Aggregation::Min => Measure::Min,
+        Aggregation::Average => Measure::Average,
+        Aggregation::Latest => Measure::Latest,
+        Aggregation::Unique { of, per } => Measure::Unique { of: of.as_str().into(), per_day: *per == UniquePer::Day },
+        Aggregation::TimeWeighted { by } => Measure::TimeWeighted { by: clock(by) },
+        Aggregation::Prorated { by } => Measure::Prorated { by: clock(by) },
+        Aggregation::Bucketed { bucket, each, then } => Measure::Bucketed {
+            seconds: match bucket {
+                Bucket::FiveMinutes => 300,
+                Bucket::Hour => 3_600,
+                Bucket::Day => 86_400,
+            },
+            each: match each {
+                Each::Max => platform_rating::Each::Max,
+                Each::Sum => platform_rating::Each::Sum,
+            },
+            then: match then {
+                Then::Sum => platform_rating::Then::Sum,
+                Then::Alone => platform_rating::Then::Alone,
+                Then::P50 => platform_rating::Then::Percentile(50),
+                Then::P90 => platform_rating::Then::Percentile(90),
+                Then::P95 => platform_rating::Then::Percentile(95),
+                Then::P99 => platform_rating::Then::Percentile(99),
+            },
+        },
+    }
+}
+
+fn conversion(convert: &Convert) -> platform_rating::Convert {
+    let to = match convert.rounding {
+        RoundTo::None => None,
+        RoundTo::Ceiling => Some(platform_rating::RoundTo::Ceiling),
+        RoundTo::Floor => Some(platform_rating::RoundTo::Floor),
+        RoundTo::HalfAwayFromZero => Some(platform_rating::RoundTo::HalfAwayFromZero),
+        RoundTo::HalfEven => Some(platform_rating::RoundTo::HalfEven),
+    };
+    platform_rating::Convert { multiply: convert.multiply, divide: convert.divide, rounding: to.map(|to| (convert.places, to)) }
+}
+
+fn percentage(terms: &Percentage) -> plan::Percentage {
+    plan::Percentage {
+        rate: terms.rate,
+        fee: terms.fee,
+        least: terms.least,
+        most: terms.most,
+        // A document's number of free readings is whole and fits.
+        free_readings: u64::try_from(terms.free_readings.units() / one().units()).unwrap_or(u64::MAX),
+        free_quantity: terms.free_value,
+    }
+}
+
+fn block_tier(tier: &BlockTier) -> plan::BlockTier {
+    plan::BlockTier { up_to: tier.up_to, size: tier.size, block_price: tier.block_price }
 }
 
 fn tier(tier: &Tier) -> plan::Tier {
     plan::Tier { up_to: tier.up_to, unit_price: tier.unit_price, flat_fee: tier.flat_fee }
+}
+
+/// The unit size of rates in percent.
+fn hundred() -> Quantity {
+    Quantity::from_units(one().units().saturating_mul(100)).unwrap_or_default()
 }
 
 /// The unit size of prices that have none.

@@ -1,6 +1,8 @@
 //! The documents of a registry and their canonical JSON: what a version's address covers.
 //! It knows no file, no TOML and no other document: references are checked elsewhere.
 
+mod terms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use shared_types::{
     AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId, canonical_json,
 };
+
+pub use self::terms::{AppliesTo, BlockTier, Bucket, Clock, Convert, Each, Percentage, RoundTo, Then, UniquePer};
 
 /// What a document is about. The order is the one of the kinds' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,14 +85,48 @@ pub struct Unit {
     pub scale: u32,
 }
 
-/// How the readings of a meter add up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// How the readings of a meter add up to the quantity that is priced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Aggregation {
     /// The value of each event.
     Sum,
     /// One for each event.
     Count,
+    /// The greatest value.
+    Max,
+    /// The smallest value.
+    Min,
+    /// The mean of the values.
+    Average,
+    /// The value of the latest event; zero where that is below zero.
+    Latest,
+    /// How many different values a dimension has.
+    Unique {
+        /// The dimension.
+        of: String,
+        /// Over what they are told apart.
+        per: UniquePer,
+    },
+    /// Value × seconds held.
+    TimeWeighted {
+        /// What time is counted in.
+        by: Clock,
+    },
+    /// Value × the share of the service period that it is held.
+    Prorated {
+        /// What time is counted in.
+        by: Clock,
+    },
+    /// A value for each bucket of the service period.
+    Bucketed {
+        /// How long a bucket is.
+        bucket: Bucket,
+        /// What its value is.
+        each: Each,
+        /// What becomes of the values.
+        then: Then,
+    },
 }
 
 /// What becomes of a negative value.
@@ -109,9 +147,9 @@ pub struct Meter {
     pub id: MeterId,
     /// The CloudEvents type that it reads.
     pub event_type: String,
-    /// Sum or count.
+    /// How readings add up.
     pub aggregation: Aggregation,
-    /// Path of the value inside `data`; none for a count.
+    /// Path of the value inside `data`; none for counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// What the quantity counts.
@@ -211,6 +249,35 @@ pub enum PriceModel {
     Free {
         /// The rule's name.
         rule: String,
+    },
+    /// A share of a value, and fees for readings.
+    Percentage(Percentage),
+    /// Each tier's part of a value at the tier's percentage.
+    GraduatedPercentage {
+        /// Rising bounds, the last tier open; `unit_price` is the rate in percent.
+        tiers: Vec<Tier>,
+    },
+    /// Each tier's part in blocks of the tier, begun ones counted.
+    Blocks {
+        /// Rising bounds, the last tier open.
+        tiers: Vec<BlockTier>,
+    },
+    /// Everything in blocks of the tier that the quantity reaches, begun ones counted.
+    TopBlocks {
+        /// Rising bounds, the last tier open.
+        tiers: Vec<BlockTier>,
+    },
+    /// Another model, of a quantity that is converted or partly free.
+    Adjusted {
+        /// The change of unit, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        convert: Option<Convert>,
+        /// How much of the converted quantity is free.
+        free_units: Quantity,
+        /// What all of it is applied to.
+        applies_to: AppliesTo,
+        /// The model; never another adjusted one.
+        model: Box<PriceModel>,
     },
 }
 
@@ -348,6 +415,29 @@ impl Document {
     }
 }
 
+impl Aggregation {
+    /// The name in documents, for example `time_weighted`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::Count => "count",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Average => "average",
+            Self::Latest => "latest",
+            Self::Unique { .. } => "unique",
+            Self::TimeWeighted { .. } => "time_weighted",
+            Self::Prorated { .. } => "prorated",
+            Self::Bucketed { .. } => "bucketed",
+        }
+    }
+
+    /// Whether it counts what intake reads as one, so that there is no value to be read.
+    pub fn counts(&self) -> bool {
+        matches!(self, Self::Count | Self::Unique { .. })
+    }
+}
+
 impl PriceModel {
     /// The name in documents, for example `per_unit`.
     pub fn name(&self) -> &'static str {
@@ -357,6 +447,19 @@ impl PriceModel {
             Self::Graduated { .. } => "graduated",
             Self::Volume { .. } => "volume",
             Self::Free { .. } => "free",
+            Self::Percentage(_) => "percentage",
+            Self::GraduatedPercentage { .. } => "graduated_percentage",
+            Self::Blocks { .. } => "blocks",
+            Self::TopBlocks { .. } => "top_blocks",
+            Self::Adjusted { model, .. } => model.name(),
+        }
+    }
+
+    /// The model with what is done before it: conversion, free units, and to what they are applied.
+    pub fn parts(&self) -> (Option<&Convert>, Quantity, AppliesTo, &Self) {
+        match self {
+            Self::Adjusted { convert, free_units, applies_to, model } => (convert.as_ref(), *free_units, *applies_to, model),
+            model => (None, Quantity::ZERO, AppliesTo::Period, model),
         }
     }
 }

@@ -3,17 +3,18 @@
 
 mod band;
 mod field;
+mod meter;
+mod price;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use shared_types::{Instant, OrganizationId, Price, PriceId, Quantity, SkuId};
+use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
 use toml::de::{DeTable, DeValue};
 
 use crate::Kind;
 use crate::document::{
-    Aggregation, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, PriceModel, PriceRow, Rounding, RoundingMode, Sku,
-    Tier, Unit,
+    Aggregation, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, PriceRow, Rounding, RoundingMode, Sku, Unit,
 };
 use crate::problem::{At, Findings};
 use field::type_name;
@@ -84,9 +85,9 @@ pub(crate) fn read(findings: &mut Findings) -> Contents {
 }
 
 /// Fields whose places the checks across documents ask for.
-const FIELDS_WITH_PLACES: [&str; 9] = ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions"];
+const FIELDS_WITH_PLACES: [&str; 10] =
+    ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions", "of"];
 const ROW_FIELDS_WITH_PLACES: [(&str, &str); 3] = [("sku", "price.sku"), ("effective_at", "price.effective_at"), ("id", "price.id")];
-const MODELS: [&str; 5] = ["per_unit", "package", "graduated", "volume", "free"];
 
 /// A field that was read: left out, wrong (and said so), or good.
 enum Field<T> {
@@ -186,21 +187,22 @@ impl Reader<'_> {
     }
 
     fn meter(&mut self, table: &Table<'_, '_>) -> Option<Meter> {
-        self.only(table, &["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of"]);
         let id = self.id(table, "id");
         let event_type = self.required_text(table, "event_type", "name the CloudEvents type, for example event_type = \"llm.request\"");
-        let words = [("sum", Aggregation::Sum), ("count", Aggregation::Count)];
-        let aggregation = self.word(table, "aggregation", &words);
-        let aggregation = self.required(table, aggregation, "aggregation", "write aggregation = \"sum\" or \"count\"");
+        let (fields, aggregation) = self.aggregation(table);
+        self.not_live(table, meter::NOT_LIVE);
+        let common = ["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of"];
+        self.only_but(table, &[&common[..], fields].concat(), meter::NOT_LIVE);
         let value = self.text_field(table, "value");
         let value = self.path(table, "value", value);
-        let value = match (aggregation, value) {
-            (Some(Aggregation::Sum), Field::Absent) => {
+        let value = match (aggregation.as_ref().map(Aggregation::counts), value) {
+            (Some(false), Field::Absent) => {
                 let remedy = "name the path inside data, for example value = \"input_tokens\"";
                 self.required::<String>(table, Field::Absent, "value", remedy).map(Some)
             }
-            (Some(Aggregation::Count), Field::Good(_, at)) => {
-                self.findings.add(at, format!("value of {} would be ignored: it counts events", table.name), "remove value, or sum it");
+            (Some(true), Field::Good(_, at)) => {
+                let what = if aggregation == Some(Aggregation::Count) { "events" } else { "different values of a dimension" };
+                self.findings.add(at, format!("value of {} would be ignored: it counts {what}", table.name), "remove value, or sum it");
                 None
             }
             (_, value) => self.optional(value),
@@ -210,7 +212,7 @@ impl Reader<'_> {
         let words = [("quarantine", Negative::Quarantine), ("accept", Negative::Accept)];
         let negative = self.word(table, "negative", &words);
         let negative = self.or(negative, Negative::Quarantine);
-        let part_of = self.part_of(table, aggregation);
+        let part_of = self.part_of(table, aggregation.as_ref());
         Some(Meter {
             id: id?,
             event_type: event_type?,
@@ -290,7 +292,7 @@ impl Reader<'_> {
         let model = self.text_field(table, "model");
         let model = match model {
             Field::Good(model, at) => self.price_model(table, &model, at),
-            Field::Absent => self.required(table, Field::Absent, "model", &format!("write model = one of {}", MODELS.join(", "))),
+            Field::Absent => self.required(table, Field::Absent, "model", &format!("write model = one of {}", price::MODELS.join(", "))),
             Field::Wrong => None,
         };
         Some(PriceRow { id: id?, sku: sku?, effective_at: effective_at?, model: model? })
@@ -305,97 +307,10 @@ impl Reader<'_> {
         id.map_err(|error| self.findings.add(table.at, format!("the name made for {}: {error}", table.name), "give it an id")).ok()
     }
 
-    fn price_model(&mut self, table: &Table<'_, '_>, model: &str, at: At) -> Option<PriceModel> {
-        let fields: &[&str] = match model {
-            "per_unit" => &["per", "unit_price"],
-            "package" => &["size", "package_price"],
-            "graduated" | "volume" => &["per", "tiers"],
-            "free" => &["rule"],
-            _ => {
-                let hint = self.findings.hint(model, MODELS);
-                let remedy = format!("{hint}the models are {}", MODELS.join(", "));
-                self.findings.add(at, format!("unknown price model {model:?}"), remedy);
-                return None;
-            }
-        };
-        self.only(table, &[&["id", "sku", "effective_at", "model"], fields].concat());
-        match model {
-            "per_unit" => {
-                let (per, unit_price) = (self.per(table), self.money(table, "unit_price"));
-                Some(PriceModel::PerUnit { per: per?, unit_price: unit_price? })
-            }
-            "package" => {
-                let size = self.above_zero(table, "size");
-                let size = self.required(table, size, "size", "say how many units a package holds, for example size = \"1000\"");
-                let package_price = self.money(table, "package_price");
-                Some(PriceModel::Package { size: size?, package_price: package_price? })
-            }
-            "graduated" | "volume" => {
-                let (per, tiers) = (self.per(table), self.tiers(table));
-                let (per, tiers) = (per?, tiers?);
-                Some(if model == "volume" { PriceModel::Volume { per, tiers } } else { PriceModel::Graduated { per, tiers } })
-            }
-            _ => {
-                let rule = self.required_text(table, "rule", "name the rule that makes it free, for example rule = \"launch-promotion\"");
-                let rule = rule.and_then(|rule| self.plain_name(table, "rule", rule));
-                Some(PriceModel::Free { rule: rule? })
-            }
-        }
-    }
-
-    fn tiers(&mut self, table: &Table<'_, '_>) -> Option<Vec<Tier>> {
-        let rows = self.tables(table, "tiers", "tiers = [{ up_to = \"1000\", unit_price = \"2\" }, { unit_price = \"1\" }]")?;
-        if rows.is_empty() {
-            return self.required(table, Field::Absent, "tiers", "write at least one tier: tiers = [{ unit_price = \"2\" }]");
-        }
-        let last = rows.len() - 1;
-        let mut bound = Quantity::ZERO;
-        let mut tiers = Some(Vec::new());
-        for (number, (members, at)) in rows.into_iter().enumerate() {
-            let tier = Table { members, at, name: format!("tier {} of {}", number + 1, table.name) };
-            self.only(&tier, &["up_to", "unit_price", "flat_fee"]);
-            let unit_price = self.money(&tier, "unit_price");
-            let flat_fee = self.price_field(&tier, "flat_fee");
-            let flat_fee = self.or(flat_fee, Price::ZERO);
-            let up_to = self.quantity(&tier, "up_to");
-            let up_to = self.bound(&tier, up_to, number == last, &mut bound);
-            let read = unit_price.zip(flat_fee).zip(up_to);
-            tiers = tiers.zip(read).map(|(mut tiers, ((unit_price, flat_fee), up_to))| {
-                tiers.push(Tier { up_to, unit_price, flat_fee });
-                tiers
-            });
-        }
-        tiers
-    }
-
-    /// A tier's bound: above the one before, absent in the last tier only.
-    fn bound(&mut self, tier: &Table<'_, '_>, up_to: Field<Quantity>, last: bool, bound: &mut Quantity) -> Option<Option<Quantity>> {
-        match (up_to, last) {
-            (Field::Wrong, _) => None,
-            (Field::Absent, true) => Some(None),
-            (Field::Absent, false) => {
-                let remedy = "only the last tier is open: give this one its upper bound, for example up_to = \"1000\"";
-                self.required(tier, Field::Absent, "up_to", remedy)
-            }
-            (Field::Good(_, at), true) => {
-                let remedy = "remove up_to, or add a tier without up_to: usage beyond the last bound needs a price";
-                self.findings.add(at, format!("{} is the last one and ends", tier.name), remedy);
-                None
-            }
-            (Field::Good(up_to, at), false) if up_to <= *bound => {
-                let message = format!("up_to of {} is {up_to}, not above {bound}", tier.name);
-                self.findings.add(at, message, "write the tiers by rising bounds");
-                None
-            }
-            (Field::Good(up_to, _), false) => {
-                *bound = up_to;
-                Some(Some(up_to))
-            }
-        }
-    }
-
     fn contract(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Contract> {
-        self.only(table, &["id", "organization", "organizations", "default", "price_book", "effective_at", "billing_period"]);
+        self.not_live(table, price::CONTRACT_NOT_LIVE);
+        let fields = ["id", "organization", "organizations", "default", "price_book", "effective_at", "billing_period"];
+        self.only_but(table, &fields, price::CONTRACT_NOT_LIVE);
         let id = self.id(table, "id");
         let covers = self.covers(table, places);
         let price_book = self.required_text(table, "price_book", "name the price book, for example price_book = \"list-usd\"");

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use shared_types::Quantity;
+
 use crate::Version;
-use crate::document::{Aggregation, BillingPeriod, Covers, Document, Negative, PriceModel, PriceRow, Tier};
+use crate::document::{Aggregation, AppliesTo, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel, PriceRow, Tier};
 
 impl Version {
     /// All documents in one TOML text that checks to the same address.
@@ -36,11 +38,7 @@ impl Document {
             Self::Meter(meter) => {
                 toml.field("id", meter.id.as_str());
                 toml.field("event_type", &meter.event_type);
-                let aggregation = match meter.aggregation {
-                    Aggregation::Sum => "sum",
-                    Aggregation::Count => "count",
-                };
-                toml.field("aggregation", aggregation);
+                toml.aggregation(&meter.aggregation);
                 toml.optional("value", meter.value.as_deref());
                 toml.field("unit", meter.unit.as_str());
                 toml.texts("dimensions", &meter.dimensions);
@@ -124,8 +122,27 @@ impl Toml {
         self.field("id", price.id.as_str());
         self.field("sku", price.sku.as_str());
         self.field("effective_at", &price.effective_at.to_string());
-        self.field("model", price.model.name());
-        match &price.model {
+        let (convert, free_units, applies_to, model) = price.model.parts();
+        self.field("model", model.name());
+        if let Some(convert) = convert {
+            let Convert { multiply, divide, rounding, places } = convert;
+            let rounding = rounding.name();
+            self.raw(
+                "convert",
+                &format!("{{ multiply = \"{multiply}\", divide = \"{divide}\", rounding = \"{rounding}\", places = \"{places}\" }}"),
+            );
+        }
+        if free_units != Quantity::ZERO {
+            self.field("free_units", &free_units.to_string());
+        }
+        if applies_to != AppliesTo::Period {
+            self.field("applies_to", applies_to.name());
+        }
+        self.model(model);
+    }
+
+    fn model(&mut self, model: &PriceModel) {
+        match model {
             PriceModel::PerUnit { per, unit_price } => {
                 self.field("per", &per.to_string());
                 self.field("unit_price", &unit_price.to_string());
@@ -136,17 +153,53 @@ impl Toml {
             }
             PriceModel::Graduated { per, tiers } | PriceModel::Volume { per, tiers } => {
                 self.field("per", &per.to_string());
-                let tiers: Vec<String> = tiers.iter().map(tier).collect();
-                self.raw("tiers", &format!("[\n{}]", tiers.concat()));
+                self.tiers(tiers.iter().map(|row| tier(row, "unit_price")));
+            }
+            PriceModel::GraduatedPercentage { tiers } => self.tiers(tiers.iter().map(|row| tier(row, "rate"))),
+            PriceModel::Blocks { tiers } | PriceModel::TopBlocks { tiers } => self.tiers(tiers.iter().map(block_tier)),
+            PriceModel::Percentage(terms) => {
+                self.field("rate", &terms.rate.to_string());
+                self.field("fee", &terms.fee.to_string());
+                self.optional("least", terms.least.map(|least| least.to_string()).as_deref());
+                self.optional("most", terms.most.map(|most| most.to_string()).as_deref());
+                self.field("free_readings", &terms.free_readings.to_string());
+                self.field("free_value", &terms.free_value.to_string());
             }
             PriceModel::Free { rule } => self.field("rule", rule),
+            PriceModel::Adjusted { model, .. } => self.model(model),
+        }
+    }
+
+    fn tiers(&mut self, tiers: impl Iterator<Item = String>) {
+        self.raw("tiers", &format!("[\n{}]", tiers.collect::<String>()));
+    }
+
+    fn aggregation(&mut self, aggregation: &Aggregation) {
+        self.field("aggregation", aggregation.name());
+        match aggregation {
+            Aggregation::Unique { of, per } => {
+                self.field("of", of);
+                self.field("per", per.name());
+            }
+            Aggregation::TimeWeighted { by } | Aggregation::Prorated { by } => self.field("by", by.name()),
+            Aggregation::Bucketed { bucket, each, then } => {
+                self.field("bucket", bucket.name());
+                self.field("each", each.name());
+                self.field("then", then.name());
+            }
+            _ => {}
         }
     }
 }
 
-fn tier(tier: &Tier) -> String {
+fn tier(tier: &Tier, rate: &str) -> String {
     let up_to = tier.up_to.map(|up_to| format!("up_to = \"{up_to}\", ")).unwrap_or_default();
-    format!("    {{ {up_to}unit_price = \"{}\", flat_fee = \"{}\" }},\n", tier.unit_price, tier.flat_fee)
+    format!("    {{ {up_to}{rate} = \"{}\", flat_fee = \"{}\" }},\n", tier.unit_price, tier.flat_fee)
+}
+
+fn block_tier(tier: &BlockTier) -> String {
+    let up_to = tier.up_to.map(|up_to| format!("up_to = \"{up_to}\", ")).unwrap_or_default();
+    format!("    {{ {up_to}size = \"{}\", block_price = \"{}\" }},\n", tier.size, tier.block_price)
 }
 
 /// A TOML basic string.

@@ -37,7 +37,7 @@ pub fn at_stake(
         sum = sum.checked_add(*quantity).map_err(|_| EvaluateError::Overflow)?;
         let Ok(resolved) = plan.resolve(organization, meter, dimensions, at) else { continue };
         currency = Some(resolved.currency.clone());
-        let segment = segments.entry(resolved.price.id.clone()).or_insert(SegmentState { quantity: Quantity::ZERO, readings: 0 });
+        let segment = segments.entry(resolved.price.id.clone()).or_insert_with(|| SegmentState::of_sums(Quantity::ZERO, 0));
         segment.quantity = segment.quantity.checked_add(*quantity).map_err(|_| EvaluateError::Overflow)?;
         segment.readings = segment.readings.saturating_add(1);
     }
@@ -45,7 +45,7 @@ pub fn at_stake(
     let all = stated.total.map_or(sum, |total| total.max(sum));
     let mut most = Amount::ZERO;
     for price in segments.keys() {
-        let alone = BTreeMap::from([(price.clone(), SegmentState { quantity: all, readings: 1 })]);
+        let alone = BTreeMap::from([(price.clone(), SegmentState::of_sums(all, 1))]);
         most = most.max(evaluate(&alone, prices)?.rounded);
     }
     Ok(Some(Stake { currency, stated: evaluate(&segments, prices)?.rounded, most }))

@@ -10,6 +10,9 @@ mod golden;
 #[path = "registry/import.rs"]
 mod import;
 #[cfg(test)]
+#[path = "registry/models.rs"]
+mod models;
+#[cfg(test)]
 #[path = "registry/plausibility.rs"]
 mod plausibility;
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use shared_types::{Amount, Month, Quantity};
 
-use super::{Explanation, LineFacts, Part, PartStep, Subject, Verdict, Worth};
+use super::{Explanation, LineFacts, Part, PartBasis, PartStep, Subject, Verdict, Worth};
 use crate::charges::Rated;
 use crate::evaluate::Rule;
+use crate::ratio::Ratio;
 
 /// The page.
 pub(super) fn of(explanation: &Explanation) -> String {
@@ -110,12 +111,17 @@ fn month(month: Month) -> String {
 
 /// What a rule does, in words.
 fn meaning(rule: Rule) -> &'static str {
-    match rule {
+    match rule.of_model() {
         Rule::PerUnit => "quantity times price",
         Rule::Package => "every begun package is owed",
         Rule::Graduated => "the part of the quantity in each tier at the price of that tier",
         Rule::Volume => "the whole quantity at the price of the tier that it reaches",
         Rule::Free => "nothing is owed",
+        Rule::Percentage => "a share of the value, and a fee for each reading where there is one",
+        Rule::Blocks => "the part of the quantity in each tier in blocks of that tier, begun ones counted",
+        Rule::TopBlocks => "the whole quantity in blocks of the tier that it reaches, begun ones counted",
+        Rule::Flat => "one amount for the service period, whatever the quantity",
+        _ => "",
     }
 }
 
@@ -149,15 +155,40 @@ impl Page {
         for shown in names {
             self.line("");
             self.line(&format!("Price {}, for usage from {} on", shown.price_id, shown.effective_at));
-            let size = match shown.rule {
+            let size = match shown.rule.of_model() {
                 Rule::Package => format!("a package is {}{unit}", shown.per),
-                Rule::Free => String::new(),
+                Rule::Free | Rule::Flat | Rule::Blocks | Rule::TopBlocks => String::new(),
                 _ => format!("prices are for {}{unit}", shown.per),
             };
             self.line(format!("Rule {}: {}; {size}", shown.rule.code(), meaning(shown.rule)).trim_end_matches("; "));
             self.line("");
+            self.basis(shown, columns);
             self.steps(shown, columns);
         }
+    }
+
+    /// What is priced in place of Σ quantity, where something is.
+    fn basis(&mut self, shown: &Part, columns: &Columns<'_>) {
+        let Some(basis) = &shown.basis else { return };
+        for rule in &basis.rules {
+            self.line(&format!("  - {rule}"));
+        }
+        self.line("");
+        if basis.measured == basis.billed && shown.rule == shown.rule.of_model() {
+            return;
+        }
+        let mut table = Table::default();
+        let mut row = |name: &str, pick: fn(&PartBasis) -> &Vec<Ratio>| {
+            let cell = |worth: &Worth| {
+                let part = worth.parts.iter().find(|part| part.price_id == shown.price_id);
+                part.and_then(|part| part.basis.as_ref()).map_or_else(|| "-".to_owned(), |basis| several(pick(basis)))
+            };
+            table.row(std::iter::once(name.to_owned()).chain(columns.iter().map(|(_, worth)| cell(worth))).collect());
+        };
+        row("measured", |basis| &basis.measured);
+        row("billed", |basis| &basis.billed);
+        self.table(&table);
+        self.line("");
     }
 
     fn steps(&mut self, shown: &Part, columns: &Columns<'_>) {
@@ -165,24 +196,33 @@ impl Page {
             columns.iter().map(|(_, worth)| worth.parts.iter().find(|part| part.price_id == shown.price_id)).collect();
         let mut bounds: Vec<&PartStep> = Vec::new();
         for step in parts.iter().flatten().flat_map(|part| &part.steps) {
-            if !bounds.iter().any(|known| known.above == step.above) {
+            if !bounds.iter().any(|known| is_like(known, step)) {
                 bounds.push(step);
             }
         }
         bounds.sort_by_key(|step| step.above);
         let mut table = Table::default();
         let mut head = vec![if has_tiers(shown.rule) { "tier" } else { "" }.to_owned(), "price".to_owned()];
-        let packages = shown.rule == Rule::Package;
+        let counted = match shown.rule.of_model() {
+            Rule::Package => "packages",
+            Rule::Blocks | Rule::TopBlocks => "blocks",
+            Rule::Percentage => "value or readings",
+            _ => "quantity",
+        };
         for (name, _) in columns {
-            head.push(format!("{} {name}", if packages { "packages" } else { "quantity" }));
+            head.push(format!("{counted} {name}"));
             head.push(format!("money {name}"));
         }
         table.row(head);
         for bound in bounds {
             let fee = if bound.flat_fee.units() == 0 { String::new() } else { format!(" + {} once", bound.flat_fee) };
-            let mut row = vec![if has_tiers(shown.rule) { tier(bound) } else { String::new() }, format!("{}{fee}", bound.unit_price)];
+            let block = bound.block.map(|size| format!(" for {size}")).unwrap_or_default();
+            let each =
+                if bound.packages.is_some() && bound.block.is_none() && shown.rule.of_model() != Rule::Package { " each" } else { "" };
+            let mut row =
+                vec![if has_tiers(shown.rule) { tier(bound) } else { String::new() }, format!("{}{block}{each}{fee}", bound.unit_price)];
             for part in &parts {
-                let step = part.and_then(|part| part.steps.iter().find(|step| step.above == bound.above));
+                let step = part.and_then(|part| part.steps.iter().find(|step| is_like(step, bound)));
                 row.push(
                     step.map_or_else(|| "-".to_owned(), |step| step.packages.map_or(step.quantity.to_string(), |count| count.to_string())),
                 );
@@ -262,7 +302,20 @@ impl Table {
 }
 
 fn has_tiers(rule: Rule) -> bool {
-    matches!(rule, Rule::Graduated | Rule::Volume)
+    matches!(rule.of_model(), Rule::Graduated | Rule::Volume | Rule::Blocks | Rule::TopBlocks)
+}
+
+/// Whether two steps are one line of the table.
+fn is_like(a: &PartStep, b: &PartStep) -> bool {
+    (a.above, a.unit_price, a.packages.is_some()) == (b.above, b.unit_price, b.packages.is_some())
+}
+
+/// Quantities, at most four of them written out.
+fn several(quantities: &[Ratio]) -> String {
+    const SHOWN: usize = 4;
+    let shown: Vec<String> = quantities.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = quantities.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(" + ") } else { format!("{} and {more} more", shown.join(" + ")) }
 }
 
 fn tier(step: &PartStep) -> String {

@@ -15,7 +15,13 @@ use crate::plan::{Line, Plan, PriceBook, PriceModel, PriceRow, Tier};
 use crate::state::{SegmentState, encode_segments};
 
 fn row(id: &str, from: &str, per: &str, model: PriceModel) -> PriceRow {
-    PriceRow { id: PriceId::parse(id).unwrap(), effective_at: Instant::parse(from).unwrap(), per: per.parse().unwrap(), model }
+    PriceRow {
+        id: PriceId::parse(id).unwrap(),
+        effective_at: Instant::parse(from).unwrap(),
+        per: per.parse().unwrap(),
+        model,
+        basis: crate::Basis::default(),
+    }
 }
 
 fn tier(up_to: &str, unit_price: &str, flat_fee: &str) -> Tier {
@@ -37,7 +43,7 @@ fn plan(rows: Vec<PriceRow>) -> Plan {
 }
 
 fn state(sums: &[(&str, &str, u64)]) -> BTreeMap<PriceId, SegmentState> {
-    let segment = |quantity: &str, readings| SegmentState { quantity: quantity.parse().unwrap(), readings };
+    let segment = |quantity: &str, readings| SegmentState::of_sums(quantity.parse().unwrap(), readings);
     sums.iter().map(|(price, quantity, readings)| (PriceId::parse(price).unwrap(), segment(quantity, *readings))).collect()
 }
 
@@ -189,4 +195,89 @@ fn a_decimal_is_shown_only_where_it_is_exact() {
     {
         assert_eq!(decimal(fraction), shown);
     }
+}
+
+/// The charge of the last of some readings (day of October, quantity) at one price.
+fn charge_of(row: &PriceRow, readings: &[(i64, &str)]) -> (Plan, Rated) {
+    let plan = plan(vec![row.clone()]);
+    let dimensions = Dimensions::default();
+    let mut segment = SegmentState::default();
+    let mut states = vec![BTreeMap::new()];
+    for ((day, quantity), number) in readings.iter().zip(0..) {
+        let at = Instant::from_micros(Month::from_number(202_610).unwrap().start().micros() + (day - 1) * 86_400_000_000).unwrap();
+        let place = crate::state::Place { at, identity: IdentityHash([number; 16]), ordinal: 0 };
+        let period = Month::from_number(202_610).unwrap();
+        let fact = crate::state::Fact { place, end_at: None, quantity: quantity.parse().unwrap(), dimensions: &dimensions, period };
+        segment = segment.with(row, &fact).unwrap();
+        states.push(BTreeMap::from([(row.id.clone(), segment.clone())]));
+    }
+    let [.., before, after] = &states[..] else { panic!("no reading") };
+    let total = |state| evaluate(state, &PriceIndex::of(&plan)).unwrap().rounded;
+    let charge = rated(Fate::Charged {
+        priced: priced(Rule::of(row)),
+        state_before: encode_segments(before).into(),
+        state_after: encode_segments(after).into(),
+        amount: total(after).checked_sub(total(before)).unwrap(),
+    });
+    (plan, charge)
+}
+
+#[test]
+fn what_is_measured_converted_and_free_is_shown_beside_the_tiers() {
+    let tiers = vec![tier("2", "10", "0"), tier("open", "7.5", "1")];
+    let mut measured = row("p-1", "2020-01-01T00:00:00Z", "1", PriceModel::Graduated { tiers });
+    measured.basis = crate::Basis {
+        measure: crate::Measure::Max,
+        convert: Some(crate::Convert {
+            multiply: "1".parse().unwrap(),
+            divide: "1000".parse().unwrap(),
+            rounding: Some((0, crate::RoundTo::Ceiling)),
+        }),
+        free: "1".parse().unwrap(),
+        ..crate::Basis::default()
+    };
+    let (plan, charge) = charge_of(&measured, &[(3, "2900"), (2, "1200"), (9, "4000.5")]);
+    check("measured", &Explanation::of_charge(charge, &plan, None).unwrap());
+}
+
+#[test]
+fn a_percentage_shows_its_share_its_fees_and_what_is_free() {
+    let terms = crate::Percentage {
+        rate: "2.9".parse().unwrap(),
+        fee: "0.3".parse().unwrap(),
+        least: "0.5".parse().ok(),
+        most: "12".parse().ok(),
+        free_readings: 3,
+        free_quantity: "100".parse().unwrap(),
+    };
+    let row = row("p-1", "2020-01-01T00:00:00Z", "100", PriceModel::Percentage(terms));
+    let (plan, charge) = charge_of(&row, &[(5, "40"), (6, "10000"), (7, "10"), (1, "80")]);
+    check("percentage", &Explanation::of_charge(charge, &plan, None).unwrap());
+}
+
+#[test]
+fn levels_and_blocks_have_pages_too() {
+    let tiers = vec![tier("2", "31", "0"), tier("open", "15.5", "1")];
+    let mut levels = row("p-1", "2020-01-01T00:00:00Z", "1", PriceModel::Graduated { tiers });
+    levels.basis.measure = crate::Measure::Prorated { by: crate::Clock::Day };
+    let (plan, charge) = charge_of(&levels, &[(1, "4"), (11, "12"), (31, "6")]);
+    check("levels", &Explanation::of_charge(charge, &plan, None).unwrap());
+    let block = |up_to: &str, size: &str, price: &str| crate::BlockTier {
+        up_to: up_to.parse().ok(),
+        size: size.parse().unwrap(),
+        block_price: price.parse().unwrap(),
+    };
+    let blocks = PriceModel::Blocks { tiers: vec![block("1000", "100", "1"), block("open", "1000", "0.5")], top: false };
+    let (plan, charge) = charge_of(&row("p-1", "2020-01-01T00:00:00Z", "1", blocks), &[(1, "950"), (2, "1101")]);
+    check("blocks", &Explanation::of_charge(charge, &plan, None).unwrap());
+}
+
+#[test]
+fn a_state_without_what_its_price_measures_is_not_explained() {
+    let mut measured = row("p-1", "2020-01-01T00:00:00Z", "1", PriceModel::PerUnit { unit_price: "1".parse().unwrap() });
+    measured.basis.measure = crate::Measure::Max;
+    let plan = plan(vec![measured]);
+    let sums = state(&[("p-1", "5", 2)]);
+    let refused = evaluate(&sums, &PriceIndex::of(&plan)).unwrap_err();
+    assert_eq!(refused.to_string(), "the state of price p-1 does not hold what its measure needs");
 }

@@ -113,6 +113,7 @@ fn worth(row: &PriceRow, quantity: &BigRational) -> BigRational {
             quantity * price_of(reached) + fee
         }
         PriceModel::Free { .. } => zero(),
+        other => panic!("{other:?} has an oracle of its own"),
     }
 }
 

@@ -126,6 +126,7 @@ fn book(currency: &str, rows: Vec<(usize, Vec<Row>)>) -> PriceBook {
             effective_at: at(start),
             per,
             model,
+            basis: platform_rating::Basis::default(),
         });
         let meter = MeterId::parse(meter).unwrap();
         lines.entry(meter.clone()).or_default().push(Line {

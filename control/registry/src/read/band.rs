@@ -56,11 +56,11 @@ impl Reader<'_> {
     }
 
     /// `part_of` of a meter: the path of a total. Only values that are summed can be parts.
-    pub(super) fn part_of(&mut self, table: &Table<'_, '_>, aggregation: Option<Aggregation>) -> Option<Option<String>> {
+    pub(super) fn part_of(&mut self, table: &Table<'_, '_>, aggregation: Option<&Aggregation>) -> Option<Option<String>> {
         let text = self.text_field(table, "part_of");
         match (self.path(table, "part_of", text), aggregation) {
-            (Field::Good(_, at), Some(Aggregation::Count)) => {
-                let message = format!("{} counts events, so it cannot be a part of a total", table.name);
+            (Field::Good(_, at), Some(aggregation)) if aggregation.counts() => {
+                let message = format!("{} counts, so it cannot be a part of a total", table.name);
                 self.findings.add(at, message, "remove part_of, or sum a value");
                 None
             }

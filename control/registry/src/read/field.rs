@@ -21,7 +21,13 @@ impl Reader<'_> {
 
     /// Names every field that is not known.
     pub(super) fn only(&mut self, table: &Table<'_, '_>, known: &[&str]) {
-        for (key, _) in table.members.iter().filter(|(key, _)| !known.contains(&key.get_ref().as_ref())) {
+        self.only_but(table, known, &[]);
+    }
+
+    /// Names every field that is not known, but for those that are named elsewhere: they are understood and not live.
+    pub(super) fn only_but(&mut self, table: &Table<'_, '_>, known: &[&str], not_live: &[(&str, &str)]) {
+        let understood = |name: &str| known.contains(&name) || not_live.iter().any(|(field, _)| *field == name);
+        for (key, _) in table.members.iter().filter(|(key, _)| !understood(key.get_ref())) {
             let hint = self.findings.hint(key.get_ref(), known.iter().copied());
             let at = self.at(key.span().start);
             let remedy = format!("{hint}the fields are {}", known.join(", "));

@@ -99,7 +99,7 @@ fn ranges_that_hold_nothing_or_name_nothing_are_refused() {
     check(
         "aggregation = \"sum\"\nvalue = \"usage.input\"",
         "aggregation = \"count\"",
-        "meter \"tokens\" counts events, so it cannot be a part of a total",
+        "meter \"tokens\" counts, so it cannot be a part of a total",
     );
     check("part_of = \"usage.total\"", "part_of = \"usage..total\"", "has an empty part");
 }

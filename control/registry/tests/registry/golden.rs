@@ -20,7 +20,7 @@ fn fixed() -> Version {
 }
 
 /// Compares a text with a frozen file. `TALLY_WRITE_GOLDEN=1` writes the file anew.
-pub fn check_frozen(name: &str, text: &str) {
+pub(crate) fn check_frozen(name: &str, text: &str) {
     let path = golden(name);
     if std::env::var_os("TALLY_WRITE_GOLDEN").is_some() {
         std::fs::write(&path, text).unwrap();

@@ -1,0 +1,293 @@
+//! The second stage: functions of a contract over totals of keys. Minimum and maximum spend, discounts, commitments, true-ups, capacity over
+//! several meters, and the split of a service period into lines. Pure; it knows no key, no state and no ledger.
+
+use shared_types::{Amount, Quantity};
+
+use crate::amount::Exact;
+use crate::ratio::{Ratio, RoundTo};
+
+/// A result leaves the range of amounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the result leaves the range of amounts")]
+pub struct OutOfRange;
+
+/// How money of a line is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rounding {
+    /// Decimal places, at most 9.
+    pub places: i32,
+    /// Which way.
+    pub to: RoundTo,
+}
+
+impl Rounding {
+    /// The rounded amount.
+    pub fn apply(self, amount: Amount) -> Result<Amount, OutOfRange> {
+        let rounded = ratio(amount).round(self.places, self.to).ok_or(OutOfRange)?;
+        Amount::from_units(rounded.units()).map_err(|_| OutOfRange)
+    }
+}
+
+/// An amount as an exact number: both count in units of 10^-9.
+fn ratio(amount: Amount) -> Ratio {
+    Ratio::new(i128::from(amount.units()), 1).unwrap_or(Ratio::ZERO)
+}
+
+/// T of an exact sum.
+fn total(sum: &Exact) -> Result<Amount, OutOfRange> {
+    sum.round().ok_or(OutOfRange)
+}
+
+/// Which part of its service period a line covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// All of it.
+    Single,
+    /// Its beginning.
+    First,
+    /// Something between.
+    Mid,
+    /// Its end.
+    Last,
+}
+
+impl Split {
+    /// Whether the period begins with it.
+    pub fn opens(self) -> bool {
+        matches!(self, Self::Single | Self::First)
+    }
+
+    /// Whether the period ends with it.
+    pub fn closes(self) -> bool {
+        matches!(self, Self::Single | Self::Last)
+    }
+
+    /// Whether a price is charged on it: progressively on every split, else on the one that closes the period.
+    pub fn charges(self, progressive: bool) -> bool {
+        progressive || self.closes()
+    }
+}
+
+/// When a flat fee falls due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// With the beginning of the period.
+    InAdvance,
+    /// With its end.
+    InArrears,
+}
+
+impl Term {
+    /// Whether a split carries the fee: once in a full service period.
+    pub fn due_on(self, split: Split) -> bool {
+        match self {
+            Self::InAdvance => split.opens(),
+            Self::InArrears => split.closes(),
+        }
+    }
+}
+
+/// What a contract says of the spend of a service period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Spend {
+    /// The least that a period costs.
+    pub minimum: Option<Amount>,
+    /// The most that a period costs.
+    pub maximum: Option<Amount>,
+    /// Taken off usage before the maximum, in percent.
+    pub discount_percent: Quantity,
+}
+
+/// What a split comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SplitTotal {
+    /// What was taken off each line as a percentage.
+    pub discounts: Vec<Amount>,
+    /// What was taken off each line because of the maximum.
+    pub over_maximum: Vec<Amount>,
+    /// What is added to reach the minimum; only where the period ends.
+    pub minimum_line: Amount,
+    /// What is asked for.
+    pub total: Amount,
+}
+
+/// Applies discount, maximum and minimum to the rounded lines of a split, in this order.
+///
+/// - `billed_before`: what earlier splits of the period asked for. `rounding`: of each discount and of what lies over the maximum.
+/// - Errors: sums beyond the range of amounts.
+pub fn split(lines: &[Amount], billed_before: Amount, spend: &Spend, split: Split, rounding: Rounding) -> Result<SplitTotal, OutOfRange> {
+    let mut result = SplitTotal::default();
+    let mut billed = billed_before;
+    for line in lines {
+        let discount = rounding.apply(percent_of(*line, spend.discount_percent)?)?;
+        let net = line.checked_sub(discount).map_err(|_| OutOfRange)?;
+        let over = match spend.maximum {
+            Some(maximum) => rounding.apply(over_maximum(maximum, billed, net)?)?,
+            None => Amount::ZERO,
+        };
+        let net = net.checked_sub(over).map_err(|_| OutOfRange)?;
+        billed = billed.checked_add(net).map_err(|_| OutOfRange)?;
+        result.discounts.push(discount);
+        result.over_maximum.push(over);
+    }
+    if let Some(minimum) = spend.minimum.filter(|_| split.closes()) {
+        result.minimum_line = true_up(minimum, billed)?;
+        billed = billed.checked_add(result.minimum_line).map_err(|_| OutOfRange)?;
+    }
+    result.total = billed.checked_sub(billed_before).map_err(|_| OutOfRange)?;
+    Ok(result)
+}
+
+/// What of a line lies over a maximum: never more than the line, never below zero.
+pub fn over_maximum(maximum: Amount, billed_before: Amount, line: Amount) -> Result<Amount, OutOfRange> {
+    let after = billed_before.checked_add(line).map_err(|_| OutOfRange)?;
+    let over = after.checked_sub(maximum).map_err(|_| OutOfRange)?;
+    Ok(over.max(Amount::ZERO).min(line.max(Amount::ZERO)))
+}
+
+/// What is missing to a minimum or commitment: never below zero.
+pub fn true_up(minimum: Amount, spent: Amount) -> Result<Amount, OutOfRange> {
+    Ok(minimum.checked_sub(spent).map_err(|_| OutOfRange)?.max(Amount::ZERO))
+}
+
+/// A percentage of an amount, as T rounds.
+pub fn percent_of(amount: Amount, percent: Quantity) -> Result<Amount, OutOfRange> {
+    let mut sum = Exact::default();
+    // Both factors have nine places: together the eighteen of a price.
+    sum.add_quotient(i128::from(amount.units()), percent.units(), 100).ok_or(OutOfRange)?;
+    total(&sum)
+}
+
+/// A part of an amount: `part` of `whole` days, microseconds or anything else that is counted.
+///
+/// - Result: exact; the fraction is what a document shows, its T what is booked.
+/// - Errors: a whole that is not above zero.
+pub fn prorate(amount: Amount, part: i64, whole: i64) -> Result<Exact, OutOfRange> {
+    let mut sum = Exact::default();
+    let price = i128::from(amount.units()).checked_mul(1_000_000_000).ok_or(OutOfRange)?;
+    sum.add_quotient(i128::from(part), price, i128::from(whole)).ok_or(OutOfRange)?;
+    Ok(sum)
+}
+
+/// What a window of a commitment costs on demand, and what was promised for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// What its usage costs at the price of the window.
+    pub cost: Amount,
+    /// The commitment; none where the window has none.
+    pub commitment: Option<Commitment>,
+}
+
+/// A promise to spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commitment {
+    /// How much: for a committed quantity, what it costs at the price of the window.
+    pub amount: Amount,
+    /// What usage beyond it costs, as a multiple of its price.
+    pub overage_factor: Quantity,
+    /// Whether what was promised and not used is owed.
+    pub true_up: bool,
+}
+
+/// What windows come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WindowTotal {
+    /// Cost inside the commitments, and of windows without one.
+    pub utilized: Amount,
+    /// Cost beyond them, with its factor.
+    pub overage: Amount,
+    /// What was promised and not used.
+    pub true_up: Amount,
+    /// All of it.
+    pub total: Amount,
+}
+
+/// Sums windows, each with its own commitment.
+pub fn windows(windows: &[Window]) -> Result<WindowTotal, OutOfRange> {
+    let mut result = WindowTotal::default();
+    let add = |sum: &mut Amount, amount: Amount| -> Result<(), OutOfRange> {
+        *sum = sum.checked_add(amount).map_err(|_| OutOfRange)?;
+        Ok(())
+    };
+    for window in windows {
+        let Some(commitment) = window.commitment else {
+            add(&mut result.utilized, window.cost)?;
+            continue;
+        };
+        add(&mut result.utilized, window.cost.min(commitment.amount))?;
+        let over = window.cost.checked_sub(commitment.amount).map_err(|_| OutOfRange)?.max(Amount::ZERO);
+        let mut overage = Exact::default();
+        overage.add_quotient(i128::from(over.units()), commitment.overage_factor.units(), 1).ok_or(OutOfRange)?;
+        add(&mut result.overage, total(&overage)?)?;
+        if commitment.true_up {
+            add(&mut result.true_up, true_up(commitment.amount, window.cost)?)?;
+        }
+    }
+    for part in [result.utilized, result.overage, result.true_up] {
+        add(&mut result.total, part)?;
+    }
+    Ok(result)
+}
+
+/// A tier of a capacity price over several meters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapacityTier<'a> {
+    /// The peaks that it allows, by meter; a meter that is not named is not limited.
+    pub limits: Vec<(&'a str, Quantity)>,
+    /// What it costs.
+    pub price: Amount,
+}
+
+/// The first tier that no peak exceeds: one price for the period. None when every tier is exceeded.
+pub fn capacity<'t, 'a>(tiers: &'t [CapacityTier<'a>], peaks: &[(&str, Ratio)]) -> Option<&'t CapacityTier<'a>> {
+    tiers.iter().find(|tier| {
+        let exceeded = |(meter, limit): &(&str, Quantity)| {
+            peaks.iter().any(|(peak_of, peak)| peak_of == meter && peak.cmp_quantity(*limit) == std::cmp::Ordering::Greater)
+        };
+        !tier.limits.iter().any(exceeded)
+    })
+}
+
+/// What of a total is in none of its parts, for example tokens that no kind accounts for; none when the parts exceed the total.
+pub fn remainder(total: Quantity, parts: &[Quantity]) -> Option<Quantity> {
+    let rest = parts.iter().try_fold(total, |rest, part| rest.checked_sub(*part).ok())?;
+    (rest >= Quantity::ZERO).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amount(text: &str) -> Amount {
+        text.parse().unwrap()
+    }
+
+    const CENTS: Rounding = Rounding { places: 2, to: RoundTo::HalfAwayFromZero };
+
+    #[test]
+    fn the_discount_comes_before_the_maximum_and_the_minimum_last() {
+        let spend = Spend { minimum: Some(amount("150")), maximum: Some(amount("100")), discount_percent: "50".parse().unwrap() };
+        let mid = split(&[amount("200")], amount("35"), &spend, Split::Mid, CENTS).unwrap();
+        assert_eq!((mid.discounts, mid.over_maximum, mid.total), (vec![amount("100")], vec![amount("35")], amount("65")));
+        let last = split(&[amount("200")], amount("35"), &spend, Split::Last, CENTS).unwrap();
+        assert_eq!((last.minimum_line, last.total), (amount("50"), amount("115")));
+    }
+
+    #[test]
+    fn nothing_negative_comes_of_a_cap_or_a_promise() {
+        assert_eq!(over_maximum(amount("10"), amount("20"), amount("3")), Ok(amount("3")));
+        assert_eq!(over_maximum(amount("10"), amount("20"), amount("-3")), Ok(Amount::ZERO));
+        assert_eq!(true_up(amount("10"), amount("20")), Ok(Amount::ZERO));
+        assert_eq!(true_up(amount("9000000000"), amount("-9000000000")), Err(OutOfRange));
+        assert_eq!(remainder("5".parse().unwrap(), &["6".parse().unwrap()]), None);
+        assert!(prorate(amount("1"), 1, 0).is_err());
+    }
+
+    #[test]
+    fn a_rounded_amount_goes_by_its_mode() {
+        for (text, up, even) in [("0.125", "0.13", "0.12"), ("-0.125", "-0.13", "-0.12"), ("0.1251", "0.13", "0.13")] {
+            assert_eq!(CENTS.apply(amount(text)), Ok(amount(up)));
+            assert_eq!(Rounding { to: RoundTo::HalfEven, ..CENTS }.apply(amount(text)), Ok(amount(even)));
+        }
+    }
+}
