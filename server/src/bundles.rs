@@ -114,6 +114,7 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
     versions.extend(issued.earlier_versions);
     let registry = registry(sources.books, &organization, &versions).await?;
+    provable(&registry, &logs)?;
     Ok(BundleInput {
         salt: sources.salts.organization_salt(&organization),
         organization,
@@ -299,6 +300,42 @@ async fn registry(books: &Database, organization: &OrganizationId, versions: &BT
         indexes.push(RegistryIndex { index: version.index(), documents });
     }
     Ok(indexes)
+}
+
+/// A price or meter of a reading that bundles of this format do not prove yet.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} {id} is of the kind {kind}, which bundles cannot prove yet: send the invoice without one")]
+pub struct NotProvable {
+    what: &'static str,
+    id: String,
+    kind: String,
+}
+
+/// Prices that the verifiers of this format recompute.
+const MODELS: [&str; 5] = ["free", "per_unit", "package", "graduated", "volume"];
+
+/// Only what every verifier recomputes goes into a bundle: another price would look wrong to those who check it.
+fn provable(registry: &[RegistryIndex], logs: &[CoveredLog]) -> anyhow::Result<()> {
+    let readings = || logs.iter().flat_map(|log| &log.readings);
+    let prices: BTreeSet<&str> = readings().map(|reading| reading.price.as_str()).collect();
+    let meters: BTreeSet<&str> = readings().map(|reading| reading.meter.as_str()).collect();
+    for text in registry.iter().flat_map(|index| &index.documents) {
+        let document: Value = serde_json::from_str(text).context("a registry document is no JSON")?;
+        let id = |of: &Value| of.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if document.get("kind").is_some_and(|kind| kind == "meter") && meters.contains(id(&document).as_str()) {
+            let how = document.get("aggregation").cloned().unwrap_or_default();
+            if how != "sum" && how != "count" {
+                bail!(NotProvable { what: "meter", id: id(&document), kind: how.to_string() });
+            }
+        }
+        for row in document.get("prices").and_then(Value::as_array).into_iter().flatten().filter(|row| prices.contains(id(row).as_str())) {
+            let kinds = row.get("model").and_then(Value::as_object).into_iter().flatten();
+            if let Some((kind, _)) = kinds.into_iter().find(|(kind, _)| !MODELS.contains(&kind.as_str())) {
+                bail!(NotProvable { what: "price", id: id(row), kind: kind.clone() });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Writes a sealed bundle into a folder that is empty or does not exist; durable when it returns.

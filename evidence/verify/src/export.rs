@@ -170,7 +170,10 @@ fn take_charges<'a>(
         }
         let meter = row_of(&meters, row);
         let price = match (versions.get(&address), known.get(text)) {
-            (Some(version), Some(values)) => version.resolve(&name.0, &meter, values, *start),
+            (Some(version), Some(values)) => {
+                version.meters.get(&meter).map_or(Ok(()), |known| known.adds(&meter))?;
+                version.resolve(&name.0, &meter, values, *start)
+            }
             _ => None,
         };
         let expected =

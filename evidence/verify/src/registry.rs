@@ -47,6 +47,16 @@ pub struct Meter {
     /// What is counted.
     pub unit: String,
     dimensions: BTreeMap<String, String>,
+    /// Whether its quantities add up: sums and counts.
+    adds: bool,
+}
+
+impl Meter {
+    /// An error where quantities do not add up: what such a meter is worth, this program cannot judge.
+    pub fn adds(&self, name: &str) -> anyhow::Result<()> {
+        anyhow::ensure!(self.adds, "meter {name} neither sums nor counts: its prices cannot be judged by this version");
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -171,6 +181,7 @@ impl Version {
                     value: text(document, "value").ok(),
                     unit: text(document, "unit")?,
                     dimensions: texts(document, "dimensions"),
+                    adds: document.get("aggregation").is_none_or(|how| how == "sum" || how == "count"),
                 };
                 self.meters.insert(text(document, "id")?, meter);
             }

@@ -20,7 +20,7 @@ use super::platform_billing::missing as no_invoice;
 use super::{Tiles, scope_of};
 use crate::access::Caller;
 use crate::answers::Answers;
-use crate::bundles::NotSealed;
+use crate::bundles::{NotProvable, NotSealed};
 use crate::commands::evidence::seal;
 use crate::contract::Operation;
 use crate::home::Home;
@@ -149,6 +149,7 @@ pub async fn get_bundle(
     let made = making.await.map_err(|error| internal(&error))?;
     let made = made.map_err(|error| match error.downcast_ref::<NotSealed>() {
         Some(early) => conflict(early.to_string()).retry_after(5),
+        None if error.is::<NotProvable>() => conflict(error.to_string()),
         None if error.is::<NamesOthers>() => {
             conflict("a contract that it was priced by names others too: ask whoever runs this server".to_owned())
         }

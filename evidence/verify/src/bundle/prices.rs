@@ -9,7 +9,13 @@ use crate::money::{plain, quantity, scaled};
 use crate::registry::{Price, Version, find};
 
 /// What each reading is and costs by the registry. None where nothing can be said; the findings say why.
-pub(super) fn prices(organization: &str, versions: &HashMap<String, Version>, rows: &Rows, findings: &mut Findings) -> Vec<Option<Price>> {
+/// An error where a meter does not add up: that is not judged.
+pub(super) fn prices(
+    organization: &str,
+    versions: &HashMap<String, Version>,
+    rows: &Rows,
+    findings: &mut Findings,
+) -> anyhow::Result<Vec<Option<Price>>> {
     let mut seen = HashSet::new();
     let mut used = HashSet::new();
     let mut names = HashMap::new();
@@ -41,6 +47,7 @@ pub(super) fn prices(organization: &str, versions: &HashMap<String, Version>, ro
             priced.push(None);
             continue;
         };
+        meter.adds(&reading.meter)?;
         let metered = meter.value.as_ref().map_or(Some("1".to_owned()), |path| find(&event.data, path)).unwrap_or_default();
         // A source may quote its decimals in any form: the number counts, not the text.
         let counted = scaled(reading.quantity, 9);
@@ -66,5 +73,5 @@ pub(super) fn prices(organization: &str, versions: &HashMap<String, Version>, ro
     for (at, event) in rows.events.iter().enumerate().filter(|(at, _)| !used.contains(at)) {
         findings.add(Stage::Readings, EVENTS, format!("event {at}, {} {}", event.source, event.id), "readings", "at least 1", 0);
     }
-    priced
+    Ok(priced)
 }
