@@ -132,7 +132,7 @@ SELECT version, book, currency, (p ->> 'id') AS price_id, (p ->> 'sku') AS sku, 
 FROM (SELECT version, book, currency, unnest(prices) AS p FROM books);
 CREATE OR REPLACE TEMP TABLE meters AS
 SELECT version, (json ->> 'id') AS meter, (json ->> 'event_type') AS event_type, (json ->> 'value') AS value, (json ->> 'unit') AS unit,
-    json -> 'dimensions' AS dimensions
+    json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation
 FROM documents WHERE kind = 'meter' AND json IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE meter_dimensions AS
 SELECT version, meter, name, json_path(json_extract_string(dimensions, json_path(name))) AS path
@@ -529,6 +529,12 @@ WHERE leaf IS NOT NULL AND CAST(month AS VARCHAR) IS DISTINCT FROM strftime(star
 UNION ALL
 SELECT 'meter of a reading', month || ' leaf ' || log_seq, kind_wanted, kind_found || ' ' || meter FROM metered
 WHERE kind_wanted IS DISTINCT FROM kind_found
+UNION ALL
+SELECT DISTINCT 'meter that this file cannot judge', m.meter, 'sum or count', m.aggregation
+FROM meters AS m JOIN readings AS r ON r.version = m.version AND r.meter = m.meter WHERE m.aggregation NOT IN ('sum', 'count')
+UNION ALL
+SELECT 'price that this file cannot judge', price_id, 'free, per_unit, package, graduated or volume', kind
+FROM price_rows WHERE kind NOT IN ('free', 'per_unit', 'package', 'graduated', 'volume')
 UNION ALL
 SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
 WHERE metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
