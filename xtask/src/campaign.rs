@@ -57,7 +57,7 @@ pub fn run(campaign: &Campaign) -> anyhow::Result<()> {
             for name in ["a_trickle_of_an_event_a_second_leaves_few_files", "a_start_over_merged_files_comes_to_the_same_state"] {
                 let mut test = shell::cargo()?;
                 let name = format!("roles::compact::trickle::{name}");
-                test.args(["test", "--package", "server", "--", "--nocapture", "--exact", &name]);
+                test.args(["test", "--workspace", "--bin", "tally", "--", "--nocapture", "--exact", &name]);
                 test.env("TALLY_TRICKLE_SECONDS", seconds.to_string()).env("TALLY_TRICKLE_BATCHES", batches.to_string());
                 if let Some(folder) = folder {
                     test.env("TALLY_TRICKLE_FOLDER", folder);

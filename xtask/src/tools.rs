@@ -24,20 +24,20 @@ pub fn prepare() -> anyhow::Result<Tools> {
 
 /// A Python with stock DuckDB, and nothing else.
 pub fn duckdb() -> anyhow::Result<PathBuf> {
-    environment("duckdb", "tests/foreign/duckdb.txt")
+    environment("duckdb", &["duckdb", "--constraint"])
 }
 
 /// A Python with every foreign program that PyPI has.
 fn python() -> anyhow::Result<PathBuf> {
-    environment("py", "tests/foreign/requirements.txt")
+    environment("py", &["--requirement"])
 }
 
-/// A virtual environment below `.tools/` with exactly the pinned packages of a file.
-fn environment(name: &str, pins: &str) -> anyhow::Result<PathBuf> {
+/// A virtual environment below `.tools/` with what pip installs by these arguments, which end before the file of pinned versions.
+fn environment(name: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
     let root = shell::root()?;
     let folder = root.join(".tools").join(name);
     let python = folder.join("bin/python");
-    let pins = root.join(pins);
+    let pins = root.join("tests/foreign/requirements.txt");
     let wanted = std::fs::read_to_string(&pins).with_context(|| format!("could not read {}", pins.display()))?;
     let mark = folder.join("installed.txt");
     if std::fs::read_to_string(&mark).ok().as_deref() == Some(wanted.as_str()) {
@@ -48,7 +48,7 @@ fn environment(name: &str, pins: &str) -> anyhow::Result<PathBuf> {
         let system = system.context("Python 3.12 or later is needed for foreign programs: install it with its venv module")?;
         shell::run(Command::new(system).args(["-m", "venv", "--clear"]).arg(&folder))?;
     }
-    shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&pins))?;
+    shell::run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(what).arg(&pins))?;
     std::fs::write(&mark, wanted)?;
     Ok(python)
 }

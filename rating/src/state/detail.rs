@@ -1,5 +1,5 @@
 //! What a segment's state holds beyond its sums: extremes, sets, ordered changes. Each is folded reading by reading and comes out the same
-//! in any order; `docs/decisions/0007` names the algebra of each. It knows no money.
+//! in any order; `docs/decisions/0010` names the algebra of each. It knows no money.
 
 use std::collections::{BTreeMap, BTreeSet};
 
