@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use platform_usage::{Event, EventLimits, IdentityKey, MeterSet, MeteredReading, Reason, UsageBatch, glimpse};
+use platform_usage::{Defect, Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE, Reason, UsageBatch, glimpse};
 use shared_bus::{RecordKind, StreamRecord};
 use shared_types::{ControlNo, Digest, IdentityHash, Instant, Month, Position, ShardId};
 
@@ -127,7 +127,7 @@ pub trait Identities {
 
 struct Parsed {
     record: StreamRecord,
-    event: Result<(Event, IdentityHash, Digest), platform_usage::Defect>,
+    event: Result<(Event, IdentityHash, Digest), Defect>,
 }
 
 /// Builds a batch. A control record that changes the registry version or closes a month ends its shard's range; later records of that
@@ -229,8 +229,8 @@ fn parse_range(
         state.digest = record.digest;
         built.accepted_to = built.accepted_to.max(record.accepted_at);
         match record.kind {
-            RecordKind::Usage => {
-                let event = Event::parse(&record.payload, record.accepted_at, rules.event_limits()).map(|event| {
+            RecordKind::Usage | RecordKind::Own => {
+                let event = parse_event(&record, rules).map(|event| {
                     let identity = event.identity_hash(rules.identity_key());
                     let digest = event.content_digest();
                     (event, identity, digest)
@@ -248,6 +248,19 @@ fn parse_range(
         }
     }
     Ok(parsed)
+}
+
+/// Only the deployment speaks in its own name, and what it states may end in the future: a fee that is charged at the start of its period.
+fn parse_event(record: &StreamRecord, rules: &dyn Rules) -> Result<Event, Defect> {
+    if record.kind == RecordKind::Own {
+        return Event::parse(&record.payload, record.accepted_at, &EventLimits { far_future_micros: i64::MAX });
+    }
+    let event = Event::parse(&record.payload, record.accepted_at, rules.event_limits())?;
+    if event.source().as_str() == OWN_SOURCE {
+        let remedy = "the deployment itself reports under this name; give your source another one";
+        return Err(Defect::new(Reason::InvalidField, "source", OWN_SOURCE, remedy.to_owned()));
+    }
+    Ok(event)
 }
 
 /// Applies a control record in its dense order. `None`: ignored (a repeat, or one whose predecessor has not come: the relay
@@ -314,7 +327,7 @@ fn event_row(record: &StreamRecord, event: &Event, identity: IdentityHash, diges
 }
 
 /// An event that cannot be read: its raw bytes are kept, and of its envelope whatever can be seen.
-fn quarantined(record: &StreamRecord, defect: &platform_usage::Defect) -> EventRow {
+fn quarantined(record: &StreamRecord, defect: &Defect) -> EventRow {
     let seen = glimpse(&record.payload);
     EventRow {
         organization: seen.organization_text,

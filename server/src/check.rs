@@ -18,6 +18,7 @@ use platform_ingest::events::{EVENTS_ORDER, events_schema};
 use platform_ingest::header::{Header, Range};
 use platform_ingest::store::{self, LogError};
 use platform_rating::{CHARGES_ORDER, Charge, TOTALS_ORDER, Total, charges_from_arrow, charges_schema, totals_from_arrow, totals_schema};
+use platform_usage::IdentityKey;
 use shared_db::Transaction;
 use shared_types::{BatchNo, Digest, Incarnation, Position, Sequence, ShardId};
 
@@ -140,7 +141,7 @@ pub async fn everything(readers: &Readers) -> anyhow::Result<Report> {
     nothing_is_behind(readers, &snapshots, &gathered, &mut report);
     let held = compaction::merges_hold(readers, &gathered, &mut report).await;
     report.unless("merge-record", "merges", held);
-    let held = registry_holds(&mut snapshots, &gathered, &mut report).await;
+    let held = registry_holds(&mut snapshots, &IdentityKey::new(&secrets.identity), &gathered, &mut report).await;
     report.unless("registry", "books", held);
     let held = ledger_rules(&mut snapshots, &mut report).await;
     report.unless("ledger", "books", held);

@@ -9,7 +9,9 @@ use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
 
 use crate::band::{meet, names};
 use crate::compile::measure;
-use crate::document::{Aggregation, AppliesTo, Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Sku, Tier, Unit};
+use crate::document::{
+    Aggregation, AppliesTo, Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Recurring, Sku, Tier, Unit,
+};
 use crate::matching::MatchIndex;
 use crate::problem::{At, Findings};
 use crate::read::{Contents, Located};
@@ -299,6 +301,7 @@ impl<'c> Checker<'_, 'c, '_> {
         for (located, contract) in documents(self.contents, contract) {
             let from = format!("contract {:?}", contract.id.as_str());
             self.reference(Kind::PriceBook, &contract.price_book, located.at("price_book"), &from);
+            self.recurring(located, contract);
             let organizations: Vec<Option<&OrganizationId>> = match &contract.covers {
                 Covers::Default => vec![None],
                 Covers::Organizations(organizations) => organizations.iter().map(Some).collect(),
@@ -315,6 +318,39 @@ impl<'c> Checker<'_, 'c, '_> {
                 );
                 self.findings.add(at, message, "give one of them another effective_at, or remove it");
             }
+        }
+    }
+}
+
+impl Checker<'_, '_, '_> {
+    /// A fee that no price of the contract's book could take would be quarantined, period after period.
+    fn recurring(&mut self, located: &Located, contract: &Contract) {
+        let Some(Document::PriceBook(book)) = self.known.get(Kind::PriceBook, &contract.price_book) else { return };
+        let skus: BTreeSet<&SkuId> = book.prices.iter().map(|price| &price.sku).collect();
+        for fee in &contract.recurring {
+            let prices_it = |sku: &&SkuId| {
+                let Some(Document::Sku(sku)) = self.known.get(Kind::Sku, sku.as_str()) else { return true };
+                let Some(meter) = self.known.meter(sku) else { return true };
+                let is_item = |name: &str| meter.dimensions.get(name).is_some_and(|path| path == Recurring::ITEM);
+                meter.event_type == fee.event_type
+                    && sku.matches.iter().all(|(name, value)| is_item(name) && *value == fee.item)
+                    && sku.above.is_empty()
+                    && sku.up_to.is_empty()
+            };
+            if self.contents.broken || skus.iter().any(prices_it) {
+                continue;
+            }
+            let (id, contract, book) = (&fee.id, contract.id.as_str(), &book.id);
+            let message =
+                format!("nothing in price book {book:?} prices item {:?} of recurring fee {id:?} of contract {contract:?}", fee.item);
+            let remedy = format!(
+                "add a meter with event_type = {:?}, value = {:?} and dimensions = {{ item = {:?} }}, a SKU that matches item = {:?}, and its price",
+                fee.event_type,
+                Recurring::QUANTITY,
+                Recurring::ITEM,
+                fee.item
+            );
+            self.findings.add(located.at("recurring"), message, remedy);
         }
     }
 }

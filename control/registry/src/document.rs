@@ -11,7 +11,7 @@ use shared_types::{
     AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId, canonical_json,
 };
 
-pub use self::terms::{AppliesTo, BlockTier, Bucket, Clock, Convert, Each, Percentage, RoundTo, Then, UniquePer};
+pub use self::terms::{AppliesTo, BlockTier, Bucket, ChargedAt, Clock, Convert, Each, Percentage, RoundTo, Then, UniquePer};
 
 /// What a document is about. The order is the one of the kinds' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -326,6 +326,32 @@ pub struct Contract {
     pub effective_at: Instant,
     /// How long a service period is.
     pub billing_period: BillingPeriod,
+    /// What is owed in every service period whether or not anything is used, sorted by id. Only where organizations are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recurring: Vec<Recurring>,
+}
+
+/// A fee of every service period: when time has come, an event states it for each organization of the contract. Meters, SKUs and prices make
+/// money of it as of any other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recurring {
+    /// Its name in the contract.
+    pub id: String,
+    /// CloudEvents type of its events: [`Recurring::EVENT_TYPE`], or that and a part of its own where a second meter reads it otherwise.
+    pub event_type: String,
+    /// What is provided: `data.item` of its events.
+    pub item: String,
+    /// How much of it: `data.quantity` of its events, above zero.
+    pub quantity: Quantity,
+    /// When it is charged.
+    pub charged_at: ChargedAt,
+    /// Provided from this instant on; the contract's beginning when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Instant>,
+    /// Provided up to this instant; as long as the contract is in force when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Instant>,
 }
 
 /// Which way a half goes.
@@ -413,6 +439,15 @@ impl Document {
     pub fn digest(&self) -> Result<Digest, DocumentError> {
         Ok(Digest::of(self.canonical()?.as_bytes()))
     }
+}
+
+impl Recurring {
+    /// What the CloudEvents types of its events are or begin with.
+    pub const EVENT_TYPE: &str = "tallystick.recurring";
+    /// Where its item stands in `data`.
+    pub const ITEM: &str = "item";
+    /// Where its quantity stands in `data`.
+    pub const QUANTITY: &str = "quantity";
 }
 
 impl Aggregation {

@@ -5,6 +5,7 @@ mod band;
 mod field;
 mod meter;
 mod price;
+mod recurring;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -85,8 +86,8 @@ pub(crate) fn read(findings: &mut Findings) -> Contents {
 }
 
 /// Fields whose places the checks across documents ask for.
-const FIELDS_WITH_PLACES: [&str; 10] =
-    ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions", "of"];
+const FIELDS_WITH_PLACES: [&str; 11] =
+    ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions", "of", "recurring"];
 const ROW_FIELDS_WITH_PLACES: [(&str, &str); 3] = [("sku", "price.sku"), ("effective_at", "price.effective_at"), ("id", "price.id")];
 
 /// A field that was read: left out, wrong (and said so), or good.
@@ -309,7 +310,7 @@ impl Reader<'_> {
 
     fn contract(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Contract> {
         self.not_live(table, price::CONTRACT_NOT_LIVE);
-        let fields = ["id", "organization", "organizations", "default", "price_book", "effective_at", "billing_period"];
+        let fields = ["id", "organization", "organizations", "default", "price_book", "effective_at", "billing_period", "recurring"];
         self.only_but(table, &fields, price::CONTRACT_NOT_LIVE);
         let id = self.id(table, "id");
         let covers = self.covers(table, places);
@@ -324,7 +325,15 @@ impl Reader<'_> {
             Field::Wrong => None,
             Field::Absent | Field::Good(..) => Some(BillingPeriod::Month),
         };
-        Some(Contract { id: id?, covers: covers?, price_book: price_book?, effective_at: effective_at?, billing_period: billing_period? })
+        let recurring = self.recurring(table, covers.as_ref());
+        Some(Contract {
+            id: id?,
+            covers: covers?,
+            price_book: price_book?,
+            effective_at: effective_at?,
+            billing_period: billing_period?,
+            recurring: recurring?,
+        })
     }
 
     fn covers(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Covers> {

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use shared_types::Quantity;
 
 use crate::Version;
-use crate::document::{Aggregation, AppliesTo, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel, PriceRow, Tier};
+use crate::document::{
+    Aggregation, AppliesTo, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel, PriceRow, Recurring, Tier,
+};
 
 impl Version {
     /// All documents in one TOML text that checks to the same address.
@@ -34,6 +36,9 @@ impl Document {
                 toml.field("effective_at", &contract.effective_at.to_string());
                 let BillingPeriod::Month = contract.billing_period;
                 toml.field("billing_period", "month");
+                for fee in &contract.recurring {
+                    toml.recurring(fee);
+                }
             }
             Self::Meter(meter) => {
                 toml.field("id", meter.id.as_str());
@@ -115,6 +120,17 @@ impl Toml {
             let members: Vec<String> = texts.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
             self.raw(name, &format!("{{ {} }}", members.join(", ")));
         }
+    }
+
+    fn recurring(&mut self, fee: &Recurring) {
+        self.text.push_str("\n[[contract.recurring]]\n");
+        self.field("id", &fee.id);
+        self.field("event_type", &fee.event_type);
+        self.field("item", &fee.item);
+        self.field("quantity", &fee.quantity.to_string());
+        self.field("charged_at", fee.charged_at.name());
+        self.optional("from", fee.from.map(|from| from.to_string()).as_deref());
+        self.optional("until", fee.until.map(|until| until.to_string()).as_deref());
     }
 
     fn price(&mut self, price: &PriceRow) {

@@ -5,12 +5,14 @@ use serde_json::{Value as Json, json};
 use shared_db::{DbError, Statement, Transaction, Value, statement};
 use shared_types::{ControlNo, Digest, Instant, Month};
 
-use crate::{Control, ControlBody, ControlError, Document, DocumentError, Version};
+use crate::{Control, ControlBody, ControlError, Document, DocumentError, Fee, Schedule, Tick, Version};
 
 const CONTROLS_LOCK: Statement = statement!("controls_lock");
 const CONTROL_INSERT: Statement = statement!("control_insert");
 const CONTROL_LAST: Statement = statement!("control_last");
 const CONTROL_ACTIVE: Statement = statement!("control_active");
+const CONTROL_TICK: Statement = statement!("control_tick");
+const CONTROL_VERSION: Statement = statement!("control_version");
 const CONTROL_CLOSES: Statement = statement!("control_closes");
 const CONTROLS_AFTER: Statement = statement!("controls_after");
 const DOCUMENTS_INSERT: Statement = statement!("documents_insert");
@@ -157,6 +159,30 @@ pub async fn closes(tx: &mut Transaction) -> Result<Vec<(ControlNo, Month)>, Sto
             Ok((control_no, control.closes().ok_or_else(|| damaged(None))?))
         })
         .collect()
+}
+
+/// The recurring fees in force at a control record; none before the first publication.
+pub async fn schedule_at(tx: &mut Transaction, control_no: ControlNo) -> Result<Schedule, StoreError> {
+    let Some(row) = tx.query_optional(&CONTROL_VERSION, &[Value::try_from(control_no.0)?]).await? else { return Ok(Schedule::default()) };
+    let version = version(tx, row.digest(0)?).await?;
+    Ok(version.as_ref().map(Schedule::of).unwrap_or_default())
+}
+
+/// The last tick below a control number; none before the first.
+pub async fn tick_before(tx: &mut Transaction, below: ControlNo) -> Result<Option<Tick>, StoreError> {
+    let Some(row) = tx.query_optional(&CONTROL_TICK, &[Value::try_from(below.0)?]).await? else { return Ok(None) };
+    let control_no = ControlNo(row.unsigned(0)?);
+    let damaged = |source| StoreError::Control { control_no, source };
+    match Control::parse(row.text(1)?.as_bytes()).map_err(|source| damaged(Some(source)))?.body {
+        ControlBody::Tick { at } => Ok(Some(Tick { at, schedule: schedule_at(tx, control_no).await? })),
+        ControlBody::Registry { .. } | ControlBody::Close { .. } => Err(damaged(None)),
+    }
+}
+
+/// The recurring fees that a tick calls due: none that an earlier one did.
+pub async fn fees_called(tx: &mut Transaction, control_no: ControlNo, at: Instant) -> Result<Vec<Fee>, StoreError> {
+    let before = tick_before(tx, control_no).await?;
+    Ok(schedule_at(tx, control_no).await?.due(at, before.as_ref()))
 }
 
 /// The version in force; none before the first publication.

@@ -17,6 +17,9 @@ pub const TYPE_BYTES_MAX: usize = 256;
 /// Longest subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 1024;
 
+/// The source of what the deployment itself states, such as recurring fees. No other sender may name it.
+pub const OWN_SOURCE: &str = "tallystick";
+
 /// What a plausible event is. Fixed for a deployment: a changed limit changes what a replay of the stream gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventLimits {

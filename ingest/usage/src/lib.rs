@@ -9,7 +9,7 @@ pub mod reading;
 pub mod reason;
 
 pub use defect::Defect;
-pub use event::{Event, EventLimits, Glimpse, IdentityKey, glimpse};
+pub use event::{Event, EventLimits, Glimpse, IdentityKey, OWN_SOURCE, glimpse};
 pub use meter::{Aggregation, Meter, Negative};
 pub use read::{MeterReading, MeterSet, MeterSetError, StatedParts};
 pub use reading::{Dimensions, MeteredReading, UsageBatch};

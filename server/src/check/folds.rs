@@ -7,8 +7,11 @@ use platform_evidence::{SaltKey, Signer};
 use platform_ingest::header::{Range, TableFile};
 use platform_rating::charges_from_arrow;
 use platform_registry::store::StoreError;
+use platform_registry::{Control, ControlBody};
+use platform_usage::{IdentityKey, OWN_SOURCE};
+use shared_db::Transaction;
 use shared_lake::{RealFiles, ducklake};
-use shared_types::{BatchNo, ControlNo, Digest, Instant};
+use shared_types::{BatchNo, ControlNo, Digest, Instant, ShardId};
 
 use super::{Gathered, KeyText, Report, Snapshots, units};
 use crate::lake::CHARGES;
@@ -241,7 +244,12 @@ pub(super) async fn evidence_equals(
 }
 
 /// Control numbers are dense, every version in force has the address of its documents, and the batches applied what was recorded.
-pub(super) async fn registry_holds(snapshots: &mut Snapshots, gathered: &Gathered, report: &mut Report) -> anyhow::Result<()> {
+pub(super) async fn registry_holds(
+    snapshots: &mut Snapshots,
+    identity_key: &IdentityKey,
+    gathered: &Gathered,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let tx = &mut snapshots.books;
     let controls = match platform_registry::store::controls_after(tx, ControlNo(0)).await {
         Ok(controls) => controls,
@@ -269,6 +277,7 @@ pub(super) async fn registry_holds(snapshots: &mut Snapshots, gathered: &Gathere
             Err(error) => report.add("registry", address, format!("{:#}", anyhow::Error::from(error))),
         }
     }
+    fees_hold(tx, &controls, identity_key, gathered, report).await?;
     // Later batches may have applied records that the snapshot of the books does not show.
     for (header, _) in gathered.headers.iter().filter(|(header, _)| header.batch_no <= snapshots.ledger) {
         let differs = |range: &&Range| in_force.get(&range.control_no) != Some(&range.registry_version);
@@ -283,6 +292,34 @@ pub(super) async fn registry_holds(snapshots: &mut Snapshots, gathered: &Gathere
                     in_force.get(&range.control_no).map_or_else(|| "nothing".to_owned(), ToString::to_string)
                 ),
             );
+        }
+    }
+    Ok(())
+}
+
+/// Where a shard stands behind a tick, every fee that the tick called due was counted.
+async fn fees_hold(
+    tx: &mut Transaction,
+    controls: &[Control],
+    identity_key: &IdentityKey,
+    gathered: &Gathered,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for control in controls {
+        let ControlBody::Tick { at } = control.body else { continue };
+        for fee in platform_registry::store::fees_called(tx, control.control_no, at).await? {
+            let organization = fee.organization.as_str();
+            let shard = ShardId::of_organization(organization).number();
+            let applied = gathered.ends.get(&shard).is_some_and(|end| end.control_no >= control.control_no);
+            let identity = identity_key.hash(organization, OWN_SOURCE, &fee.event_id());
+            if applied && !gathered.accepted.contains_key(&identity.0) {
+                let subject = format!("fee {} of organization {organization}", fee.event_id());
+                report.add(
+                    "recurring-fees",
+                    subject,
+                    format!("tick {} at {at} called it due, and it was never accepted", control.control_no),
+                );
+            }
         }
     }
     Ok(())

@@ -14,11 +14,12 @@ use platform_ingest::header::{FORMAT, Header, TableFile};
 use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
 use platform_rating::{Charge, Key, KeyState, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
-use platform_registry::{Closed, Compiled, Control, Published, RatedKey, Version};
+use platform_registry::store as registry;
+use platform_registry::{Closed, Compiled, Control, ControlBody, Published, RatedKey, Schedule, Version};
 use platform_usage::{EventLimits, IdentityKey, MeterSet};
 use shared_bus::{Append, RecordKind, Stream};
 use shared_db::{Database, OutboxEvent};
-use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Month, Position, Sequence, ShardId, WriterEpoch};
+use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId, WriterEpoch};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::now;
@@ -61,9 +62,8 @@ impl Registries {
             return Ok(Arc::clone(found));
         }
         let mut tx = self.books.read().await?;
-        let version = platform_registry::store::version(&mut tx, address)
-            .await?
-            .with_context(|| format!("registry version {address} is not in the books"))?;
+        let version =
+            registry::version(&mut tx, address).await?.with_context(|| format!("registry version {address} is not in the books"))?;
         let Compiled { meters, plan, .. } =
             platform_registry::compile(&version).with_context(|| format!("could not compile registry version {address}"))?;
         let snapshot = Arc::new(Snapshot { meters: Arc::new(MeterSet::new(meters)?), plan });
@@ -164,6 +164,8 @@ pub struct Billing {
     gate: Arc<tokio::sync::RwLock<()>>,
     lag: Lag,
     first_turn: usize,
+    /// When the next recurring fee falls due.
+    due_at: Option<Instant>,
 }
 
 /// How a shard's stream meets its committed position.
@@ -253,16 +255,18 @@ impl Billing {
             gate,
             lag,
             first_turn: 0,
+            due_at: None,
         };
         billing.restore_rating().await?;
         billing.refill_index().await?;
         billing.relay().await?;
+        billing.look_ahead().await?;
         Ok(billing)
     }
 
     /// Whether a registry version was ever published.
     pub async fn has_registry(&self) -> anyhow::Result<bool> {
-        Ok(platform_registry::store::active(&mut self.books.read().await?).await?.is_some())
+        Ok(registry::active(&mut self.books.read().await?).await?.is_some())
     }
 
     /// A digest over the state of every key, for tests.
@@ -353,13 +357,23 @@ impl Billing {
     async fn relay(&mut self) -> anyhow::Result<()> {
         let Some(lowest) = self.shards.iter().map(|shard| shard.relayed).min() else { return Ok(()) };
         let mut tx = self.books.read().await?;
-        let controls = platform_registry::store::controls_after(&mut tx, lowest).await?;
-        drop(tx);
+        let controls = registry::controls_after(&mut tx, lowest).await?;
         let at = now();
         let mut records = Vec::new();
         for control in &controls {
             if let Some(version) = control.registry_version() {
                 self.registries.snapshot(version).await?;
+            }
+            // Fees before the tick that calls them due: where the tick stands, none of them is missing.
+            let fees = match control.body {
+                ControlBody::Tick { at } => registry::fees_called(&mut tx, control.control_no, at).await?,
+                ControlBody::Registry { .. } | ControlBody::Close { .. } => Vec::new(),
+            };
+            for fee in fees {
+                let shard = ShardId::of_organization(fee.organization.as_str());
+                if self.shards.get(shard.index()).is_some_and(|shard| shard.relayed < control.control_no) {
+                    records.push(Append { shard, kind: RecordKind::Own, accepted_at: at, payload: fee.event().into() });
+                }
             }
             for shard in self.shards.iter_mut().filter(|shard| shard.relayed < control.control_no) {
                 records.push(Append {
@@ -376,6 +390,29 @@ impl Billing {
             self.lag.entered(appended.len());
         }
         Ok(())
+    }
+
+    /// Remembers when the next recurring fee falls due.
+    async fn look_ahead(&mut self) -> anyhow::Result<()> {
+        let mut tx = self.books.read().await?;
+        let last = registry::tick_before(&mut tx, LATEST).await?;
+        self.due_at = registry::schedule_at(&mut tx, LATEST).await?.next_due(last.as_ref());
+        Ok(())
+    }
+
+    /// Brings time in: where recurring fees have fallen due, a tick is recorded and enters every shard behind the events that state them.
+    async fn tick(&mut self) -> anyhow::Result<()> {
+        let at = now();
+        if self.due_at.is_none_or(|due_at| due_at > at) {
+            return Ok(());
+        }
+        let mut tx = self.books.begin().await?;
+        // Time does not go back, whatever the clock says: an earlier instant would call fees due a second time.
+        let at = registry::tick_before(&mut tx, LATEST).await?.map_or(at, |last| last.at.max(at));
+        registry::append(&mut tx, ControlBody::Tick { at }, at).await?;
+        tx.commit().await?;
+        self.relay().await?;
+        self.look_ahead().await
     }
 
     /// Takes the next records of all shards, up to the batch's limit; the shard that goes first changes from batch to batch.
@@ -534,13 +571,16 @@ impl Billing {
         let _closed = gate.write().await;
         while self.step().await? > 0 {}
         let mut tx = self.books.begin().await?;
-        if let Some(active) = platform_registry::store::active(&mut tx).await? {
+        if let Some(last) = registry::tick_before(&mut tx, LATEST).await? {
+            Schedule::of(version).refuse_changed(&last)?;
+        }
+        if let Some(active) = registry::active(&mut tx).await? {
             let reaches = platform_registry::reach_back(&active, version);
             let rated: Vec<RatedKey> = self.rating.keys().map(rated_key).collect();
             platform_registry::refuse_reach_back(&reaches, &rated)?;
         }
         let at = now();
-        let published = platform_registry::store::publish(&mut tx, version, at).await?;
+        let published = registry::publish(&mut tx, version, at).await?;
         if published.changed {
             let detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);
             let record = permit.record(None, &published.address.to_string(), detail, at);
@@ -548,6 +588,8 @@ impl Billing {
         }
         tx.commit().await?;
         self.relay().await?;
+        self.look_ahead().await?;
+        self.tick().await?;
         while self.step().await? > 0 {}
         Ok(published)
     }
@@ -557,9 +599,11 @@ impl Billing {
         if !permit.covers(Action::PeriodClose, None) {
             bail!("a permit to {} does not cover closing a month", permit.action());
         }
+        // What fell due in the month is booked in it: its record enters every shard behind the fees.
+        self.tick().await?;
         let mut tx = self.books.begin().await?;
         let at = now();
-        let closed = platform_registry::store::close(&mut tx, month, at).await?;
+        let closed = registry::close(&mut tx, month, at).await?;
         if closed.changed {
             let detail = BTreeMap::from([("control_no".to_owned(), closed.control_no.to_string())]);
             platform_audit::record(&mut tx, &permit.record(None, &month.to_string(), detail, at)).await?;
@@ -602,7 +646,11 @@ impl Billing {
         loop {
             changes.borrow_and_update();
             let started = tokio::time::Instant::now();
-            let taken = match (self.step().await, patience) {
+            let stepped = match self.tick().await {
+                Ok(()) => self.step().await,
+                Err(error) => Err(error),
+            };
+            let taken = match (stepped, patience) {
                 (Ok(taken), _) => taken,
                 (Err(error), Some(patience)) if !is_fenced(&error) => {
                     tracing::error!(error = format!("{error:#}"), "could not commit a batch; trying again");
@@ -633,6 +681,7 @@ impl Billing {
             }
             tokio::select! {
                 _ = changes.changed() => {}
+                () = tokio::time::sleep(CLOCK_LOOK), if self.due_at.is_some() => {}
                 Some(command) = commands.recv() => self.obey(command).await,
                 _ = stop.changed() => {}
             }
@@ -658,8 +707,14 @@ impl Billing {
 /// Payload bytes that one batch takes at most.
 const BATCH_BYTES: usize = 64 << 20;
 
+/// How often the clock is looked at while nothing else happens and a recurring fee is to come.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
+
 /// Batches between two trims of the stream.
 const TRIM_EVERY: u64 = 64;
+
+/// Above every number that the database can give.
+const LATEST: ControlNo = ControlNo(i64::MAX.unsigned_abs());
 
 /// Another writer took over: trying again would be wrong.
 pub fn is_fenced(error: &anyhow::Error) -> bool {

@@ -117,6 +117,7 @@ async fn sequences_are_dense_and_chained(stream: &dyn Stream) -> Case {
     let sent = vec![
         record(3, RecordKind::Usage, 5, "a"),
         record(63, RecordKind::Control, 4, vec![0; 3_000]),
+        record(63, RecordKind::Own, 4, "own"),
         record(3, RecordKind::Control, 3, ""),
         record(0, RecordKind::Usage, 0, vec![255, 0, 10]),
         record(3, RecordKind::Usage, 253_402_300_799_999_999, "c"),

@@ -17,14 +17,17 @@ pub enum RecordKind {
     Usage,
     /// A control record: registry publication, tick, close, re-rating.
     Control,
+    /// What the deployment itself states, in the form of usage: recurring fees. No source can send it.
+    Own,
 }
 
 impl RecordKind {
-    /// The persisted code: 1 usage, 2 control.
+    /// The persisted code: 1 usage, 2 control, 5 own. 3 and 4 are frames of the embedded stream that are no records.
     pub fn code(self) -> u8 {
         match self {
             Self::Usage => 1,
             Self::Control => 2,
+            Self::Own => 5,
         }
     }
 
@@ -33,6 +36,7 @@ impl RecordKind {
         match code {
             1 => Some(Self::Usage),
             2 => Some(Self::Control),
+            5 => Some(Self::Own),
             _ => None,
         }
     }

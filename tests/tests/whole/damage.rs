@@ -46,6 +46,11 @@ fn script(python: &Path, script: &str, arguments: &[&str]) -> String {
     out(&output).trim().to_owned()
 }
 
+/// Changes one row of a database file, with every trigger dropped.
+pub fn damage(database: &str, sql: &str) {
+    script(Path::new("python3"), DAMAGE, &[database, sql]);
+}
+
 /// One finding of `tally check`.
 #[derive(Debug)]
 struct Finding {
@@ -159,7 +164,7 @@ impl Damaged {
 
     /// Changes one row.
     fn sql(&self, store: &str, sql: &str) {
-        script(Path::new("python3"), DAMAGE, &[&self.database(store), sql]);
+        damage(&self.database(store), sql);
     }
 
     /// Asks for one value.

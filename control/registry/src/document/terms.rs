@@ -171,3 +171,13 @@ mod places {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
+
+words!(
+    /// When a recurring fee is charged.
+    ChargedAt {
+        /// When the service period begins, or the fee within it.
+        Start = "start",
+        /// When the service period is over, or the fee within it.
+        End = "end",
+    }
+);

@@ -7,10 +7,8 @@ use crate::document::{Aggregation, Bucket, Clock, Each, Then, UniquePer};
 const AGGREGATIONS: [&str; 10] = ["sum", "count", "max", "min", "average", "latest", "unique", "time_weighted", "prorated", "bucketed"];
 
 /// Fields that rating knows and live usage cannot honour yet: the field and what it waits for.
-pub(super) const NOT_LIVE: &[(&str, &str)] = &[(
-    "recurring",
-    "a level that is carried into the next period needs ticks, which are not there yet: send the level at the start of each period",
-)];
+pub(super) const NOT_LIVE: &[(&str, &str)] =
+    &[("recurring", "a level is not carried into the next period: send it at its start, or write a fixed one as [[contract.recurring]]")];
 
 impl Reader<'_> {
     /// The aggregation of a meter, with the names of its own fields.

@@ -14,7 +14,7 @@ pub(super) const MODELS: [&str; 9] =
 
 /// Models that rating knows and live usage cannot use yet: the model and what it waits for.
 const MODELS_NOT_LIVE: &[(&str, &str)] = &[
-    ("flat", "a fee for a period without usage needs ticks, which are not there yet"),
+    ("flat", "a fee of every service period is no price of usage: write it as [[contract.recurring]]"),
     (
         "capacity",
         "a price over several meters needs the contract stage, which is not there yet: one meter's peak is a volume price with flat fees",
@@ -23,7 +23,7 @@ const MODELS_NOT_LIVE: &[(&str, &str)] = &[
 
 /// Fields of a price that rating knows and live usage cannot honour yet.
 const PRICE_NOT_LIVE: &[(&str, &str)] = &[
-    ("first_fee", "a fee without usage needs ticks, which are not there yet: the first tier's flat fee falls due with the first usage"),
+    ("first_fee", "the first tier's flat fee falls due with the first usage: write a fee without usage as [[contract.recurring]]"),
     ("progressive", "charges at the close alone need the contract stage, which is not there yet: a price is charged as usage comes"),
 ];
 

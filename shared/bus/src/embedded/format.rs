@@ -261,6 +261,11 @@ mod tests {
     }
 
     #[test]
+    fn no_kind_of_record_has_the_code_of_another_frame() {
+        assert_eq!([REINCARNATION, MARK].map(RecordKind::from_code), [None, None]);
+    }
+
+    #[test]
     fn frames_come_back_and_every_flipped_bit_is_noticed() {
         let place = Place { segment: 3, offset: 4_000 };
         let mut bytes = vec![1, 2, 3];
