@@ -173,6 +173,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/balances", get(platform_ledger::list_balances))
         .route("/v1/invoices", get(platform_billing::list_invoices))
         .route("/v1/invoices/{invoice}", get(platform_billing::get_invoice))
+        .route("/v1/invoices/{invoice}/changes", get(platform_billing::compare_invoices))
         .route("/v1/invoices/{invoice}/lines/{line}/explain", get(platform_billing::explain_line))
         .route("/v1/periods", get(platform_billing::list_periods))
         .route("/v1/periods/{period}/close", post(platform_billing::close_period))

@@ -5,11 +5,13 @@
 //! [`draft_organization`] makes each organization's invoices once, [`finish_drafts`] says that all are there, [`issue`] gives numbers and books.
 //! Each step is a short transaction of its own and does nothing when it was done before, so a kill anywhere goes on where it stopped.
 
+pub mod changes;
 pub mod close;
 pub mod invoice;
 mod store;
 pub mod usage;
 
+pub use changes::{Cause, Change, Changes, ChangesError, Side, changes};
 pub use close::{
     Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices,
     invoices_after, invoices_in, invoices_of, issue, last_close, lines_hold, numbered_invoice, organizations, record_opinion, totals,

@@ -13,6 +13,7 @@ use serde_json::json;
 use shared_types::Month;
 
 use super::Refused;
+use super::invoice::changes::Compared;
 use crate::home::{Home, Store};
 use crate::read_models::Readers;
 use crate::roles::{OnFailure, Running};
@@ -139,10 +140,18 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
         say(format!("close     {}: {}", close.period, super::period::sentence(&close)));
     }
     say(format!("          {} events of {first} came after its close ({} ms)", late.len(), closing.elapsed().as_millis()));
-    let mut adjusted = platform_billing::invoices(&mut books).await?;
+    let all = platform_billing::invoices(&mut books).await?;
+    let mut adjusted = all.clone();
     adjusted.retain(|stored| stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment));
     if let Some(largest) = adjusted.into_iter().max_by_key(|stored| stored.invoice.total) {
         say(format!("\nAn invoice of the second month, with what came late for the first\n{}", super::invoice::page(&largest).trim_end()));
+        let before =
+            all.into_iter().find(|stored| stored.invoice.organization == largest.invoice.organization && stored.invoice.period == first);
+        if let Some(before) = before {
+            let changes = platform_billing::changes(&before.invoice, &largest.invoice)?;
+            let compared = Compared { before, after: largest.clone(), changes };
+            say(format!("\n{}", compared.page()));
+        }
         if largest.issue.is_some() {
             let proving = Timer::now();
             let folder = home.path(BUNDLE);

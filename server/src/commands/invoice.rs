@@ -1,4 +1,6 @@
-//! `tally invoice list|show`: what is asked of customers, as text that one would send, JSON, or CSV.
+//! `tally invoice list|show|compare`: what is asked of customers, as text that one would send, JSON, or CSV.
+
+pub mod changes;
 
 use std::fmt::Write as _;
 
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use shared_db::Transaction;
 use shared_types::{Month, OrganizationId};
 
+use self::changes::Compared;
 use super::Refused;
 use crate::home::{Home, Store};
 use crate::{Common, Format, Outcome};
@@ -28,6 +31,13 @@ pub enum InvoiceCommand {
     Show {
         /// Its id, or its number, for example TALLY-000042.
         invoice: String,
+    },
+    /// Say why a bill changed: what volume, price and mix moved, exact to the last cent.
+    Compare {
+        /// The earlier invoice: its id, or its number.
+        before: String,
+        /// The later one, of the same organization.
+        after: String,
     },
 }
 
@@ -56,6 +66,17 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
                 Format::Json => println!("{}", view(&stored)),
                 Format::Csv => print!("{}", csv_lines(&stored)),
                 _ => print!("{}", page(&stored)),
+            }
+        }
+        InvoiceCommand::Compare { before, after } => {
+            let mut books = books(&home).await?;
+            let (before, after) = (find(&mut books, &before).await?, find(&mut books, &after).await?);
+            let changes = platform_billing::changes(&before.invoice, &after.invoice).map_err(|error| Refused(error.to_string()))?;
+            let compared = Compared { before, after, changes };
+            match common.format {
+                Format::Json => println!("{}", compared.view()),
+                Format::Csv => print!("{}", compared.csv()),
+                _ => print!("{}", compared.page()),
             }
         }
     }

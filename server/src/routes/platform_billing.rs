@@ -17,6 +17,7 @@ use super::platform_query::accepted;
 use super::{named, scope_of};
 use crate::access::Caller;
 use crate::answers::{Answers, Row};
+use crate::commands::invoice::changes::Compared;
 use crate::commands::{Refused, close, invoice, period};
 use crate::contract::{Operation, wire};
 use crate::problem::{JsonBody, Parameters, Problem, internal};
@@ -117,6 +118,16 @@ wire! {
 }
 
 wire! {
+    /// Compared with which invoice.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct ChangesQuery {
+        /// The earlier invoice of the same organization: its id or its number.
+        pub since: String,
+    }
+}
+
+wire! {
     /// An invoice.
     #[derive(Serialize)]
     pub struct InvoiceView {
@@ -146,6 +157,16 @@ pub fn operations() -> Vec<Operation> {
             .or("text/csv")
             .problem(404, "The asker has no such invoice.")
             .problem(406, "No format that is accepted."),
+        Operation::get("/v1/invoices/{invoice}/changes", "compare_invoices", "Why a bill changed: what volume, price and mix moved.")
+            .about("Amounts and quantities are texts; the sums add up to the difference of the totals. With accept: text/plain or text/csv the page and the lines that tally invoice compare prints.")
+            .in_path("invoice", "The later invoice: its id or its number.")
+            .query::<ChangesQuery>()
+            .answers::<Value>(200, "What moved the total.")
+            .or("text/plain")
+            .or("text/csv")
+            .problem(404, "The asker has no such invoice.")
+            .problem(406, "No format that is accepted.")
+            .problem(422, "The invoices are of two organizations or currencies."),
         Operation::get(
             "/v1/invoices/{invoice}/lines/{line}/explain",
             "explain_line",
@@ -273,6 +294,28 @@ pub async fn get_invoice(
         .into_response(),
         Shape::Text => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], invoice::page(&stored)).into_response(),
         Shape::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], invoice::csv_lines(&stored)).into_response(),
+    })
+}
+
+/// Why a bill changed.
+pub async fn compare_invoices(
+    State(answers): State<Answers>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Parameters(query): Parameters<ChangesQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let formats = [("application/json", Shape::Json), ("text/plain", Shape::Text), ("text/csv", Shape::Csv)];
+    let after = found(&answers, &caller, &name).await?;
+    let before = found(&answers, &caller, &query.since).await?;
+    let changes = platform_billing::changes(&before.invoice, &after.invoice).map_err(|error| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BILLING-0025", "These invoices are not compared.", error.to_string())
+    })?;
+    let compared = Compared { before, after, changes };
+    Ok(match accepted(&headers, &formats)? {
+        Shape::Json => Json(compared.view()).into_response(),
+        Shape::Text => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], compared.page()).into_response(),
+        Shape::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], compared.csv()).into_response(),
     })
 }
 

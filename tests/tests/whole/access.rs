@@ -48,7 +48,7 @@ const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 31] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
     row("GET /v1/balances", "ledger.balance.read", 200, false),
@@ -60,6 +60,7 @@ const ROWS: [Row; 30] = [
     row("GET /v1/evidence/tile/{*path}", "evidence.proof.read", 404, false),
     row("GET /v1/invoices", "billing.invoice.read", 200, true),
     row("GET /v1/invoices/{invoice}", "billing.invoice.read", 404, false),
+    row("GET /v1/invoices/{invoice}/changes", "billing.invoice.read", 404, false),
     row("GET /v1/invoices/{invoice}/lines/{line}/explain", "billing.invoice.read", 404, false),
     row("GET /v1/keys", "iam.key.read", 200, false),
     row("GET /v1/organizations", "iam.organization.read", 200, false),
@@ -165,6 +166,10 @@ impl World {
             }
             "GET /v1/invoices/{invoice}" => {
                 path = "/v1/invoices/inv-0".to_owned();
+                String::new()
+            }
+            "GET /v1/invoices/{invoice}/changes" => {
+                path = "/v1/invoices/inv-0/changes?since=inv-1".to_owned();
                 String::new()
             }
             "GET /v1/invoices/{invoice}/lines/{line}/explain" => {

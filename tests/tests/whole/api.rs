@@ -257,6 +257,12 @@ fn an_invoice_and_each_of_its_lines_are_shown_and_explained() {
     assert_eq!(invoice["invoice"]["total"], own["total"]);
     assert_eq!(client.reply("GET", &path, &[("accept", "text/plain")], b"").text(), tally.done(&["invoice", "show", id]));
     assert_eq!(client.reply("GET", &path, &[("accept", "text/csv")], b"").text(), tally.done(&["--format", "csv", "invoice", "show", id]));
+    let changes = format!("{path}/changes?since={id}");
+    let compared = get(&client, &changes);
+    assert!(compared["difference"] == "0" && compared["lines"].as_array().unwrap().len() == 3, "{compared}");
+    assert_eq!(client.reply("GET", &changes, &[("accept", "text/plain")], b"").text(), tally.done(&["invoice", "compare", id, id]));
+    let other = list.iter().find(|other| other["invoice_id"] != id).unwrap()["invoice_id"].as_str().unwrap();
+    problem(&client.reply("GET", &format!("{path}/changes?since={other}"), &[], b""), 422, "BILLING-0025");
 
     let lines = invoice["invoice"]["lines"].as_array().unwrap();
     assert_eq!(lines.len(), 3);

@@ -356,6 +356,9 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
             "/v1/evidence/bundles/{invoice}" => [&foreign, &"inv-0".to_owned(), &"TALLY-999999".to_owned()]
                 .map(|invoice| format!("/v1/evidence/bundles/{invoice}"))
                 .to_vec(),
+            "/v1/invoices/{invoice}/changes" => [(&invoice, &invoice), (&invoice, &foreign), (&foreign, &invoice)]
+                .map(|(invoice, since)| format!("/v1/invoices/{invoice}/changes?since={since}"))
+                .to_vec(),
             "/v1/invoices/{invoice}/lines/{line}/explain" => [(&invoice, 1), (&invoice, 2), (&invoice, 99), (&foreign, 1)]
                 .map(|(invoice, line)| format!("/v1/invoices/{invoice}/lines/{line}/explain"))
                 .to_vec(),

@@ -1,0 +1,265 @@
+//! Why a bill changed: two invoices of one organization as volume × price × mix, exact to the last place of the currency.
+//! Pure; it knows no table and no page.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ethnum::I256;
+use shared_types::{Amount, Quantity};
+
+use crate::invoice::{Invoice, InvoiceId, Line, LineKind};
+
+/// What moved the amount of a contract line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// Used in both months: volume, price and mix say what moved it.
+    Used,
+    /// Used only in the later month.
+    New,
+    /// Used only in the earlier month.
+    Gone,
+    /// Usage of months before the invoice's own, which came late or was rated again.
+    Late,
+    /// A quantity is zero or less, so it has no price to compare.
+    Other,
+}
+
+impl Cause {
+    /// The name for scripts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Used => "used",
+            Self::New => "new",
+            Self::Gone => "gone",
+            Self::Late => "late",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Quantity and amount of a contract line on one invoice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Side {
+    /// In the line's unit.
+    pub quantity: Quantity,
+    /// As invoiced.
+    pub amount: Amount,
+}
+
+/// What became of one contract line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Contract and SKU.
+    pub contract_line: String,
+    /// For people.
+    pub description: String,
+    /// What the quantities count.
+    pub unit: String,
+    /// Why it moved.
+    pub cause: Cause,
+    /// On the earlier invoice.
+    pub before: Side,
+    /// On the later invoice.
+    pub after: Side,
+    /// What it would have moved by had its unit's total quantity alone moved.
+    pub volume: Amount,
+    /// What its own price (amount for a unit, tiers included) moved it by.
+    pub price: Amount,
+    /// What its share of its unit's total quantity moved it by.
+    pub mix: Amount,
+    /// `after.amount` − `before.amount`; for `used` lines volume + price + mix.
+    pub difference: Amount,
+}
+
+/// Two invoices side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The earlier one.
+    pub before: (InvoiceId, Amount),
+    /// The later one.
+    pub after: (InvoiceId, Amount),
+    /// Every contract line of either, by cause, then by the size of its difference.
+    pub lines: Vec<Change>,
+    /// Σ volume, price and mix, and Σ difference of each other cause: together the difference of the totals.
+    pub sums: BTreeMap<&'static str, Amount>,
+}
+
+/// Why two invoices cannot be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangesError {
+    /// They are of different organizations or currencies.
+    #[error("{before} is of {before_of} and {after} of {after_of}: name two invoices of one organization in one currency")]
+    Different {
+        /// The earlier one.
+        before: InvoiceId,
+        /// Its organization and currency.
+        before_of: String,
+        /// The later one.
+        after: InvoiceId,
+        /// Its organization and currency.
+        after_of: String,
+    },
+    /// Numbers beyond 256 bits, or sums beyond an amount.
+    #[error("the figures of {contract_line} are too large to be compared")]
+    TooLarge {
+        /// The contract line.
+        contract_line: String,
+    },
+}
+
+/// What moved the total from one invoice to another.
+///
+/// - Usage of each invoice's own month is compared line by line; what an invoice asks for other months is `late`.
+/// - Lines of one unit share volume: had each kept its share of the unit's quantity and its price, it would have moved as the unit's total did.
+///   `price` is the later quantity at the change of the line's own price; `mix` the rest, so the three add up to the difference exactly. Volume
+///   and price are rounded to the currency, half to even.
+pub fn changes(before: &Invoice, after: &Invoice) -> Result<Changes, ChangesError> {
+    let of = |invoice: &Invoice| format!("{} in {}", invoice.organization, invoice.currency);
+    if (&before.organization, &before.currency) != (&after.organization, &after.currency) {
+        let (before_of, after_of) = (of(before), of(after));
+        return Err(ChangesError::Different { before: before.invoice_id.clone(), before_of, after: after.invoice_id.clone(), after_of });
+    }
+    let (old, new) = (own_month(before)?, own_month(after)?);
+    let mut lines = Vec::new();
+    for contract_line in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let (Some(line), sides) = (
+            new.get(contract_line).or(old.get(contract_line)),
+            (old.get(contract_line).map(|found| found.side), new.get(contract_line).map(|found| found.side)),
+        ) else {
+            continue;
+        };
+        let cause = match sides {
+            (Some(before), Some(after)) if before.quantity > Quantity::ZERO && after.quantity > Quantity::ZERO => Cause::Used,
+            (None, Some(_)) => Cause::New,
+            (Some(_), None) => Cause::Gone,
+            _ => Cause::Other,
+        };
+        lines.push(change(line.line, cause, sides.0.unwrap_or_default(), sides.1.unwrap_or_default())?);
+    }
+    split(&mut lines, before.rounding.scale.max(after.rounding.scale))?;
+    for contract_line in late(before).chain(late(after)).map(|line| &line.contract_line).collect::<BTreeSet<_>>() {
+        let side = |invoice| sum(late(invoice).filter(|line| line.contract_line == *contract_line));
+        let (old, new) = (side(before)?, side(after)?);
+        let named = late(after).chain(late(before)).find(|line| line.contract_line == *contract_line);
+        lines.extend(named.map(|line| change(line, Cause::Late, old, new)).transpose()?);
+    }
+    lines.sort_by_key(|line| (line.cause, std::cmp::Reverse(line.difference.units().unsigned_abs())));
+    let sums = sums(&lines)?;
+    Ok(Changes { before: (before.invoice_id.clone(), before.total), after: (after.invoice_id.clone(), after.total), lines, sums })
+}
+
+struct Own<'i> {
+    line: &'i Line,
+    side: Side,
+}
+
+/// Usage of the invoice's own month, by contract line.
+fn own_month(invoice: &Invoice) -> Result<BTreeMap<&str, Own<'_>>, ChangesError> {
+    let own = invoice.lines.iter().filter(|line| !is_late(invoice, line));
+    own.map(|line| Ok((line.contract_line.as_str(), Own { line, side: sum([line].into_iter())? }))).collect()
+}
+
+fn late(invoice: &Invoice) -> impl Iterator<Item = &Line> {
+    invoice.lines.iter().filter(|line| is_late(invoice, line))
+}
+
+fn is_late(invoice: &Invoice, line: &Line) -> bool {
+    line.kind == LineKind::Adjustment || line.service_period != invoice.period
+}
+
+fn sum<'i>(lines: impl Iterator<Item = &'i Line>) -> Result<Side, ChangesError> {
+    let mut side = Side::default();
+    for line in lines {
+        side.quantity = side.quantity.checked_add(line.quantity).map_err(|_| too_large(&line.contract_line))?;
+        side.amount = add(side.amount, line.amount, &line.contract_line)?;
+    }
+    Ok(side)
+}
+
+fn change(line: &Line, cause: Cause, before: Side, after: Side) -> Result<Change, ChangesError> {
+    let difference = after.amount.checked_sub(before.amount).map_err(|_| too_large(&line.contract_line))?;
+    Ok(Change {
+        contract_line: line.contract_line.clone(),
+        description: line.description.clone(),
+        unit: line.unit.to_string(),
+        cause,
+        before,
+        after,
+        volume: Amount::ZERO,
+        price: Amount::ZERO,
+        mix: Amount::ZERO,
+        difference,
+    })
+}
+
+/// Splits the lines that were used in both months, unit by unit.
+fn split(lines: &mut [Change], scale: u32) -> Result<(), ChangesError> {
+    let mut units: BTreeMap<String, (usize, I256, I256)> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.cause == Cause::Used) {
+        let (count, before, after) = units.entry(line.unit.clone()).or_insert((0, I256::ZERO, I256::ZERO));
+        *count = count.saturating_add(1);
+        let fit = || too_large(&line.contract_line);
+        *before = before.checked_add(I256::from(line.before.quantity.units())).ok_or_else(fit)?;
+        *after = after.checked_add(I256::from(line.after.quantity.units())).ok_or_else(fit)?;
+    }
+    for line in lines.iter_mut().filter(|line| line.cause == Cause::Used) {
+        let Some((count, before, after)) = units.get(&line.unit) else { continue };
+        let fit = || too_large(&line.contract_line);
+        let (old, was, is) = (line.before.amount.units(), line.before.quantity.units(), line.after.quantity.units());
+        // amount × (after − before) ÷ before of the unit.
+        let moved = after.checked_sub(*before).ok_or_else(fit)?;
+        line.volume = share(I256::from(old), moved, *before, scale).ok_or_else(fit)?;
+        if *count == 1 {
+            // Alone in its unit, it has no share that could move.
+            line.price = line.difference.checked_sub(line.volume).map_err(|_| fit())?;
+            continue;
+        }
+        // (amount after × quantity before − amount before × quantity after) ÷ quantity before.
+        let at_old_price = I256::from(old).checked_mul(I256::from(is)).ok_or_else(fit)?;
+        let at_new_price = I256::from(line.after.amount.units()).checked_mul(I256::from(was)).ok_or_else(fit)?;
+        let dearer = at_new_price.checked_sub(at_old_price).ok_or_else(fit)?;
+        line.price = share(I256::ONE, dearer, I256::from(was), scale).ok_or_else(fit)?;
+        let rest = line.difference.checked_sub(line.volume).and_then(|rest| rest.checked_sub(line.price));
+        line.mix = rest.map_err(|_| fit())?;
+    }
+    Ok(())
+}
+
+/// a × b ÷ c in units of 10^-9, rounded to decimal places, half to even; c is above zero.
+fn share(a: I256, b: I256, c: I256, scale: u32) -> Option<Amount> {
+    let step = I256::from(10_i64.checked_pow(Amount::SCALE.checked_sub(scale)?)?);
+    let (product, whole) = (a.checked_mul(b)?, c.checked_mul(step)?);
+    let (floor, rest) = (product.checked_div_euclid(whole)?, product.checked_rem_euclid(whole)?);
+    let up = match rest.checked_mul(I256::from(2))?.cmp(&whole) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Greater => true,
+        std::cmp::Ordering::Equal => floor.checked_rem_euclid(I256::from(2))? == I256::ONE,
+    };
+    let rounded = floor.checked_add(I256::from(u8::from(up)))?.checked_mul(step)?;
+    Amount::from_units(i128::try_from(rounded).ok()?).ok()
+}
+
+fn sums(lines: &[Change]) -> Result<BTreeMap<&'static str, Amount>, ChangesError> {
+    let mut sums = BTreeMap::new();
+    for line in lines {
+        let parts = match line.cause {
+            Cause::Used => vec![("volume", line.volume), ("price", line.price), ("mix", line.mix)],
+            cause => vec![(cause.name(), line.difference)],
+        };
+        for (name, part) in parts {
+            let sum = sums.entry(name).or_insert(Amount::ZERO);
+            *sum = add(*sum, part, &line.contract_line)?;
+        }
+    }
+    Ok(sums)
+}
+
+fn add(a: Amount, b: Amount, contract_line: &str) -> Result<Amount, ChangesError> {
+    a.checked_add(b).map_err(|_| too_large(contract_line))
+}
+
+fn too_large(contract_line: &str) -> ChangesError {
+    ChangesError::TooLarge { contract_line: contract_line.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;
