@@ -2,7 +2,7 @@
 //! It does not decide whether a version may be published: [`refuse_reach_back`](crate::refuse_reach_back) does, in the same transaction.
 
 use serde_json::{Value as Json, json};
-use shared_db::{DbError, Statement, Transaction, Value, statement};
+use shared_db::{DbError, Row, Statement, Transaction, Value, statement};
 use shared_types::{ControlNo, Digest, Instant, Month};
 
 use crate::{Control, ControlBody, ControlError, Document, DocumentError, Version};
@@ -15,6 +15,7 @@ const CONTROL_CLOSES: Statement = statement!("control_closes");
 const CONTROLS_AFTER: Statement = statement!("controls_after");
 const DOCUMENTS_INSERT: Statement = statement!("documents_insert");
 const DOCUMENTS_OF: Statement = statement!("documents_of");
+const PUBLICATIONS: Statement = statement!("publications");
 const VERSION_FIND: Statement = statement!("version_find");
 const VERSION_INSERT: Statement = statement!("version_insert");
 const VERSIONS: Statement = statement!("versions");
@@ -170,6 +171,25 @@ pub async fn active(tx: &mut Transaction) -> Result<Option<Version>, StoreError>
 async fn active_control(tx: &mut Transaction) -> Result<Option<(ControlNo, Digest)>, StoreError> {
     let row = tx.query_optional(&CONTROL_ACTIVE, &[]).await?;
     Ok(row.map(|row| Ok::<_, DbError>((ControlNo(row.unsigned(0)?), row.digest(1)?))).transpose()?)
+}
+
+/// A version was put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The control record.
+    pub control_no: ControlNo,
+    /// Address of the version.
+    pub address: Digest,
+    /// When the control record was recorded.
+    pub recorded_at: Instant,
+}
+
+/// Everything that had been put in force at an instant of recording, in order: the last one was believed then.
+pub async fn publications(tx: &mut Transaction, as_of: Instant) -> Result<Vec<Publication>, StoreError> {
+    let rows = tx.query(&PUBLICATIONS, &[as_of.into()]).await?;
+    let read =
+        |row: &Row| Ok(Publication { control_no: ControlNo(row.unsigned(0)?), address: row.digest(1)?, recorded_at: row.instant(2)? });
+    Ok(rows.iter().map(read).collect::<Result<_, DbError>>()?)
 }
 
 /// A recorded version by its address, or none. Its content is hashed again.

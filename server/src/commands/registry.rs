@@ -1,4 +1,6 @@
-//! `tally registry check|publish|show|import-litellm`: folders of documents become versions, and a public price list becomes a folder.
+//! `tally registry …`: folders of documents become versions, and a public price list becomes a folder.
+
+mod questions;
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,8 @@ use platform_iam::Action;
 use platform_registry::import::{BOOK, Import, ImportTerms, PriceMap, import};
 use platform_registry::{Problem, SourceFile, Version};
 use serde_json::json;
-use shared_types::{Digest, Instant};
+use shared_db::Transaction;
+use shared_types::Instant;
 
 use super::Refused;
 use super::owner::{Method, OwnerClient};
@@ -44,6 +47,17 @@ pub enum RegistryCommand {
         #[arg(long)]
         effective_at: Option<String>,
     },
+    /// What differs between two versions, in words.
+    ///
+    /// A version is named by a folder of documents, by `in-force`, or by its content address, or enough of its first digits.
+    Diff {
+        /// The one.
+        from: String,
+        /// The other.
+        to: String,
+    },
+    /// What price was believed at one instant for usage at another.
+    Price(questions::PriceArguments),
     /// Print a published version as TOML, or list the versions.
     Show {
         /// Content address, or enough of its first digits; the one in force by default.
@@ -62,6 +76,8 @@ pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Ou
         RegistryCommand::ImportLitellm { file, against, out, effective_at } => {
             import_litellm(&file, against.as_deref(), &out, effective_at.as_deref(), common.format)
         }
+        RegistryCommand::Diff { from, to } => questions::diff(&from, &to, common).await,
+        RegistryCommand::Price(arguments) => questions::price(arguments, common).await,
         RegistryCommand::Show { address, list } => show(address.as_deref(), list, common).await,
     }
 }
@@ -203,27 +219,29 @@ async fn show(wanted: Option<&str>, list: bool, common: &Common) -> anyhow::Resu
         }
         return Ok(Outcome::Done);
     }
-    let address: Digest = match wanted {
-        None => platform_registry::store::active(&mut tx)
-            .await?
-            .map(|version| version.address())
-            .ok_or_else(|| Refused("no registry version is published yet".to_owned()))?,
-        Some(prefix) => {
-            let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(prefix));
-            match (fits.next(), fits.next()) {
-                (Some(found), None) => found.address,
-                (None, _) => {
-                    bail!(Refused(format!("no published version begins with {prefix:?}; `tally registry show --list` lists them")))
-                }
-                (Some(_), Some(_)) => bail!(Refused(format!("more than one version begins with {prefix:?}; give more digits"))),
-            }
-        }
-    };
-    let version =
-        platform_registry::store::version(&mut tx, address).await?.with_context(|| format!("version {address} is not in the books"))?;
+    let version = named(&mut tx, wanted.unwrap_or(IN_FORCE)).await?;
     match common.format {
         Format::Json => println!("{}", version.canonical()),
         _ => print!("{}", version.to_toml()),
     }
     Ok(Outcome::Done)
+}
+
+/// What the version in force is called on the command line.
+const IN_FORCE: &str = "in-force";
+
+/// A published version by what people call it: `in-force`, its address, or enough of its first digits.
+async fn named(tx: &mut Transaction, wanted: &str) -> anyhow::Result<Version> {
+    if wanted == IN_FORCE {
+        let active = platform_registry::store::active(tx).await?;
+        return active.ok_or_else(|| Refused("no registry version is published yet".to_owned()).into());
+    }
+    let versions = platform_registry::store::versions(tx).await?;
+    let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(wanted));
+    let address = match (fits.next(), fits.next()) {
+        (Some(found), None) => found.address,
+        (None, _) => bail!(Refused(format!("no published version begins with {wanted:?}; `tally registry show --list` lists them"))),
+        (Some(_), Some(_)) => bail!(Refused(format!("more than one version begins with {wanted:?}; give more digits"))),
+    };
+    platform_registry::store::version(tx, address).await?.with_context(|| format!("version {address} is not in the books"))
 }

@@ -1,5 +1,11 @@
 //! `POST /v1/registry/versions`: a folder of registry documents becomes the version in force. `GET /v1/registry`, `/v1/registry/versions/…`:
-//! what is in force, and what it says. An organization sees what prices its own usage. Owned by platform-registry.
+//! what is in force, what it says, and what differs. An organization sees what prices its own usage. Owned by platform-registry.
+
+mod differences;
+mod price;
+
+pub use differences::{diff_versions, view as differences_view};
+pub use price::{PriceQuery, believed, get_price};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -9,6 +15,7 @@ use platform_catalog::Scope;
 use platform_iam::{Action, Target};
 use platform_registry::{Document, ReachBack, SourceFile, Version};
 use serde::{Deserialize, Serialize};
+use shared_db::Transaction;
 use shared_types::{ControlNo, Digest};
 
 use super::platform_query::accepted;
@@ -70,6 +77,8 @@ pub fn operations() -> Vec<Operation> {
             .or("application/toml")
             .problem(404, "There is no such version.")
             .problem(406, "No format that is accepted."),
+        differences::operation(),
+        price::operation(),
     ]
 }
 
@@ -172,6 +181,24 @@ async fn registry(answers: &Answers, scope: &Scope) -> Result<RegistryView, Box<
     Ok(RegistryView { in_force: versions.last().map(|last| last.version.clone()), versions })
 }
 
+/// A published version by its address, or a problem.
+async fn published(tx: &mut Transaction, address: &str) -> Result<Version, Problem> {
+    let missing = || {
+        let detail = format!("no published version is {address:?}; /v1/registry lists them");
+        Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0003", "There is no such version.", detail)
+    };
+    let digest = Digest::parse(address).ok_or_else(missing)?;
+    platform_registry::store::version(tx, digest).await.map_err(|error| internal(&error))?.ok_or_else(missing)
+}
+
+/// What a scope sees of a version.
+fn seen(version: Version, scope: &Scope) -> Result<Version, Problem> {
+    match scope {
+        Scope::Operator => Ok(version),
+        Scope::Organization(organization) => version.view_of(organization).map_err(|error| internal(&error)),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     Json,
@@ -187,13 +214,8 @@ pub async fn get_version(
 ) -> Result<Response, Problem> {
     let permit = caller.authorize(Action::RegistryRead, caller.target(None))?;
     let shape = accepted(&headers, &[("application/json", Shape::Json), ("application/toml", Shape::Toml)])?;
-    let missing = || {
-        let detail = format!("no published version is {version:?}; /v1/registry lists them");
-        Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0003", "There is no such version.", detail)
-    };
-    let address = Digest::parse(&version).ok_or_else(missing)?;
     let mut tx = answers.readers.books.read().await.map_err(|error| internal(&error))?;
-    let found = platform_registry::store::version(&mut tx, address).await.map_err(|error| internal(&error))?.ok_or_else(missing)?;
+    let found = published(&mut tx, &version).await?;
     let (documents, complete) = match scope_of(&permit) {
         Scope::Operator => (found.documents().cloned().collect(), true),
         Scope::Organization(organization) => (found.seen_by(&organization), false),
@@ -202,7 +224,7 @@ pub async fn get_version(
         Shape::Json => {
             let documents: Result<Vec<_>, _> = documents.iter().map(serde_json::to_value).collect();
             let documents = documents.map_err(|error| internal(&error))?;
-            Json(DocumentsView { version: address.to_string(), complete, documents }).into_response()
+            Json(DocumentsView { version: found.address().to_string(), complete, documents }).into_response()
         }
         Shape::Toml => {
             let text: Vec<String> = documents.iter().map(Document::to_toml).collect();

@@ -48,7 +48,7 @@ const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 30] = [
+const ROWS: [Row; 32] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
     row("GET /v1/balances", "ledger.balance.read", 200, false),
@@ -67,7 +67,9 @@ const ROWS: [Row; 30] = [
     whole("GET /v1/progress", "query.sql.ask", 200),
     row("GET /v1/projects", "iam.project.read", 200, false),
     row("GET /v1/registry", "registry.version.read", 200, false),
+    row("GET /v1/registry/price", "registry.version.read", 200, true),
     row("GET /v1/registry/versions/{version}", "registry.version.read", 404, false),
+    row("GET /v1/registry/versions/{version}/diff/{other}", "registry.version.read", 404, false),
     row("GET /v1/sources", "iam.source.read", 200, false),
     row("GET /v1/usage", "usage.reading.read", 200, true),
     row("POST /v1/events", "ingest.event.send", 202, true),
@@ -153,6 +155,14 @@ impl World {
             }
             "GET /v1/evidence/tile/{*path}" => {
                 path = "/v1/evidence/tile/7/999".to_owned();
+                String::new()
+            }
+            "GET /v1/registry/price" => {
+                path = format!("/v1/registry/price?sku=input&at=2026-10-05&organization={organization}");
+                String::new()
+            }
+            "GET /v1/registry/versions/{version}/diff/{other}" => {
+                path = format!("/v1/registry/versions/{0}/diff/{0}", "0".repeat(64));
                 String::new()
             }
             "GET /v1/registry/versions/{version}" => {
