@@ -23,6 +23,7 @@ mod price_at;
 pub mod problem;
 pub mod reach;
 mod read;
+pub mod schema;
 pub mod show;
 pub mod shown;
 pub mod stake;

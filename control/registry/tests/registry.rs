@@ -22,5 +22,8 @@ mod plausibility;
 #[path = "registry/reach.rs"]
 mod reach;
 #[cfg(test)]
+#[path = "registry/schema.rs"]
+mod schema;
+#[cfg(test)]
 #[path = "registry/store.rs"]
 mod store;
