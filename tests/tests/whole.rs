@@ -40,6 +40,9 @@ mod path;
 #[path = "whole/reference.rs"]
 mod reference;
 #[cfg(test)]
+#[path = "whole/review.rs"]
+mod review;
+#[cfg(test)]
 #[path = "whole/tally.rs"]
 mod tally;
 #[cfg(test)]

@@ -7,6 +7,9 @@ mod band;
 #[path = "registry/diff.rs"]
 mod diff;
 #[cfg(test)]
+#[path = "registry/drafts.rs"]
+mod drafts;
+#[cfg(test)]
 #[path = "registry/golden.rs"]
 mod golden;
 #[cfg(test)]

@@ -2,9 +2,14 @@
 //! what is in force, what it says, and what differs. An organization sees what prices its own usage. Owned by platform-registry.
 
 mod differences;
+mod drafts;
 mod price;
 
 pub use differences::{diff_versions, view as differences_view};
+pub use drafts::{
+    ProposeRequest, RetireRequest, ReviewRequest, changes, get_draft, list_drafts, propose_draft, publish_draft, retire_version,
+    review_draft, view as draft_view,
+};
 pub use price::{PriceQuery, believed, get_price};
 
 use axum::Json;
@@ -13,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use platform_catalog::Scope;
 use platform_iam::{Action, Target};
-use platform_registry::{Document, ReachBack, SourceFile, Version};
+use platform_registry::{Document, Published, SourceFile, Version};
 use serde::{Deserialize, Serialize};
 use shared_db::Transaction;
 use shared_types::{ControlNo, Digest};
@@ -63,12 +68,13 @@ wire! {
 
 /// What this domain answers.
 pub fn operations() -> Vec<Operation> {
-    vec![
+    let mut operations = vec![
         Operation::get("/v1/registry", "get_registry", "What is in force, and every version before.")
             .answers::<RegistryView>(200, "The versions."),
         Operation::post("/v1/registry/versions", "publish_version", "Checks and publishes a version behind everything accepted so far.")
             .body::<PublishRequest>("application/json")
             .answers::<PublishedView>(200, "It is in force.")
+            .problem(409, "The home publishes approved drafts only, or the version is retired.")
             .problem(422, "The documents do not check, or reach back over keys that were rated; detail says what to do."),
         Operation::get("/v1/registry/versions/{version}", "get_version", "The documents of a version.")
             .about("With accept: application/toml they are as they were published. An organization sees what prices its own usage.")
@@ -79,7 +85,9 @@ pub fn operations() -> Vec<Operation> {
             .problem(406, "No format that is accepted."),
         differences::operation(),
         price::operation(),
-    ]
+    ];
+    operations.extend(drafts::operations());
+    operations
 }
 
 /// Checks and publishes a version behind everything accepted so far.
@@ -91,27 +99,27 @@ pub async fn publish_version(State(publisher): State<Publisher>, caller: Caller,
         Ok(permit) => permit,
         Err(problem) => return problem.into_response(),
     };
-    let files: Vec<SourceFile> = request.files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect();
-    let refused = |detail: String| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "REGISTRY-0001", "The registry version was refused.", detail).into_response()
-    };
-    let version = match Version::check(&files) {
+    let version = match Version::check(&sources(request.files)) {
         Ok(version) => version,
-        Err(problems) => return refused(problems.to_string()),
+        Err(problems) => return refused(problems.to_string()).into_response(),
     };
     match publisher.publish(permit, version).await {
-        Ok(published) => {
-            Json(PublishedView { version: published.address.to_string(), control_no: published.control_no.0, changed: published.changed })
-                .into_response()
-        }
-        Err(error) if error.chain().any(|cause| cause.is::<ReachBack>()) => refused(format!("{error:#}")),
-        Err(error) => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "REGISTRY-0002",
-            "The registry version could not be published.",
-            format!("{error:#}"),
-        )
-        .into_response(),
+        Ok(published) => Json(PublishedView::from(published)).into_response(),
+        Err(error) => drafts::problem(&error).into_response(),
+    }
+}
+
+fn sources(files: Vec<PublishFile>) -> Vec<SourceFile> {
+    files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect()
+}
+
+fn refused(detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "REGISTRY-0001", "The registry version was refused.", detail)
+}
+
+impl From<Published> for PublishedView {
+    fn from(published: Published) -> Self {
+        Self { version: published.address.to_string(), control_no: published.control_no.0, changed: published.changed }
     }
 }
 

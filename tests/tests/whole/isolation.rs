@@ -362,6 +362,7 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
             "/v1/registry/versions/{version}" => {
                 [&version, &"0".repeat(64)].map(|version| format!("/v1/registry/versions/{version}")).to_vec()
             }
+            "/v1/registry/drafts/{draft}" => vec!["/v1/registry/drafts/1".to_owned()],
             "/v1/registry/versions/{version}/diff/{other}" => {
                 [&version, &"0".repeat(64)].map(|other| format!("/v1/registry/versions/{version}/diff/{other}")).to_vec()
             }

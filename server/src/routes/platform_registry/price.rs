@@ -135,7 +135,7 @@ pub async fn get_price(
 
 fn problem(error: &PriceError) -> Problem {
     let (status, code, title) = match error {
-        PriceError::Parameter(_) => (StatusCode::BAD_REQUEST, "REGISTRY-0004", "The question does not read."),
+        PriceError::Parameter(_) => (StatusCode::BAD_REQUEST, "REGISTRY-0004", "The request does not read."),
         PriceError::Nothing(_) | PriceError::NoPrice { .. } => (StatusCode::NOT_FOUND, "REGISTRY-0005", "No such price was believed."),
         PriceError::Store(_) | PriceError::Document(_) => return internal(error),
     };
