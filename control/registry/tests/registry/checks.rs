@@ -133,7 +133,7 @@ fn prices_and_contracts_do_not_overlap() {
     check(
         "price_book = \"list\"\neffective_at = \"2026-07-01T00:00:00Z\"",
         "price_book = \"list\"\neffective_at = \"2026-01-01T00:00:00Z\"",
-        "contract \"second\" and contract \"first\" (prices/all.toml:37) both begin at 2026-01-01T00:00:00Z for organization \"acme\"",
+        "contract \"second\" and contract \"first\" (prices/all.toml:38) both begin at 2026-01-01T00:00:00Z for organization \"acme\"",
         "give one of them another effective_at, or remove it",
     );
 }
