@@ -1,11 +1,11 @@
-//! `benches commit`, `benches path`: run by `cargo xtask bench`, which builds `tally` first.
+//! `benches commit`, `benches path`, `benches registry`: run by `cargo xtask bench`, which builds `tally` first.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use benches::machine::Profile;
 use benches::result::Reported;
-use benches::{commit, path};
+use benches::{commit, path, registry};
 use clap::{Args, Parser, Subcommand};
 
 /// Benchmarks of the Tallystick workspace.
@@ -57,6 +57,18 @@ enum Bench {
         #[arg(long)]
         tally: PathBuf,
     },
+    /// A large registry: checking, comparing, compiling.
+    Registry {
+        /// SKUs of the list, with three prices each.
+        #[arg(long, default_value_t = 3_000)]
+        skus: usize,
+        /// Contracts with a price book of their own.
+        #[arg(long, default_value_t = 500)]
+        contracts: usize,
+        /// Measured rounds.
+        #[arg(long, default_value_t = 30)]
+        rounds: u32,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -65,6 +77,10 @@ fn main() -> anyhow::Result<()> {
     let scratch = tempfile::tempdir_in(&output.scratch)?;
     let patience = Duration::from_secs(output.patience);
     let reported: Reported = match bench {
+        Bench::Registry { skus, contracts, rounds } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(registry::run(scratch.path(), output.profile, patience, skus, contracts, rounds))?
+        }
         Bench::Commit { at, rounds } => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(commit::run(scratch.path(), output.profile, patience, &at, rounds))?

@@ -29,6 +29,8 @@ pub struct Settings {
     pub billing: BillingSettings,
     /// Merging small files.
     pub compact: CompactSettings,
+    /// How registry versions come into force.
+    pub registry: RegistrySettings,
 }
 
 /// The HTTP server.
@@ -151,6 +153,30 @@ pub struct CompactSettings {
     pub file_bytes_max: u64,
     /// Seconds for which DuckDB can travel back in time, and then as long again for whoever began to read before.
     pub keep_s: u64,
+}
+
+/// How registry versions come into force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySettings {
+    /// Whether a version has to be a draft that was approved.
+    pub review: ReviewWhen,
+}
+
+/// Whether a version has to be a draft that was approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReviewWhen {
+    /// A folder may be published as it is: one person runs this home.
+    Off,
+    /// Only approved drafts are published.
+    Required,
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self { review: ReviewWhen::Off }
+    }
 }
 
 impl Settings {

@@ -9,6 +9,7 @@ pub mod intake;
 pub mod invoicing;
 #[cfg(feature = "plant")]
 pub mod plant;
+pub mod proposals;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use platform_iam::{Pepper, Permit};
 use platform_ingest::wire::WireLimits;
-use platform_registry::{Closed, Published, Version};
+use platform_registry::{Closed, DraftNo, Published, Version};
 use shared_bus::{Disk, Embedded, RealDisk, Stream, UnsyncedInMemory};
 use shared_db::Database;
 use shared_types::{BatchNo, Month};
@@ -27,7 +28,7 @@ use tokio::task::JoinSet;
 use crate::access::{Access, Denials};
 use crate::home::{DiskKind, Home, Lock, Store};
 use crate::lake::Lake;
-use billing::{Billing, Command, Registries};
+use billing::{Billing, Candidate, Command, Registries};
 use compact::{Compaction, Compactor};
 use folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, follow};
 use iam::Iam;
@@ -234,9 +235,18 @@ pub struct Publisher {
 impl Publisher {
     /// Publishes a registry version behind everything accepted so far.
     pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
+        self.put_in_force(permit, Candidate::Version(version)).await
+    }
+
+    /// Publishes an approved draft behind everything accepted so far.
+    pub async fn publish_draft(&self, permit: Permit, draft_no: DraftNo) -> anyhow::Result<Published> {
+        self.put_in_force(permit, Candidate::Draft(draft_no)).await
+    }
+
+    async fn put_in_force(&self, permit: Permit, candidate: Candidate) -> anyhow::Result<Published> {
         let (answer, answered) = oneshot::channel();
         self.commands
-            .send(Command::Publish { permit: Box::new(permit), version: Box::new(version), answer })
+            .send(Command::Publish { permit: Box::new(permit), candidate, answer })
             .await
             .map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
         let published = answered.await.context("the billing role has ended")??;

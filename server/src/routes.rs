@@ -34,6 +34,7 @@ use crate::home::Home;
 use crate::problem::{Problem, as_problem};
 use crate::roles::iam::Iam;
 use crate::roles::intake::Intake;
+use crate::roles::proposals::Proposals;
 use crate::roles::{Closer, Progress, Publisher};
 
 /// How long a request may take, its body included.
@@ -149,6 +150,12 @@ impl FromRef<App> for Iam {
     }
 }
 
+impl FromRef<App> for Proposals {
+    fn from_ref(app: &App) -> Self {
+        Self::new(app.iam.books().clone())
+    }
+}
+
 impl FromRef<App> for platform_audit::Books {
     fn from_ref(app: &App) -> Self {
         Self(app.iam.books().clone())
@@ -180,8 +187,15 @@ pub fn router(app: App) -> Router {
         .route("/v1/periods/{period}/opinion", post(platform_billing::record_opinion))
         .route("/v1/sql", post(platform_query::ask))
         .route("/v1/registry", get(platform_registry::get_registry))
+        .route("/v1/registry/drafts", get(platform_registry::list_drafts).post(platform_registry::propose_draft))
+        .route("/v1/registry/drafts/{draft}", get(platform_registry::get_draft))
+        .route("/v1/registry/drafts/{draft}/publish", post(platform_registry::publish_draft))
+        .route("/v1/registry/drafts/{draft}/review", post(platform_registry::review_draft))
+        .route("/v1/registry/price", get(platform_registry::get_price))
         .route("/v1/registry/versions", post(platform_registry::publish_version))
         .route("/v1/registry/versions/{version}", get(platform_registry::get_version))
+        .route("/v1/registry/versions/{version}/retire", post(platform_registry::retire_version))
+        .route("/v1/registry/versions/{version}/diff/{other}", get(platform_registry::diff_versions))
         .route("/v1/evidence/checkpoint", get(platform_evidence::get_checkpoint))
         .route("/v1/evidence/tile/{*path}", get(platform_evidence::get_tile))
         .route("/v1/evidence/bundles/{invoice}", get(platform_evidence::get_bundle))

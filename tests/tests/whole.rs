@@ -43,6 +43,9 @@ mod recurring;
 #[path = "whole/reference.rs"]
 mod reference;
 #[cfg(test)]
+#[path = "whole/review.rs"]
+mod review;
+#[cfg(test)]
 #[path = "whole/tally.rs"]
 mod tally;
 #[cfg(test)]

@@ -20,6 +20,20 @@ pub enum Bench {
         #[command(flatten)]
         how: How,
     },
+    /// A large registry: checking its TOML, comparing it, compiling it for intake and rating.
+    Registry {
+        /// SKUs of the list, with three prices each.
+        #[arg(long, default_value_t = 3_000)]
+        skus: usize,
+        /// Contracts with a price book of their own.
+        #[arg(long, default_value_t = 500)]
+        contracts: usize,
+        /// Measured rounds.
+        #[arg(long, default_value_t = 30)]
+        rounds: u32,
+        #[command(flatten)]
+        how: How,
+    },
     /// `tally serve` from the wire to SQL: events per second, processor time, latency, profile.
     Path {
         /// Distinct events of the flood.
@@ -50,6 +64,11 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Commit { at, rounds, how } => {
             let at: Vec<String> = at.iter().map(ToString::to_string).collect();
             (how, vec!["commit".to_owned(), "--at".to_owned(), at.join(","), "--rounds".to_owned(), rounds.to_string()])
+        }
+        Bench::Registry { skus, contracts, rounds, how } => {
+            let figures = [("--skus", skus.to_string()), ("--contracts", contracts.to_string()), ("--rounds", rounds.to_string())];
+            let figures = figures.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+            (how, std::iter::once("registry".to_owned()).chain(figures).collect())
         }
         Bench::Path { events, how } => {
             let tally = match std::env::var_os("TALLY_BIN") {

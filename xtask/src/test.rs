@@ -1,8 +1,10 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use anyhow::{Context, ensure};
 use clap::ValueEnum;
 
 use crate::{shell, tools};
@@ -83,19 +85,42 @@ fn whole() -> anyhow::Result<()> {
 }
 
 /// Each script is given the Python of `.tools` and exits non-zero when something does not hold.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     "evidence/tests/foreign/verify_vectors.py",
     "evidence/tests/foreign/verify_bundle.py",
     "evidence/tests/foreign/attack_bundle.py",
     "evidence/audit/tests/foreign/vectors.py",
     "tests/foreign/openapi.py",
+    "tests/foreign/schemas.py",
+];
+
+/// The registry versions that the schemas must accept: folders of documents, and a price map that is imported.
+const VERSIONS: [&str; 5] = [
+    "datasets/registry/demo",
+    "tests/registry",
+    "control/registry/tests/golden/fixed",
+    "control/registry/tests/golden/models",
+    "control/registry/tests/golden/litellm/excerpt.json",
 ];
 
 fn foreign() -> anyhow::Result<()> {
     let tools = tools::prepare()?;
-    let verify = shell::build_verify()?;
+    let (verify, modules, versions) = (shell::build_verify()?, tools::node_modules()?, registry_versions()?);
     for script in SCRIPTS {
-        shell::run(Command::new(&tools.python).current_dir(shell::root()?).arg(script).env("TALLY_VERIFY_BIN", &verify))?;
+        let mut python = Command::new(&tools.python);
+        python.current_dir(shell::root()?).arg(script).env("TALLY_VERIFY_BIN", &verify);
+        shell::run(python.env("TALLY_NODE_MODULES", &modules).env("TALLY_REGISTRY_VERSIONS", &versions))?;
     }
     Ok(())
+}
+
+/// A file with the registry versions of the workspace, as TOML and as canonical content.
+fn registry_versions() -> anyhow::Result<PathBuf> {
+    let mut cargo = shell::cargo()?;
+    cargo.args(["run", "--quiet", "--package", "platform-registry", "--example", "versions", "--"]).args(VERSIONS);
+    let output = cargo.stderr(Stdio::inherit()).output().context("could not run cargo")?;
+    ensure!(output.status.success(), "the registry versions of the workspace could not be made");
+    let file = shell::target_folder()?.join("registry-versions.json");
+    std::fs::write(&file, output.stdout)?;
+    Ok(file)
 }

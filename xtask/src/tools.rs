@@ -32,6 +32,26 @@ fn python() -> anyhow::Result<PathBuf> {
     environment("py", &["--requirement"])
 }
 
+/// The folder of npm's packages of `tests/foreign/package-lock.json`, installed below `.tools/`.
+pub fn node_modules() -> anyhow::Result<PathBuf> {
+    let root = shell::root()?;
+    let (pins, folder) = (root.join("tests/foreign"), root.join(".tools/node"));
+    let wanted = std::fs::read_to_string(pins.join("package-lock.json"))?;
+    let (modules, mark) = (folder.join("node_modules"), folder.join("installed.json"));
+    if std::fs::read_to_string(&mark).ok().as_deref() == Some(wanted.as_str()) {
+        return Ok(modules);
+    }
+    std::fs::create_dir_all(&folder)?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(pins.join(file), folder.join(file))?;
+    }
+    let install = ["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund"];
+    shell::run(Command::new("npm").args(install).current_dir(&folder))
+        .context("Node 20 or later with npm is needed for foreign programs")?;
+    std::fs::write(&mark, wanted)?;
+    Ok(modules)
+}
+
 /// A virtual environment below `.tools/` with what pip installs by these arguments, which end before the file of pinned versions.
 fn environment(name: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
     let root = shell::root()?;

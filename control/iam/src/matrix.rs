@@ -51,8 +51,12 @@ fn row(action: Action) -> [Reach; 5] {
         Action::EventsSend => [Any, None, None, None, Own],
         Action::BalanceRead => [Any, Any, None, Own, None],
         Action::SqlAsk => [Any, Any, None, Own, None],
+        Action::DraftPropose => [Any, Any, None, None, None],
+        Action::DraftRead => [Any, Any, Any, None, None],
+        Action::DraftReview => [Any, Any, None, None, None],
         Action::RegistryPublish => [Any, None, None, None, None],
         Action::RegistryRead => [Any, Any, Any, Own, None],
+        Action::RegistryRetire => [Any, None, None, None, None],
         Action::UsageRead => [Any, Any, None, Own, None],
     }
 }

@@ -21,7 +21,7 @@ use crate::problem::{At, Findings};
 use field::type_name;
 
 /// Most dimensions of a meter.
-const DIMENSIONS_MAX: usize = 16;
+pub(crate) const DIMENSIONS_MAX: usize = 16;
 /// Most syntax errors reported of one file: further ones are mostly echoes.
 const SYNTAX_ERRORS_MAX: usize = 20;
 

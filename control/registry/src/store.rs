@@ -2,7 +2,7 @@
 //! It does not decide whether a version may be published: [`refuse_reach_back`](crate::refuse_reach_back) does, in the same transaction.
 
 use serde_json::{Value as Json, json};
-use shared_db::{DbError, Statement, Transaction, Value, statement};
+use shared_db::{DbError, Row, Statement, Transaction, Value, statement};
 use shared_types::{ControlNo, Digest, Instant, Month};
 
 use crate::{Control, ControlBody, ControlError, Document, DocumentError, Fee, Schedule, Tick, Version};
@@ -17,6 +17,8 @@ const CONTROL_CLOSES: Statement = statement!("control_closes");
 const CONTROLS_AFTER: Statement = statement!("controls_after");
 const DOCUMENTS_INSERT: Statement = statement!("documents_insert");
 const DOCUMENTS_OF: Statement = statement!("documents_of");
+const PUBLICATIONS: Statement = statement!("publications");
+const RETIREMENTS: Statement = statement!("retirements");
 const VERSION_FIND: Statement = statement!("version_find");
 const VERSION_INSERT: Statement = statement!("version_insert");
 const VERSIONS: Statement = statement!("versions");
@@ -86,6 +88,9 @@ pub enum StoreError {
         #[source]
         source: Option<ControlError>,
     },
+    /// It was retired: it is not put in force again.
+    #[error("registry version {0} is retired: it is not put in force again; publish other documents")]
+    Retired(Digest),
     /// Control records are numbered in 63 bits.
     #[error("control records have run out of numbers")]
     Numbers,
@@ -96,21 +101,17 @@ pub enum StoreError {
 /// - An earlier version may be published again: it gets another control record.
 pub async fn publish(tx: &mut Transaction, version: &Version, recorded_at: Instant) -> Result<Published, StoreError> {
     let address = version.address();
-    tx.query(&CONTROLS_LOCK, &[]).await?;
+    lock(tx).await?;
     if let Some((control_no, active)) = active_control(tx).await?
         && active == address
     {
         return Ok(Published { control_no, address, changed: false });
     }
+    if retired(tx, address).await? {
+        return Err(StoreError::Retired(address));
+    }
     if tx.query_optional(&VERSION_FIND, &[address.into()]).await?.is_none() {
-        let documents: Vec<Json> = version
-            .entries()
-            .map(|entry| {
-                let (kind, id) = (entry.document.kind().name(), entry.document.id());
-                json!({"digest": entry.digest.to_string(), "kind": kind, "id": id, "content": entry.canonical})
-            })
-            .collect();
-        tx.execute(&DOCUMENTS_INSERT, &[Json::Array(documents).to_string().into()]).await?;
+        insert_documents(tx, version).await?;
         let digests: Vec<Json> = version.entries().map(|entry| Json::String(entry.digest.to_string())).collect();
         tx.execute(&VERSION_INSERT, &[address.into(), Json::Array(digests).to_string().into(), recorded_at.into()]).await?;
     }
@@ -118,11 +119,58 @@ pub async fn publish(tx: &mut Transaction, version: &Version, recorded_at: Insta
     Ok(Published { control_no: control.control_no, address, changed: true })
 }
 
+/// Holds off every other writer of control records and drafts until the transaction ends.
+pub(crate) async fn lock(tx: &mut Transaction) -> Result<(), StoreError> {
+    tx.query(&CONTROLS_LOCK, &[]).await?;
+    Ok(())
+}
+
+/// Records the documents of a version that are not recorded yet.
+pub(crate) async fn insert_documents(tx: &mut Transaction, version: &Version) -> Result<(), StoreError> {
+    let documents: Vec<Json> = version
+        .entries()
+        .map(|entry| {
+            let (kind, id) = (entry.document.kind().name(), entry.document.id());
+            json!({"digest": entry.digest.to_string(), "kind": kind, "id": id, "content": entry.canonical})
+        })
+        .collect();
+    tx.execute(&DOCUMENTS_INSERT, &[Json::Array(documents).to_string().into()]).await?;
+    Ok(())
+}
+
+/// A version that is not put in force again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retirement {
+    /// Its address.
+    pub address: Digest,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub retired_by: String,
+    /// When.
+    pub recorded_at: Instant,
+}
+
+/// Every retired version, the first one first.
+pub async fn retirements(tx: &mut Transaction) -> Result<Vec<Retirement>, StoreError> {
+    let rows = tx.query(&RETIREMENTS, &[]).await?;
+    let read = |row: &Row| {
+        let (reason, retired_by) = (row.text(1)?.to_owned(), row.text(2)?.to_owned());
+        Ok(Retirement { address: row.digest(0)?, reason, retired_by, recorded_at: row.instant(3)? })
+    };
+    Ok(rows.iter().map(read).collect::<Result<_, DbError>>()?)
+}
+
+/// Whether a version is retired.
+pub(crate) async fn retired(tx: &mut Transaction, address: Digest) -> Result<bool, StoreError> {
+    Ok(retirements(tx).await?.iter().any(|retired| retired.address == address))
+}
+
 /// Appends a control record under the next number.
 ///
 /// - Errors: `Db` when it names a version that is not recorded.
 pub async fn append(tx: &mut Transaction, body: ControlBody, recorded_at: Instant) -> Result<Control, StoreError> {
-    tx.query(&CONTROLS_LOCK, &[]).await?;
+    lock(tx).await?;
     let last = tx.query_one(&CONTROL_LAST, &[]).await?.unsigned(0)?;
     let control_no = ControlNo(last).next().ok_or(StoreError::Numbers)?;
     let control = Control { control_no, body };
@@ -140,7 +188,7 @@ pub async fn append(tx: &mut Transaction, body: ControlBody, recorded_at: Instan
 
 /// Records that a month and all before it close, unless they are closed already.
 pub async fn close(tx: &mut Transaction, month: Month, recorded_at: Instant) -> Result<Closed, StoreError> {
-    tx.query(&CONTROLS_LOCK, &[]).await?;
+    lock(tx).await?;
     if let Some((control_no, month)) = closes(tx).await?.into_iter().find(|(_, closed)| *closed >= month) {
         return Ok(Closed { control_no, month, changed: false });
     }
@@ -196,6 +244,25 @@ pub async fn active(tx: &mut Transaction) -> Result<Option<Version>, StoreError>
 async fn active_control(tx: &mut Transaction) -> Result<Option<(ControlNo, Digest)>, StoreError> {
     let row = tx.query_optional(&CONTROL_ACTIVE, &[]).await?;
     Ok(row.map(|row| Ok::<_, DbError>((ControlNo(row.unsigned(0)?), row.digest(1)?))).transpose()?)
+}
+
+/// A version was put in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The control record.
+    pub control_no: ControlNo,
+    /// Address of the version.
+    pub address: Digest,
+    /// When the control record was recorded.
+    pub recorded_at: Instant,
+}
+
+/// Everything that had been put in force at an instant of recording, in order: the last one was believed then.
+pub async fn publications(tx: &mut Transaction, as_of: Instant) -> Result<Vec<Publication>, StoreError> {
+    let rows = tx.query(&PUBLICATIONS, &[as_of.into()]).await?;
+    let read =
+        |row: &Row| Ok(Publication { control_no: ControlNo(row.unsigned(0)?), address: row.digest(1)?, recorded_at: row.instant(2)? });
+    Ok(rows.iter().map(read).collect::<Result<_, DbError>>()?)
 }
 
 /// A recorded version by its address, or none. Its content is hashed again.

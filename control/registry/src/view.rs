@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use shared_types::OrganizationId;
 
 use crate::Version;
-use crate::document::{Contract, Covers, Document};
+use crate::document::{Contract, Covers, Document, DocumentError};
 
 impl Version {
     /// The documents by which an organization's usage is metered, priced and rounded, by kind, then by id.
@@ -29,6 +29,11 @@ impl Version {
         documents.extend(skus.into_iter().cloned().map(Document::Sku));
         documents.extend(self.units().filter(|unit| units.contains(&unit.id)).cloned().map(Document::Unit));
         documents
+    }
+
+    /// What an organization sees, as a version: to compare and to ask, like any other. Its address is nobody's.
+    pub fn view_of(&self, organization: &OrganizationId) -> Result<Self, DocumentError> {
+        Self::from_documents(self.seen_by(organization))
     }
 
     /// The contracts that bind an organization, naming no other one.

@@ -4,6 +4,15 @@
 #[path = "registry/band.rs"]
 mod band;
 #[cfg(test)]
+#[path = "registry/checks.rs"]
+mod checks;
+#[cfg(test)]
+#[path = "registry/diff.rs"]
+mod diff;
+#[cfg(test)]
+#[path = "registry/drafts.rs"]
+mod drafts;
+#[cfg(test)]
 #[path = "registry/golden.rs"]
 mod golden;
 #[cfg(test)]
@@ -18,6 +27,9 @@ mod plausibility;
 #[cfg(test)]
 #[path = "registry/reach.rs"]
 mod reach;
+#[cfg(test)]
+#[path = "registry/schema.rs"]
+mod schema;
 #[cfg(test)]
 #[path = "registry/store.rs"]
 mod store;

@@ -75,6 +75,8 @@ pub enum TargetType {
     Proof,
     /// A question in SQL.
     Question,
+    /// A draft of a registry version.
+    RegistryDraft,
     /// A registry version.
     RegistryVersion,
     /// A source of events.
@@ -99,6 +101,7 @@ impl TargetType {
             Self::Project => "project",
             Self::Proof => "proof",
             Self::Question => "question",
+            Self::RegistryDraft => "registry_draft",
             Self::RegistryVersion => "registry_version",
             Self::Source => "source",
             Self::Usage => "usage",
@@ -184,10 +187,18 @@ actions! {
     BalanceRead = "ledger.balance.read", Read, Balance, Info;
     /// Ask in SQL.
     SqlAsk = "query.sql.ask", Read, Question, Info;
+    /// Propose a registry version as a draft.
+    DraftPropose = "registry.draft.propose", Change, RegistryDraft, Info;
+    /// Read drafts of registry versions.
+    DraftRead = "registry.draft.read", Read, RegistryDraft, Info;
+    /// Approve or reject a draft of a registry version.
+    DraftReview = "registry.draft.review", Change, RegistryDraft, Notice;
     /// Publish a registry version: units, meters, prices, contracts.
     RegistryPublish = "registry.version.publish", Change, RegistryVersion, Notice;
     /// Read registry versions.
     RegistryRead = "registry.version.read", Read, RegistryVersion, Info;
+    /// Retire a registry version: it is not put in force again.
+    RegistryRetire = "registry.version.retire", Change, RegistryVersion, Warning;
     /// Read usage, charges, traces and explanations.
     UsageRead = "usage.reading.read", Read, Usage, Info;
 }

@@ -1,21 +1,21 @@
-//! `tally registry check|publish|show|import-litellm`: folders of documents become versions, and a public price list becomes a folder.
+//! `tally registry …`: folders of documents become versions, and a public price list becomes a folder.
+
+mod questions;
+mod workflow;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
-use platform_iam::Action;
 use platform_registry::import::{BOOK, Import, ImportTerms, PriceMap, import};
 use platform_registry::{Problem, SourceFile, Version};
 use serde_json::json;
-use shared_types::{Digest, Instant};
+use shared_db::Transaction;
+use shared_types::Instant;
 
 use super::Refused;
-use super::owner::{Method, OwnerClient};
 use crate::home::{Home, Store};
-use crate::roles::{OnFailure, Running};
-use crate::routes::platform_registry::{PublishFile, PublishRequest};
-use crate::{Common, Format, Outcome, access};
+use crate::{Common, Format, Outcome};
 
 /// What of the registry.
 #[derive(Subcommand)]
@@ -25,10 +25,46 @@ pub enum RegistryCommand {
         /// Folder with `.toml` files, at any depth.
         folder: PathBuf,
     },
-    /// Check a folder and put it in force behind everything accepted so far.
+    /// Check a folder and put it in force behind everything accepted so far; or do so with an approved draft.
     Publish {
+        /// Folder with `.toml` files, at any depth, or a draft, for example `draft-1`.
+        what: String,
+    },
+    /// Check a folder and record it as a draft, for somebody to review.
+    Propose {
         /// Folder with `.toml` files, at any depth.
         folder: PathBuf,
+        /// Why.
+        #[arg(long)]
+        note: Option<String>,
+    },
+    /// List drafts, or show one with what it changes, in words.
+    Drafts {
+        /// The draft, for example `draft-1`.
+        draft: Option<String>,
+    },
+    /// Approve or reject a draft, once. Where money is concerned, whoever proposed it does not approve it.
+    #[command(group = clap::ArgGroup::new("verdict").required(true).args(["approve", "reject"]))]
+    Review {
+        /// The draft, for example `draft-1`.
+        draft: String,
+        /// It may be published.
+        #[arg(long)]
+        approve: bool,
+        /// It is never published.
+        #[arg(long)]
+        reject: bool,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Retire a version that is not in force: it is not put in force again. It stays, and so does what was rated by it.
+    Retire {
+        /// Content address, or enough of its first digits.
+        version: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
     /// Turn LiteLLM's map of model prices into a folder of documents; suspicious prices are held beside it.
     ImportLitellm {
@@ -44,6 +80,18 @@ pub enum RegistryCommand {
         #[arg(long)]
         effective_at: Option<String>,
     },
+    /// What differs between two versions, in words.
+    ///
+    /// A version is named by a folder of documents, by `in-force`, by a draft such as `draft-1`, or by its content address, or enough of
+    /// its first digits.
+    Diff {
+        /// The one.
+        from: String,
+        /// The other.
+        to: String,
+    },
+    /// What price was believed at one instant for usage at another.
+    Price(questions::PriceArguments),
     /// Print a published version as TOML, or list the versions.
     Show {
         /// Content address, or enough of its first digits; the one in force by default.
@@ -58,10 +106,16 @@ pub enum RegistryCommand {
 pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Outcome> {
     match command {
         RegistryCommand::Check { folder } => check(&folder, common.format),
-        RegistryCommand::Publish { folder } => publish(&folder, common).await,
+        RegistryCommand::Publish { what } => workflow::publish(&what, common).await,
+        RegistryCommand::Propose { folder, note } => workflow::propose(&folder, note, common).await,
+        RegistryCommand::Drafts { draft } => workflow::drafts(draft.as_deref(), common).await,
+        RegistryCommand::Review { draft, approve, reject: _, reason } => workflow::review(&draft, approve, reason, common).await,
+        RegistryCommand::Retire { version, reason } => workflow::retire(&version, reason, common).await,
         RegistryCommand::ImportLitellm { file, against, out, effective_at } => {
             import_litellm(&file, against.as_deref(), &out, effective_at.as_deref(), common.format)
         }
+        RegistryCommand::Diff { from, to } => questions::diff(&from, &to, common).await,
+        RegistryCommand::Price(arguments) => questions::price(arguments, common).await,
         RegistryCommand::Show { address, list } => show(address.as_deref(), list, common).await,
     }
 }
@@ -154,36 +208,6 @@ fn imported(made: &Import, version: &Version) -> serde_json::Value {
     })
 }
 
-async fn publish(folder: &Path, common: &Common) -> anyhow::Result<Outcome> {
-    let home = Home::open(&common.home)?;
-    let version = read_version(folder)?;
-    let (address, control_no, changed) = match OwnerClient::of(&home)? {
-        Some(owner) => publish_to_owner(folder, &owner).await?,
-        None => {
-            let running = Running::start(&home, OnFailure::End).await?;
-            let permit = access::local(Action::RegistryPublish)?;
-            let published = running.publish(permit, version).await.map_err(|error| Refused(format!("{error:#}")))?;
-            running.drain().await?;
-            (published.address.to_string(), published.control_no.0, published.changed)
-        }
-    };
-    match common.format {
-        Format::Json => println!("{}", json!({"version": address, "control_no": control_no, "changed": changed})),
-        _ if changed => println!("version {address} is in force (control record {control_no})"),
-        _ => println!("version {address} was in force already; nothing changed"),
-    }
-    Ok(Outcome::Done)
-}
-
-async fn publish_to_owner(folder: &Path, owner: &OwnerClient) -> anyhow::Result<(String, u64, bool)> {
-    let files = read_folder(folder)?.into_iter().map(|file| PublishFile { name: file.name, text: file.text }).collect();
-    let answer = owner.ask(Method::Post(serde_json::to_value(PublishRequest { files })?), "/v1/registry/versions").await?;
-    let read = || -> Option<(String, u64, bool)> {
-        Some((answer.get("version")?.as_str()?.to_owned(), answer.get("control_no")?.as_u64()?, answer.get("changed")?.as_bool()?))
-    };
-    read().with_context(|| format!("the owner of the home answered {answer}"))
-}
-
 async fn show(wanted: Option<&str>, list: bool, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
     let mut tx = home.database_read_only(Store::Books).await?.read().await?;
@@ -203,27 +227,33 @@ async fn show(wanted: Option<&str>, list: bool, common: &Common) -> anyhow::Resu
         }
         return Ok(Outcome::Done);
     }
-    let address: Digest = match wanted {
-        None => platform_registry::store::active(&mut tx)
-            .await?
-            .map(|version| version.address())
-            .ok_or_else(|| Refused("no registry version is published yet".to_owned()))?,
-        Some(prefix) => {
-            let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(prefix));
-            match (fits.next(), fits.next()) {
-                (Some(found), None) => found.address,
-                (None, _) => {
-                    bail!(Refused(format!("no published version begins with {prefix:?}; `tally registry show --list` lists them")))
-                }
-                (Some(_), Some(_)) => bail!(Refused(format!("more than one version begins with {prefix:?}; give more digits"))),
-            }
-        }
-    };
-    let version =
-        platform_registry::store::version(&mut tx, address).await?.with_context(|| format!("version {address} is not in the books"))?;
+    let version = named(&mut tx, wanted.unwrap_or(IN_FORCE)).await?;
     match common.format {
         Format::Json => println!("{}", version.canonical()),
         _ => print!("{}", version.to_toml()),
     }
     Ok(Outcome::Done)
+}
+
+/// What the version in force is called on the command line.
+const IN_FORCE: &str = "in-force";
+
+/// A version by what people call it: `in-force`, `draft-1`, its address, or enough of its first digits.
+async fn named(tx: &mut Transaction, wanted: &str) -> anyhow::Result<Version> {
+    if let Some(draft_no) = workflow::draft_no(wanted) {
+        let draft = platform_registry::drafts::draft(tx, draft_no).await.map_err(|error| Refused(error.to_string()))?;
+        return Ok(platform_registry::drafts::version_of(tx, &draft).await?);
+    }
+    if wanted == IN_FORCE {
+        let active = platform_registry::store::active(tx).await?;
+        return active.ok_or_else(|| Refused("no registry version is published yet".to_owned()).into());
+    }
+    let versions = platform_registry::store::versions(tx).await?;
+    let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(wanted));
+    let address = match (fits.next(), fits.next()) {
+        (Some(found), None) => found.address,
+        (None, _) => bail!(Refused(format!("no published version begins with {wanted:?}; `tally registry show --list` lists them"))),
+        (Some(_), Some(_)) => bail!(Refused(format!("more than one version begins with {wanted:?}; give more digits"))),
+    };
+    platform_registry::store::version(tx, address).await?.with_context(|| format!("version {address} is not in the books"))
 }

@@ -15,7 +15,7 @@ use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
 use platform_rating::{Charge, Key, KeyState, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
 use platform_registry::store as registry;
-use platform_registry::{Closed, Compiled, Control, ControlBody, Published, RatedKey, Schedule, Version};
+use platform_registry::{Closed, Compiled, Control, ControlBody, DraftNo, Published, RatedKey, Schedule, Version, drafts};
 use platform_usage::{EventLimits, IdentityKey, MeterSet};
 use shared_bus::{Append, RecordKind, Stream};
 use shared_db::{Database, OutboxEvent};
@@ -23,7 +23,7 @@ use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Instan
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::now;
-use crate::home::{BatchSettings, Home, Secrets};
+use crate::home::{BatchSettings, Home, ReviewWhen, Secrets};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 use crate::roles::intake::Lag;
 
@@ -122,14 +122,27 @@ struct Shard {
     relayed: ControlNo,
 }
 
+/// What is to be published.
+pub enum Candidate {
+    /// A version as it is; only where no review is required.
+    Version(Version),
+    /// A draft that was approved.
+    Draft(DraftNo),
+}
+
+/// A folder is not published as it is where a review is required.
+#[derive(Debug, thiserror::Error)]
+#[error("this home publishes approved drafts only (registry.review = \"required\"): propose it with `tally registry propose FOLDER`")]
+pub struct ReviewRequired;
+
 /// What is asked of the billing task from outside.
 pub enum Command {
     /// Publish a registry version once everything before it is rated.
     Publish {
         /// Who may.
         permit: Box<Permit>,
-        /// The version.
-        version: Box<Version>,
+        /// What.
+        candidate: Candidate,
         /// Where the answer goes.
         answer: oneshot::Sender<anyhow::Result<Published>>,
     },
@@ -159,6 +172,7 @@ pub struct Billing {
     head: (BatchNo, Digest),
     epoch: WriterEpoch,
     settings: BatchSettings,
+    review: ReviewWhen,
     committed: watch::Sender<BatchNo>,
     /// Held for writing while a registry version is published: intake holds it for reading around each append.
     gate: Arc<tokio::sync::RwLock<()>>,
@@ -251,6 +265,7 @@ impl Billing {
             head,
             epoch,
             settings: home.settings.batch.clone(),
+            review: home.settings.registry.review,
             committed,
             gate,
             lag,
@@ -563,26 +578,40 @@ impl Billing {
 
     /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
     /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated.
-    async fn publish(&mut self, permit: &Permit, version: &Version) -> anyhow::Result<Published> {
+    async fn publish(&mut self, permit: &Permit, candidate: &Candidate) -> anyhow::Result<Published> {
         if !permit.covers(Action::RegistryPublish, None) {
             bail!("a permit to {} does not cover publishing a registry version", permit.action());
+        }
+        if matches!(candidate, Candidate::Version(_)) && self.review == ReviewWhen::Required {
+            bail!(ReviewRequired);
         }
         let gate = Arc::clone(&self.gate);
         let _closed = gate.write().await;
         while self.step().await? > 0 {}
         let mut tx = self.books.begin().await?;
+        let (draft, version) = match candidate {
+            Candidate::Version(version) => (None, version.clone()),
+            Candidate::Draft(draft_no) => {
+                let (draft, version) = drafts::publishable(&mut tx, *draft_no).await?;
+                (Some(draft), version)
+            }
+        };
         if let Some(last) = registry::tick_before(&mut tx, LATEST).await? {
-            Schedule::of(version).refuse_changed(&last)?;
+            Schedule::of(&version).refuse_changed(&last)?;
         }
         if let Some(active) = registry::active(&mut tx).await? {
-            let reaches = platform_registry::reach_back(&active, version);
+            let reaches = platform_registry::reach_back(&active, &version);
             let rated: Vec<RatedKey> = self.rating.keys().map(rated_key).collect();
             platform_registry::refuse_reach_back(&reaches, &rated)?;
         }
         let at = now();
-        let published = registry::publish(&mut tx, version, at).await?;
+        let published = match &draft {
+            None => registry::publish(&mut tx, &version, at).await?,
+            Some(draft) => drafts::publish(&mut tx, draft, &version, permit.principal().name(), at).await?,
+        };
         if published.changed {
-            let detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);
+            let mut detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);
+            detail.extend(draft.map(|draft| ("draft".to_owned(), draft.draft_no.to_string())));
             let record = permit.record(None, &published.address.to_string(), detail, at);
             platform_audit::record(&mut tx, &record).await?;
         }
@@ -690,8 +719,8 @@ impl Billing {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Publish { permit, version, answer } => {
-                let published = self.publish(&permit, &version).await;
+            Command::Publish { permit, candidate, answer } => {
+                let published = self.publish(&permit, &candidate).await;
                 // The asker may be gone; the publication stands.
                 let _ = answer.send(published);
             }

@@ -1,5 +1,16 @@
 //! `POST /v1/registry/versions`: a folder of registry documents becomes the version in force. `GET /v1/registry`, `/v1/registry/versions/…`:
-//! what is in force, and what it says. An organization sees what prices its own usage. Owned by platform-registry.
+//! what is in force, what it says, and what differs. An organization sees what prices its own usage. Owned by platform-registry.
+
+mod differences;
+mod drafts;
+mod price;
+
+pub use differences::{diff_versions, view as differences_view};
+pub use drafts::{
+    ProposeRequest, RetireRequest, ReviewRequest, changes, get_draft, list_drafts, propose_draft, publish_draft, retire_version,
+    review_draft, view as draft_view,
+};
+pub use price::{PriceQuery, believed, get_price};
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,8 +18,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use platform_catalog::Scope;
 use platform_iam::{Action, Target};
-use platform_registry::{Document, ReachBack, SourceFile, Version};
+use platform_registry::{Document, Published, SourceFile, Version};
 use serde::{Deserialize, Serialize};
+use shared_db::Transaction;
 use shared_types::{ControlNo, Digest};
 
 use super::platform_query::accepted;
@@ -56,12 +68,13 @@ wire! {
 
 /// What this domain answers.
 pub fn operations() -> Vec<Operation> {
-    vec![
+    let mut operations = vec![
         Operation::get("/v1/registry", "get_registry", "What is in force, and every version before.")
             .answers::<RegistryView>(200, "The versions."),
         Operation::post("/v1/registry/versions", "publish_version", "Checks and publishes a version behind everything accepted so far.")
             .body::<PublishRequest>("application/json")
             .answers::<PublishedView>(200, "It is in force.")
+            .problem(409, "The home publishes approved drafts only, or the version is retired.")
             .problem(422, "The documents do not check, or reach back over keys that were rated; detail says what to do."),
         Operation::get("/v1/registry/versions/{version}", "get_version", "The documents of a version.")
             .about("With accept: application/toml they are as they were published. An organization sees what prices its own usage.")
@@ -70,7 +83,11 @@ pub fn operations() -> Vec<Operation> {
             .or("application/toml")
             .problem(404, "There is no such version.")
             .problem(406, "No format that is accepted."),
-    ]
+        differences::operation(),
+        price::operation(),
+    ];
+    operations.extend(drafts::operations());
+    operations
 }
 
 /// Checks and publishes a version behind everything accepted so far.
@@ -82,27 +99,27 @@ pub async fn publish_version(State(publisher): State<Publisher>, caller: Caller,
         Ok(permit) => permit,
         Err(problem) => return problem.into_response(),
     };
-    let files: Vec<SourceFile> = request.files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect();
-    let refused = |detail: String| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "REGISTRY-0001", "The registry version was refused.", detail).into_response()
-    };
-    let version = match Version::check(&files) {
+    let version = match Version::check(&sources(request.files)) {
         Ok(version) => version,
-        Err(problems) => return refused(problems.to_string()),
+        Err(problems) => return refused(problems.to_string()).into_response(),
     };
     match publisher.publish(permit, version).await {
-        Ok(published) => {
-            Json(PublishedView { version: published.address.to_string(), control_no: published.control_no.0, changed: published.changed })
-                .into_response()
-        }
-        Err(error) if error.chain().any(|cause| cause.is::<ReachBack>()) => refused(format!("{error:#}")),
-        Err(error) => Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "REGISTRY-0002",
-            "The registry version could not be published.",
-            format!("{error:#}"),
-        )
-        .into_response(),
+        Ok(published) => Json(PublishedView::from(published)).into_response(),
+        Err(error) => drafts::problem(&error).into_response(),
+    }
+}
+
+fn sources(files: Vec<PublishFile>) -> Vec<SourceFile> {
+    files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect()
+}
+
+fn refused(detail: String) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "REGISTRY-0001", "The registry version was refused.", detail)
+}
+
+impl From<Published> for PublishedView {
+    fn from(published: Published) -> Self {
+        Self { version: published.address.to_string(), control_no: published.control_no.0, changed: published.changed }
     }
 }
 
@@ -172,6 +189,24 @@ async fn registry(answers: &Answers, scope: &Scope) -> Result<RegistryView, Box<
     Ok(RegistryView { in_force: versions.last().map(|last| last.version.clone()), versions })
 }
 
+/// A published version by its address, or a problem.
+async fn published(tx: &mut Transaction, address: &str) -> Result<Version, Problem> {
+    let missing = || {
+        let detail = format!("no published version is {address:?}; /v1/registry lists them");
+        Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0003", "There is no such version.", detail)
+    };
+    let digest = Digest::parse(address).ok_or_else(missing)?;
+    platform_registry::store::version(tx, digest).await.map_err(|error| internal(&error))?.ok_or_else(missing)
+}
+
+/// What a scope sees of a version.
+fn seen(version: Version, scope: &Scope) -> Result<Version, Problem> {
+    match scope {
+        Scope::Operator => Ok(version),
+        Scope::Organization(organization) => version.view_of(organization).map_err(|error| internal(&error)),
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     Json,
@@ -187,13 +222,8 @@ pub async fn get_version(
 ) -> Result<Response, Problem> {
     let permit = caller.authorize(Action::RegistryRead, caller.target(None))?;
     let shape = accepted(&headers, &[("application/json", Shape::Json), ("application/toml", Shape::Toml)])?;
-    let missing = || {
-        let detail = format!("no published version is {version:?}; /v1/registry lists them");
-        Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0003", "There is no such version.", detail)
-    };
-    let address = Digest::parse(&version).ok_or_else(missing)?;
     let mut tx = answers.readers.books.read().await.map_err(|error| internal(&error))?;
-    let found = platform_registry::store::version(&mut tx, address).await.map_err(|error| internal(&error))?.ok_or_else(missing)?;
+    let found = published(&mut tx, &version).await?;
     let (documents, complete) = match scope_of(&permit) {
         Scope::Operator => (found.documents().cloned().collect(), true),
         Scope::Organization(organization) => (found.seen_by(&organization), false),
@@ -202,7 +232,7 @@ pub async fn get_version(
         Shape::Json => {
             let documents: Result<Vec<_>, _> = documents.iter().map(serde_json::to_value).collect();
             let documents = documents.map_err(|error| internal(&error))?;
-            Json(DocumentsView { version: address.to_string(), complete, documents }).into_response()
+            Json(DocumentsView { version: found.address().to_string(), complete, documents }).into_response()
         }
         Shape::Toml => {
             let text: Vec<String> = documents.iter().map(Document::to_toml).collect();

@@ -48,7 +48,7 @@ const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 31] = [
+const ROWS: [Row; 39] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
     row("GET /v1/balances", "ledger.balance.read", 200, false),
@@ -68,7 +68,11 @@ const ROWS: [Row; 31] = [
     whole("GET /v1/progress", "query.sql.ask", 200),
     row("GET /v1/projects", "iam.project.read", 200, false),
     row("GET /v1/registry", "registry.version.read", 200, false),
+    whole("GET /v1/registry/drafts", "registry.draft.read", 200),
+    whole("GET /v1/registry/drafts/{draft}", "registry.draft.read", 404),
+    row("GET /v1/registry/price", "registry.version.read", 200, true),
     row("GET /v1/registry/versions/{version}", "registry.version.read", 404, false),
+    row("GET /v1/registry/versions/{version}/diff/{other}", "registry.version.read", 404, false),
     row("GET /v1/sources", "iam.source.read", 200, false),
     row("GET /v1/usage", "usage.reading.read", 200, true),
     row("POST /v1/events", "ingest.event.send", 202, true),
@@ -77,7 +81,11 @@ const ROWS: [Row; 31] = [
     whole("POST /v1/periods/{period}/close", "billing.period.close", 422),
     whole("POST /v1/periods/{period}/opinion", "billing.opinion.record", 422),
     row("POST /v1/projects", "iam.project.add", 201, true),
+    whole("POST /v1/registry/drafts", "registry.draft.propose", 409),
+    whole("POST /v1/registry/drafts/{draft}/publish", "registry.version.publish", 404),
+    whole("POST /v1/registry/drafts/{draft}/review", "registry.draft.review", 404),
     row("POST /v1/registry/versions", "registry.version.publish", 200, false),
+    whole("POST /v1/registry/versions/{version}/retire", "registry.version.retire", 404),
     row("POST /v1/sources", "iam.source.enroll", 201, false),
     row("POST /v1/sql", "query.sql.ask", 200, false),
 ];
@@ -135,7 +143,23 @@ impl World {
             "POST /v1/keys" => json!({"principal": name, "role": "customer", "organization": organization}).to_string(),
             "POST /v1/organizations" => json!({"organization": organization, "name": organization}).to_string(),
             "POST /v1/projects" => json!({"organization": organization, "project": "chat", "name": "Chat"}).to_string(),
-            "POST /v1/registry/versions" => registry(),
+            "POST /v1/registry/drafts" | "POST /v1/registry/versions" => registry(),
+            "GET /v1/registry/drafts/{draft}" => {
+                path = "/v1/registry/drafts/9".to_owned();
+                String::new()
+            }
+            "POST /v1/registry/drafts/{draft}/publish" => {
+                path = "/v1/registry/drafts/9/publish".to_owned();
+                "{}".to_owned()
+            }
+            "POST /v1/registry/drafts/{draft}/review" => {
+                path = "/v1/registry/drafts/9/review".to_owned();
+                json!({"verdict": "approved", "reason": "seen"}).to_string()
+            }
+            "POST /v1/registry/versions/{version}/retire" => {
+                path = format!("/v1/registry/versions/{}/retire", "0".repeat(64));
+                json!({"reason": "wrong"}).to_string()
+            }
             "GET /v1/charges/{id}/explain" => {
                 path = format!("/v1/charges/{}:0/explain", "0".repeat(32));
                 String::new()
@@ -154,6 +178,14 @@ impl World {
             }
             "GET /v1/evidence/tile/{*path}" => {
                 path = "/v1/evidence/tile/7/999".to_owned();
+                String::new()
+            }
+            "GET /v1/registry/price" => {
+                path = format!("/v1/registry/price?sku=input&at=2026-10-05&organization={organization}");
+                String::new()
+            }
+            "GET /v1/registry/versions/{version}/diff/{other}" => {
+                path = format!("/v1/registry/versions/{0}/diff/{0}", "0".repeat(64));
                 String::new()
             }
             "GET /v1/registry/versions/{version}" => {

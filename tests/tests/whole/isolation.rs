@@ -365,6 +365,20 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
             "/v1/registry/versions/{version}" => {
                 [&version, &"0".repeat(64)].map(|version| format!("/v1/registry/versions/{version}")).to_vec()
             }
+            "/v1/registry/drafts/{draft}" => vec!["/v1/registry/drafts/1".to_owned()],
+            "/v1/registry/versions/{version}/diff/{other}" => {
+                [&version, &"0".repeat(64)].map(|other| format!("/v1/registry/versions/{version}/diff/{other}")).to_vec()
+            }
+            "/v1/registry/price" => {
+                ["", "&as_of=2020-01-01", "&as_of=2999-01-01", "&organization=acme", "&organization=zulu-1", "&contract=everyone"]
+                    .iter()
+                    .flat_map(|more| {
+                        ["sku=input", "meter=tokens.input&dimensions=%7B%22model%22%3A%22m%22%7D", "sku=nothing"]
+                            .map(|what| format!("{path}?{what}&at=2026-10-05{more}"))
+                    })
+                    .chain([path.to_owned()])
+                    .collect()
+            }
             plain if !plain.contains('{') => vec![plain.to_owned()],
             unknown => panic!("{unknown} has parameters that this test does not know: add arguments of ours and of others"),
         };

@@ -1,7 +1,7 @@
 //! The registry's tables on both engines.
 
 use platform_registry::store::{self, Closed, Published};
-use platform_registry::{Control, ControlBody, SourceFile, Version};
+use platform_registry::{Control, ControlBody, SourceFile, Verdict, Version, drafts};
 use shared_db::{Database, DbError, OutboxEvent, Statement};
 use shared_testkit::{append_only_refusals, on_both_engines};
 use shared_types::{BatchNo, ControlNo, Digest, Instant, Month};
@@ -161,7 +161,7 @@ async fn fill_shared_tables(db: &Database) {
 }
 
 /// The statement must be refused with these words.
-async fn check_refused(db: &Database, text: &'static str, words: &str) {
+pub(crate) async fn check_refused(db: &Database, text: &'static str, words: &str) {
     let mut tx = db.begin().await.unwrap();
     let refused = tx.execute(&Statement { name: "attempt", sqlite: text, postgres: text }, &[]).await;
     assert!(matches!(&refused, Err(DbError::Refused { text, .. }) if text.contains(words)), "{text}: {refused:?}");
@@ -196,9 +196,16 @@ async fn the_database_itself_refuses_gaps_and_changes() {
         )
         .await;
         fill_shared_tables(&db).await;
+        let mut tx = db.begin().await.unwrap();
+        let draft_no = drafts::propose(&mut tx, &version("2"), "alice", None, at("2026-11-24T10:00:00Z")).await.unwrap().draft_no;
+        drafts::review(&mut tx, draft_no, Verdict::Approved, "bob", "agreed", at("2026-11-24T10:00:00Z")).await.unwrap();
+        let (draft, second) = drafts::publishable(&mut tx, draft_no).await.unwrap();
+        drafts::publish(&mut tx, &draft, &second, "carol", at("2026-11-24T10:00:00Z")).await.unwrap();
+        drafts::retire(&mut tx, version("1").address(), "carol", "wrong", at("2026-11-24T10:00:00Z")).await.unwrap();
+        tx.commit().await.unwrap();
         let tables = append_only_refusals(&db).await.unwrap();
-        for table in ["platform_registry_controls", "platform_registry_documents", "platform_registry_versions"] {
-            assert!(tables.iter().any(|found| found == table), "{tables:?}");
+        for table in ["controls", "documents", "drafts", "publications", "retirements", "reviews", "versions"] {
+            assert!(tables.iter().any(|found| *found == format!("platform_registry_{table}")), "{tables:?}");
         }
     })
     .await;

@@ -1,0 +1,136 @@
+//! Documents field by field. It does not know what is in force when: prices are compared elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::words::{aggregation, day};
+use super::{Change, Difference};
+use crate::document::{BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, Recurring, Rounding, Sku, Unit};
+use crate::{Kind, Version};
+
+/// What differs between two documents of one name, prices aside: the whole document where there is only one, else each field.
+pub(super) fn differences(before: Option<&Document>, after: Option<&Document>) -> Vec<Difference> {
+    let Some(document) = after.or(before) else { return Vec::new() };
+    let (kind, id) = (document.kind(), document.id());
+    let difference = |change, field: Option<&str>, before: Option<String>, after: Option<String>, text| Difference {
+        kind,
+        id: id.to_owned(),
+        change,
+        field: field.map(str::to_owned),
+        sku: None,
+        before,
+        after,
+        effective_at: None,
+        until: None,
+        money: kind != Kind::Unit && field != Some("description"),
+        text,
+    };
+    let name = name(kind, id);
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            let (old, new) = (fields(before), fields(after));
+            let labels: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            let altered = labels.into_iter().filter_map(|label| {
+                let (was, is) = (old.get(label), new.get(label));
+                if was == is {
+                    return None;
+                }
+                let (change, said) = match (was, is) {
+                    (None, Some(is)) => (Change::Added, spaced(label, is, " is added")),
+                    (Some(was), None) => (Change::Removed, spaced(label, was, " is removed")),
+                    _ => (Change::Altered, format!("{label} {} → {}", shown(was), shown(is))),
+                };
+                Some(difference(change, Some(label), was.cloned(), is.cloned(), format!("{name}: {said}")))
+            });
+            altered.collect()
+        }
+        _ => {
+            let all: Vec<String> = fields(document).iter().map(|(label, value)| spaced(label, value, "")).collect();
+            let all = all.join(", ");
+            let (change, said) = if after.is_some() { (Change::Added, "is added") } else { (Change::Removed, "is removed") };
+            let (was, is) = if after.is_some() { (None, Some(all.clone())) } else { (Some(all.clone()), None) };
+            vec![difference(change, None, was, is, format!("{name} {said}: {all}"))]
+        }
+    }
+}
+
+/// `meter llm.tokens`; a rounding is named by its asset.
+pub(super) fn name(kind: Kind, id: &str) -> String {
+    match kind {
+        Kind::Rounding => format!("rounding of {id}"),
+        Kind::PriceBook => format!("price book {id}"),
+        kind => format!("{kind} {id}"),
+    }
+}
+
+/// How many price books two versions have between them.
+pub(super) fn books(from: &Version, to: &Version) -> usize {
+    from.price_books().chain(to.price_books()).map(|book| &book.id).collect::<BTreeSet<_>>().len()
+}
+
+fn spaced(label: &str, value: &str, end: &str) -> String {
+    if value.is_empty() { format!("{label}{end}") } else { format!("{label} {value}{end}") }
+}
+
+fn shown(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
+}
+
+/// Everything that a document says beside its name and its prices. Each field is taken by name: one that is added to a document and
+/// forgotten here does not compile.
+fn fields(document: &Document) -> BTreeMap<String, String> {
+    let mut fields = BTreeMap::new();
+    let mut add = |label: &str, value: &str| {
+        fields.insert(label.to_owned(), value.to_owned());
+    };
+    match document {
+        Document::Contract(Contract { id: _, covers, price_book, effective_at, billing_period: BillingPeriod::Month, recurring }) => {
+            add("price book", price_book);
+            add("from", &day(*effective_at));
+            add("billing period", "month");
+            for fee in recurring {
+                let Recurring { id, event_type, item, quantity, charged_at, from, until } = fee;
+                let from = from.map(|from| format!(" from {}", day(from))).unwrap_or_default();
+                let until = until.map(|until| format!(" until {}", day(until))).unwrap_or_default();
+                let words = format!("{quantity} of {item} as {event_type}, charged at the {} of the period{from}{until}", charged_at.name());
+                add(&format!("recurring fee {id}"), &words);
+            }
+            match covers {
+                Covers::Default => add("for", "every organization without a contract of its own"),
+                Covers::Organizations(organizations) => {
+                    organizations.iter().for_each(|organization| add(&format!("organization {organization}"), ""));
+                }
+            }
+        }
+        Document::Meter(Meter { id: _, event_type, aggregation: how, value, unit, dimensions, negative, part_of }) => {
+            add("event type", event_type);
+            add("aggregation", &aggregation(how));
+            add("unit", unit.as_str());
+            let negative = match negative {
+                Negative::Quarantine => "quarantined",
+                Negative::Accept => "accepted",
+            };
+            add("negative values", negative);
+            value.iter().for_each(|path| add("value", path));
+            part_of.iter().for_each(|path| add("part of", path));
+            dimensions.iter().for_each(|(name, path)| add(&format!("dimension {name}"), path));
+        }
+        Document::PriceBook(PriceBook { id: _, currency, prices: _ }) => add("currency", currency.as_str()),
+        Document::Rounding(Rounding { asset: _, scale, mode }) => {
+            add("decimal places", &scale.to_string());
+            add("mode", mode.name());
+        }
+        Document::Sku(Sku { id: _, family, meter, matches, above, up_to, description }) => {
+            add("family", family);
+            add("meter", meter.as_str());
+            matches.iter().for_each(|(name, value)| add(&format!("match {name}"), value));
+            above.iter().for_each(|(name, bound)| add(&format!("{name} above"), &bound.to_string()));
+            up_to.iter().for_each(|(name, bound)| add(&format!("{name} up to"), &bound.to_string()));
+            description.iter().for_each(|text| add("description", text));
+        }
+        Document::Unit(Unit { id: _, description, scale }) => {
+            add("decimal places", &scale.to_string());
+            description.iter().for_each(|text| add("description", text));
+        }
+    }
+    fields
+}

@@ -1,0 +1,186 @@
+//! The schema of a file of documents, TOML read as JSON. It knows no canonical form.
+
+use serde_json::{Value, json};
+
+use super::{DIALECT, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
+use crate::Kind;
+use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
+use crate::read::DIMENSIONS_MAX;
+
+/// What a file of a registry folder may hold, TOML read as JSON.
+pub fn folder_schema() -> Value {
+    let documents = Kind::ALL.map(|kind| (kind.name(), list(&json!({"$ref": format!("#/$defs/{kind}")}))));
+    let mut schema = object(documents, &Kind::ALL.map(Kind::name));
+    let definitions = json!({
+        "contract": contract(),
+        "meter": meter(),
+        "price_book": object(
+            [("id", name()), ("currency", id()), ("price", json!({"type": "array", "items": {"$ref": "#/$defs/price"}}))],
+            &["price"],
+        ),
+        "price": price(),
+        "rounding": object([("asset", id()), ("scale", scale()), ("mode", modes())], &["mode"]),
+        "sku": object(
+            [
+                ("id", id()),
+                ("family", name()),
+                ("meter", id()),
+                ("match", by_dimension(&text(), None)),
+                ("above", by_dimension(&quantity(), None)),
+                ("up_to", by_dimension(&quantity(), None)),
+                ("description", text()),
+            ],
+            &["match", "above", "up_to", "description"],
+        ),
+        "unit": object([("id", id()), ("description", text()), ("scale", scale())], &["description", "scale"]),
+    });
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("$schema".to_owned(), DIALECT.into());
+        schema.insert("title".to_owned(), "A file of registry documents: TOML read as JSON".into());
+        schema.insert("$defs".to_owned(), definitions);
+    }
+    schema
+}
+
+/// Decimal places, a number without quotes.
+fn scale() -> Value {
+    json!({"type": "integer", "minimum": 0, "maximum": quantity_places()})
+}
+
+fn modes() -> Value {
+    words([RoundingMode::HalfAwayFromZero, RoundingMode::HalfEven].map(RoundingMode::name))
+}
+
+/// A number in quotes, plain or with an exponent.
+fn number(sign: &str, places: u32) -> Value {
+    // With an exponent the places are counted after it: left to the check.
+    json!({"type": "string", "maxLength": 400, "pattern": format!("^{sign}([0-9]+([.][0-9]{{1,{places}}}0*)?|[0-9]+([.][0-9]+)?[eE][-+]?[0-9]{{1,3}})$")})
+}
+
+fn quantity() -> Value {
+    number("[-+]?", quantity_places())
+}
+
+/// Zero or more.
+fn counted() -> Value {
+    number("[+]?", quantity_places())
+}
+
+/// More than zero: some digit before the exponent is not zero.
+fn above_zero() -> Value {
+    json!({"allOf": [counted(), {"pattern": "^[^eE]*[1-9]"}]})
+}
+
+fn money() -> Value {
+    number("[+]?", price_places())
+}
+
+/// RFC 3339 with an offset.
+fn instant() -> Value {
+    let time = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,6}0*)?";
+    json!({"type": "string", "pattern": format!("^[0-9]{{4}}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]{time}([Zz]|[-+]([01][0-9]|2[0-3]):[0-5][0-9])$")})
+}
+
+fn contract() -> Value {
+    let organizations = json!({"type": "array", "minItems": 1, "uniqueItems": true, "items": id()});
+    let mut schema = object(
+        [
+            ("id", id()),
+            ("organization", id()),
+            ("organizations", organizations),
+            ("default", json!({"const": true})),
+            ("price_book", text()),
+            ("effective_at", instant()),
+            ("billing_period", json!({"const": "month"})),
+            ("recurring", list(&recurring(&instant(), &above_zero(), &["event_type", "from", "until"]))),
+        ],
+        &["organization", "organizations", "default", "billing_period", "recurring"],
+    );
+    // Nobody owes a fee of the contract for everyone else.
+    let ways = [
+        json!({"required": ["organization"]}),
+        json!({"required": ["organizations"]}),
+        json!({"required": ["default"], "properties": {"recurring": false}}),
+    ];
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("oneOf".to_owned(), json!(ways));
+    }
+    schema
+}
+
+fn meter() -> Value {
+    let common = |aggregation: Value| {
+        vec![
+            ("id", id()),
+            ("event_type", text()),
+            ("aggregation", aggregation),
+            ("unit", id()),
+            ("dimensions", by_dimension(&path(), Some(DIMENSIONS_MAX))),
+            ("negative", words(["quarantine", "accept"])),
+        ]
+    };
+    // What counts has no value, so it is no part of a total either.
+    let counting = |aggregation: &'static str, own: Vec<(&'static str, Value)>| {
+        object(common(words([aggregation])).into_iter().chain(own), &["dimensions", "negative", "per"])
+    };
+    let valued = |aggregations: Value, own: Vec<(&'static str, Value)>| {
+        let value = [("value", path()), ("part_of", path())];
+        object(common(aggregations).into_iter().chain(value).chain(own), &["dimensions", "negative", "part_of", "by", "each"])
+    };
+    json!({"oneOf": [
+        valued(words(["sum", "max", "min", "average", "latest"]), vec![]),
+        counting("count", vec![]),
+        counting("unique", vec![("of", text()), ("per", words(UniquePer::WORDS.iter().map(|(word, _)| *word)))]),
+        valued(words(["time_weighted", "prorated"]), vec![("by", words(Clock::WORDS.iter().map(|(word, _)| *word)))]),
+        valued(words(["bucketed"]), vec![
+            ("bucket", words(Bucket::WORDS.iter().map(|(word, _)| *word))),
+            ("each", words(Each::WORDS.iter().map(|(word, _)| *word))),
+            ("then", words(Then::WORDS.iter().map(|(word, _)| *word))),
+        ]),
+    ]})
+}
+
+fn price() -> Value {
+    let convert = object(
+        [
+            ("multiply", above_zero()),
+            ("divide", above_zero()),
+            ("rounding", words(RoundTo::WORDS.iter().map(|(word, _)| *word))),
+            ("places", json!({"type": "string", "pattern": "^([+]?0*[0-9]|-0*1?[0-9]|-0*20)$"})),
+        ],
+        &["multiply", "divide", "rounding", "places"],
+    );
+    let adjusting = || {
+        let applies = words(AppliesTo::WORDS.iter().map(|(word, _)| *word));
+        vec![("convert", convert.clone()), ("free_units", counted()), ("applies_to", applies)]
+    };
+    let model = |models: Value, own: Vec<(&'static str, Value)>, adjusting: Vec<(&'static str, Value)>| {
+        let common = [("id", id()), ("sku", id()), ("effective_at", instant()), ("model", models)];
+        let optional = ["id", "per", "fee", "least", "most", "free_readings", "free_value", "convert", "free_units", "applies_to"];
+        object(common.into_iter().chain(own).chain(adjusting), &optional)
+    };
+    let priced =
+        |rate: &'static str| list(&object([("up_to", above_zero()), (rate, money()), ("flat_fee", money())], &["up_to", "flat_fee"]));
+    let blocks = list(&object([("up_to", above_zero()), ("size", above_zero()), ("block_price", money())], &["up_to"]));
+    let whole = json!({"type": "string", "pattern": "^[+]?[0-9]+([.]0+)?$"});
+    json!({"oneOf": [
+        model(words(["per_unit"]), vec![("per", above_zero()), ("unit_price", money())], adjusting()),
+        model(words(["package"]), vec![("size", above_zero()), ("package_price", money())], adjusting()),
+        model(words(["graduated", "volume"]), vec![("per", above_zero()), ("tiers", priced("unit_price"))], adjusting()),
+        model(words(["blocks", "top_blocks"]), vec![("tiers", blocks)], adjusting()),
+        model(
+            words(["percentage"]),
+            vec![
+                ("rate", money()),
+                ("fee", money()),
+                ("least", money()),
+                ("most", money()),
+                ("free_readings", whole),
+                ("free_value", counted()),
+            ],
+            vec![],
+        ),
+        model(words(["graduated_percentage"]), vec![("tiers", priced("rate"))], vec![]),
+        model(words(["free"]), vec![("rule", name())], vec![]),
+    ]})
+}
