@@ -158,9 +158,10 @@ impl RegistryDocuments {
 
     /// A document that nobody would find in [`RegistryDocuments::lines`] by one of these digests.
     pub(super) fn stray(&self, listed: &HashSet<Digest>) -> Option<Digest> {
-        let found = self.0.iter().find(|(digest, document)| {
-            **digest != Digest::of(document.as_bytes()) || !listed.contains(digest) || document.contains('\n')
-        });
+        let found = self
+            .0
+            .iter()
+            .find(|(digest, document)| **digest != Digest::of(document.as_bytes()) || !listed.contains(digest) || document.contains('\n'));
         found.map(|(digest, _)| *digest)
     }
 }
