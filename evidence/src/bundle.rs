@@ -6,7 +6,7 @@ mod data;
 mod input;
 mod key;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -18,7 +18,7 @@ use crate::salt::commitment;
 use crate::tree::{self, Head};
 
 pub use data::EncodeError;
-pub use input::{BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, Proof, RegistryIndex};
+pub use input::{BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, Proof, RegistryDocuments, RegistryIndex};
 pub use key::BundleKey;
 
 /// Version of the bundle's format; the manifest says it.
@@ -27,6 +27,8 @@ pub const BUNDLE_FORMAT: &str = "1";
 pub const MANIFEST: &str = "manifest.json";
 /// See [`MANIFEST`].
 pub const ENVELOPE: &str = "manifest.dsse.json";
+/// The registry documents of all versions, in bundles and exports.
+pub const DOCUMENTS: &str = "registry/documents.jsonl";
 /// What the envelope holds (in-toto).
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -89,11 +91,17 @@ pub enum BundleError {
         /// Size of the checkpoint's tree.
         tree_size: u64,
     },
-    /// A version that readings or the invoice name is missing, or does not hold what it should.
-    #[error("registry version {version} is not there, or one of its documents is not in its index")]
+    /// A version that readings or the invoice name is missing.
+    #[error("registry version {version} is not there")]
     Registry {
         /// The address.
         version: Digest,
+    },
+    /// A document that could not be found by its digest.
+    #[error("registry document {document} is in the index of no version, or is not one line")]
+    Document {
+        /// The digest of what came in.
+        document: Digest,
     },
     /// The invoice was posted behind the checkpoint.
     #[error("the invoice is ledger entry {entry}, the checkpoint reaches only entry {reached}: wait for the next checkpoint")]
@@ -197,10 +205,8 @@ impl Bundle<Open> {
         bundle.add_rows("data/events.parquet", data.events, input.events.len());
         for version in &input.registry {
             bundle.add(&format!("registry/{}.json", version.address()), version.index.clone());
-            for document in &version.documents {
-                bundle.add(&format!("registry/documents/{}.json", Digest::of(document.as_bytes())), document.clone());
-            }
         }
+        bundle.add(DOCUMENTS, input.documents.lines());
         bundle.add("log/checkpoint", input.proof.checkpoint.note.clone());
         bundle.add("log/proof.json", canonical("proof", &proof_json(input, &data.logs))?);
         bundle.add("verify.sql", include_str!("bundle/verify.sql").to_owned());
@@ -269,8 +275,8 @@ impl Bundle<Open> {
             let digest = self.files.get(path).map(|file| Digest::of(&file.bytes)).unwrap_or(Digest::ZERO);
             json!({"digest": {"sha256": digest}, name: path})
         };
-        let indexes = input.registry.iter().map(|version| described(&format!("registry/{}.json", version.address()), "uri"));
-        let dependencies: Vec<Value> = std::iter::once(described("data/events.parquet", "uri")).chain(indexes).collect();
+        let registry = self.files.keys().filter(|path| path.starts_with("registry/")).map(|path| described(path, "uri"));
+        let dependencies: Vec<Value> = std::iter::once(described("data/events.parquet", "uri")).chain(registry).collect();
         let about = &self.state.about;
         let entry = &input.proof.checkpoint.entry;
         canonical(
@@ -337,20 +343,17 @@ fn check_coverage(input: &BundleInput, invoice: &Value) -> Result<(), BundleErro
     }
 }
 
-/// Every version that is named is there, and holds only documents of its index.
+/// Every version that is named is there, and every document is in the index of one.
 fn check_registry(input: &BundleInput, invoice: &Value) -> Result<(), BundleError> {
-    let known: BTreeMap<Digest, &RegistryIndex> = input.registry.iter().map(|version| (version.address(), version)).collect();
-    for (address, version) in &known {
-        for document in &version.documents {
-            if !version.index.contains(&format!("\"{}\"", Digest::of(document.as_bytes()))) {
-                return Err(BundleError::Registry { version: *address });
-            }
-        }
+    let known: HashSet<Digest> = input.registry.iter().map(RegistryIndex::address).collect();
+    let listed: HashSet<Digest> = input.registry.iter().flat_map(RegistryIndex::digests).collect();
+    if let Some(document) = input.documents.stray(&listed) {
+        return Err(BundleError::Document { document });
     }
     let stated = invoice.get("registry_version").and_then(Value::as_str).and_then(Digest::parse);
     let stated = stated.ok_or(BundleError::Member { member: "registry_version" })?;
     let named = input.logs.iter().flat_map(|log| &log.readings).map(|reading| reading.registry_version);
-    match named.chain([stated]).find(|version| !known.contains_key(version)) {
+    match named.chain([stated]).find(|version| !known.contains(version)) {
         Some(version) => Err(BundleError::Registry { version }),
         None => Ok(()),
     }

@@ -9,7 +9,9 @@ use arrow::array::{Array as _, AsArray as _, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
-use platform_evidence::bundle::{Bundle, BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, RegistryIndex, Sealed};
+use platform_evidence::bundle::{
+    Bundle, BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, RegistryDocuments, RegistryIndex, Sealed,
+};
 use platform_evidence::{LeafInput, SaltKey};
 use platform_ingest::header::Header;
 use platform_rating::{Charge, charges_from_arrow};
@@ -113,8 +115,8 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     }
     versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
     versions.extend(issued.earlier_versions);
-    let registry = registry(sources.books, &organization, &versions).await?;
-    provable(&registry, &logs)?;
+    let (registry, documents) = registry(sources.books, &organization, &versions).await?;
+    provable(&documents, &logs)?;
     Ok(BundleInput {
         salt: sources.salts.organization_salt(&organization),
         organization,
@@ -123,6 +125,7 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
         logs,
         events: shown,
         registry,
+        documents,
         proof,
         builder: format!("tally/{}", env!("CARGO_PKG_VERSION")),
     })
@@ -290,16 +293,23 @@ fn leaf_of(log_seq: u64, charge: &Charge) -> LeafInput {
     }
 }
 
-async fn registry(books: &Database, organization: &OrganizationId, versions: &BTreeSet<Digest>) -> anyhow::Result<Vec<RegistryIndex>> {
+/// The indexes of versions, and of their documents those that the organization may see.
+async fn registry(
+    books: &Database,
+    organization: &OrganizationId,
+    versions: &BTreeSet<Digest>,
+) -> anyhow::Result<(Vec<RegistryIndex>, RegistryDocuments)> {
     let mut tx = books.read().await?;
-    let mut indexes = Vec::with_capacity(versions.len());
+    let (mut indexes, mut documents) = (Vec::with_capacity(versions.len()), RegistryDocuments::default());
     for address in versions {
         let version = platform_registry::store::version(&mut tx, *address).await?;
         let version = version.with_context(|| format!("registry version {address} is not there"))?;
-        let documents = version.shown_to(organization)?.into_iter().map(|entry| entry.canonical.clone()).collect();
-        indexes.push(RegistryIndex { index: version.index(), documents });
+        for entry in version.shown_to(organization)? {
+            documents.insert(entry.digest, &entry.canonical);
+        }
+        indexes.push(RegistryIndex { index: version.index() });
     }
-    Ok(indexes)
+    Ok((indexes, documents))
 }
 
 /// A price or meter of a reading that bundles of this format do not prove yet.
@@ -315,11 +325,11 @@ pub struct NotProvable {
 const MODELS: [&str; 5] = ["free", "per_unit", "package", "graduated", "volume"];
 
 /// Only what every verifier recomputes goes into a bundle: another price would look wrong to those who check it.
-fn provable(registry: &[RegistryIndex], logs: &[CoveredLog]) -> anyhow::Result<()> {
+fn provable(documents: &RegistryDocuments, logs: &[CoveredLog]) -> anyhow::Result<()> {
     let readings = || logs.iter().flat_map(|log| &log.readings);
     let prices: BTreeSet<&str> = readings().map(|reading| reading.price.as_str()).collect();
     let meters: BTreeSet<&str> = readings().map(|reading| reading.meter.as_str()).collect();
-    for text in registry.iter().flat_map(|index| &index.documents) {
+    for text in documents.texts() {
         let document: Value = serde_json::from_str(text).context("a registry document is no JSON")?;
         let id = |of: &Value| of.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         if document.get("kind").is_some_and(|kind| kind == "meter") && meters.contains(id(&document).as_str()) {

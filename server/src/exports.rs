@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::Int32Type;
+use platform_evidence::bundle::{DOCUMENTS, RegistryDocuments};
 use platform_ingest::header::Header;
 use serde_json::{Value, json};
 use shared_db::Database;
@@ -76,15 +77,17 @@ pub async fn export(log: &Database, books: &Database, lake: &Lake, period: Month
             writer.table(header, table, &rows)?;
         }
     }
+    let mut documents = RegistryDocuments::default();
     for address in versions {
         let mut tx = books.read().await?;
         let version = platform_registry::store::version(&mut tx, address).await?;
         let version = version.with_context(|| format!("registry version {address} is not there"))?;
         writer.text(&format!("registry/{address}.json"), &version.index())?;
         for entry in version.entries() {
-            writer.text(&format!("registry/documents/{}.json", entry.digest), &entry.canonical)?;
+            documents.insert(entry.digest, &entry.canonical);
         }
     }
+    writer.text(DOCUMENTS, &documents.lines())?;
     let files: Vec<Value> = writer.files.into_values().collect();
     let text =
         canonical_json(&json!({"files": files, "period": period.number().to_string(), "revenue": revenue, "through": through, "v": "1"}))?;

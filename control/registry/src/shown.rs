@@ -24,8 +24,7 @@ impl Version {
     pub fn shown_to(&self, organization: &OrganizationId) -> Result<Vec<&Entry>, NamesOthers> {
         let mut shown = Vec::new();
         for document in self.seen_by(organization) {
-            let entry = self.entries().find(|entry| entry.document.kind() == document.kind() && entry.document.id() == document.id());
-            match entry.filter(|entry| entry.document == document) {
+            match self.entry(document.kind(), document.id()).filter(|entry| entry.document == document) {
                 Some(entry) => shown.push(entry),
                 None => return Err(NamesOthers { contract: document.id().to_owned(), organization: organization.clone() }),
             }

@@ -102,7 +102,12 @@ impl Version {
 
     /// One document.
     pub fn document(&self, kind: Kind, id: &str) -> Option<&Document> {
-        self.0.entries.get(&(kind, id.to_owned())).map(|entry| &entry.document)
+        self.entry(kind, id).map(|entry| &entry.document)
+    }
+
+    /// One document with its canonical form.
+    pub fn entry(&self, kind: Kind, id: &str) -> Option<&Entry> {
+        self.0.entries.get(&(kind, id.to_owned()))
     }
 
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Document> {

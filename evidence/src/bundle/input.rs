@@ -1,5 +1,7 @@
 //! What a bundle is made of, as the server gathers it. Plain data; it knows no storage.
 
+use std::collections::{BTreeMap, HashSet};
+
 use serde_json::{Value, json};
 use shared_types::{ContractId, Digest, Instant, MeterId, Month, OrganizationId, PriceId, ProjectId, Quantity, SkuId, SourceId, UnitId};
 
@@ -24,6 +26,8 @@ pub struct BundleInput {
     pub events: Vec<BundleEvent>,
     /// Every registry version that a reading, the invoice or an earlier invoice of the same months names.
     pub registry: Vec<RegistryIndex>,
+    /// Documents of these versions that the organization's contracts lead to.
+    pub documents: RegistryDocuments,
     /// From the logs to the signed root.
     pub proof: Proof,
     /// Program and version that packs, for example `tally/0.1.0`.
@@ -111,19 +115,54 @@ pub struct BundleEvent {
     pub salt: Salt,
 }
 
-/// A registry version as far as the organization may see it.
+/// A registry version: digests of its documents, shown or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegistryIndex {
     /// The text of which the version's address is the digest.
     pub index: String,
-    /// Canonical documents that the organization's contracts lead to.
-    pub documents: Vec<String>,
 }
 
 impl RegistryIndex {
     /// The version.
     pub fn address(&self) -> Digest {
         Digest::of(self.index.as_bytes())
+    }
+
+    /// The digests that it lists; none where it is no index.
+    pub(super) fn digests(&self) -> Vec<Digest> {
+        let index: Value = serde_json::from_str(&self.index).unwrap_or_default();
+        let documents = index.get("documents").and_then(Value::as_array).into_iter().flatten();
+        documents.filter_map(|entry| Digest::parse(entry.get("digest")?.as_str()?)).collect()
+    }
+}
+
+/// Registry documents of any versions, each distinct one once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistryDocuments(BTreeMap<Digest, String>);
+
+impl RegistryDocuments {
+    /// Takes in a document: canonical JSON, and its digest.
+    pub fn insert(&mut self, digest: Digest, canonical: &str) {
+        self.0.entry(digest).or_insert_with(|| canonical.to_owned());
+    }
+
+    /// The documents, by digest.
+    pub fn texts(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.values().map(String::as_str)
+    }
+
+    /// The content of [`DOCUMENTS`](super::DOCUMENTS): a document a line, by digest. Canonical JSON has no line end of its own.
+    pub fn lines(&self) -> String {
+        self.texts().flat_map(|document| [document, "\n"]).collect()
+    }
+
+    /// A document that nobody would find in [`RegistryDocuments::lines`] by one of these digests.
+    pub(super) fn stray(&self, listed: &HashSet<Digest>) -> Option<Digest> {
+        let found = self
+            .0
+            .iter()
+            .find(|(digest, document)| **digest != Digest::of(document.as_bytes()) || !listed.contains(digest) || document.contains('\n'));
+        found.map(|(digest, _)| *digest)
     }
 }
 

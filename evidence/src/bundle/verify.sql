@@ -103,18 +103,20 @@ FROM (
     WHERE (json ->> 'currency') = (SELECT (json ->> 'currency') FROM invoice)
 ) GROUP BY ALL;
 
--- Registry documents of each version, as far as they are shown.
+-- Registry documents of each version, as far as they are shown: a line each, found by its digest.
 CREATE OR REPLACE TEMP TABLE indexes AS
 SELECT regexp_extract(replace(filename, '\', '/'), '([^/]*)\.json$', 1) AS version, sha256(content) AS digest, CAST(content AS JSON) AS json
 FROM read_text('registry/*.json');
+CREATE OR REPLACE TEMP TABLE index_entries AS
+SELECT version, (entry ->> 'digest') AS digest, (entry ->> 'kind') AS kind
+FROM (SELECT version, unnest(CAST(json -> 'documents' AS JSON[])) AS entry FROM indexes);
 CREATE OR REPLACE TEMP TABLE shown AS
-SELECT regexp_extract(replace(filename, '\', '/'), '([^/]*)\.json$', 1) AS name, sha256(content) AS digest, CAST(content AS JSON) AS json
-FROM read_text('registry/documents/*.json');
+SELECT line, sha256(text) AS digest, text FROM (
+    SELECT unnest(lines) AS text, generate_subscripts(lines, 1) AS line, len(lines) AS last
+    FROM (SELECT string_split(content, chr(10)) AS lines FROM read_text('registry/documents.jsonl'))
+) WHERE line < last OR text <> '';
 CREATE OR REPLACE TEMP TABLE documents AS
-SELECT i.version, i.kind, d.json FROM (
-    SELECT version, (entry ->> 'digest') AS digest, (entry ->> 'kind') AS kind
-    FROM (SELECT version, unnest(CAST(json -> 'documents' AS JSON[])) AS entry FROM indexes)
-) AS i LEFT JOIN shown AS d ON d.digest = i.digest;
+SELECT i.version, i.kind, d.line, CAST(d.text AS JSON) AS json FROM index_entries AS i LEFT JOIN shown AS d USING (digest);
 CREATE OR REPLACE TEMP TABLE contracts AS
 SELECT version, (json ->> 'id') AS id, (json ->> 'price_book') AS book, CAST(json ->> 'effective_at' AS TIMESTAMP) AS effective_at,
     coalesce(list_contains(CAST(json -> 'covers' -> 'organizations' AS VARCHAR[]), (SELECT id FROM organization)), false) AS own,
@@ -429,7 +431,7 @@ SELECT 'rows of a file', path, CAST(l.n AS VARCHAR), CAST(f.n AS VARCHAR) FROM (
 UNION ALL
 SELECT b.role || ' of the provenance', coalesce(w.path, b.path), w.digest, b.digest FROM built AS b FULL JOIN (
     SELECT CASE WHEN path IN ('invoice.json', 'data/readings.parquet') THEN 'subject' ELSE 'dependency' END AS role, path, digest FROM files
-    WHERE path IN ('invoice.json', 'data/readings.parquet', 'data/events.parquet') OR regexp_full_match(path, 'registry/[^/]*')
+    WHERE path IN ('invoice.json', 'data/readings.parquet', 'data/events.parquet') OR starts_with(path, 'registry/')
 ) AS w ON w.role = b.role AND w.path = b.path WHERE w.digest IS DISTINCT FROM b.digest
 UNION ALL
 SELECT 'invoice of the provenance', 'provenance.json', concat_ws(' ', i.json ->> 'invoice_id', i.json ->> 'organization', i.json ->> 'period', i.digest),
@@ -464,12 +466,12 @@ UNION ALL
 -- Registry.
 SELECT 'address of a registry version', version, version, digest FROM indexes WHERE digest IS DISTINCT FROM version
 UNION ALL
-SELECT 'digest of a registry document', name, name, digest FROM shown WHERE digest IS DISTINCT FROM name
+SELECT 'registry document of no version', 'registry/documents.jsonl line ' || line, NULL, digest FROM shown ANTI JOIN index_entries USING (digest)
 UNION ALL
-SELECT 'registry document of no version', name, NULL, digest FROM shown
-WHERE digest NOT IN (SELECT (json ->> 'digest') FROM (SELECT unnest(CAST(json -> 'documents' AS JSON[])) AS json FROM indexes))
+SELECT 'order of the registry documents', 'registry/documents.jsonl line ' || line, 'above ' || before, digest
+FROM (SELECT line, digest, lag(digest) OVER (ORDER BY line) AS before FROM shown SEMI JOIN index_entries USING (digest)) WHERE digest <= before
 UNION ALL
-SELECT 'kind of a registry document', CAST(json AS VARCHAR), kind, (json ->> 'kind') FROM documents WHERE json IS NOT NULL AND kind IS DISTINCT FROM (json ->> 'kind')
+SELECT 'kind of a registry document', 'registry/documents.jsonl line ' || line, kind, (json ->> 'kind') FROM documents WHERE json IS NOT NULL AND kind IS DISTINCT FROM (json ->> 'kind')
 UNION ALL
 -- Shown documents lead to others, which must be shown too: a SKU left out would let a dearer, less specific one take its place.
 SELECT 'SKU of a price is not shown', version || ' ' || sku, sku, NULL FROM (SELECT DISTINCT version, sku FROM prices) ANTI JOIN skus USING (version, sku)

@@ -151,7 +151,15 @@ fn inputs_that_would_not_verify_are_refused_by_name() {
     ));
     assert!(matches!(refused(|world| world.input.proof.entry_path[0] = Digest::ZERO), BundleError::Path { what: "entry", .. }));
     assert!(matches!(refused(|world| drop(world.input.registry.pop())), BundleError::Registry { .. }));
-    assert!(matches!(refused(|world| world.input.registry[0].documents[0].push(' ')), BundleError::Registry { .. }));
+    assert!(matches!(refused(|world| world.input.documents.insert(Digest::of(b"{}"), "{}")), BundleError::Document { .. }));
+    assert!(matches!(refused(|world| world.input.documents.insert(Digest::of(b"{}"), "{ }")), BundleError::Document { .. }));
+    let lined = |world: &mut World| {
+        let digest = Digest::of(b"{\n}");
+        world.input.documents.insert(digest, "{\n}");
+        let index = &mut world.input.registry[0].index;
+        *index = index.replacen('[', &format!("[{{\"digest\":\"{digest}\",\"kind\":\"unit\"}},"), 1);
+    };
+    assert!(matches!(refused(lined), BundleError::Document { document } if document == Digest::of(b"{\n}")));
 }
 
 #[test]

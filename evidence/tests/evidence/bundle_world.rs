@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use platform_evidence::bundle::{BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, Proof, RegistryIndex};
+use platform_evidence::bundle::{
+    BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, Proof, RegistryDocuments, RegistryIndex,
+};
 use platform_evidence::{AuditHead, Checkpoint, CutInput, Entry, LeafInput, LedgerHead, SaltKey, Signer, State, commitment, tree};
 use serde_json::{Value, json};
 use shared_types::{
@@ -114,12 +116,18 @@ fn documents(second: bool) -> Vec<Value> {
     ]
 }
 
-fn version(second: bool) -> RegistryIndex {
-    let documents = documents(second);
-    let index = json!({"format": "2", "documents": documents.iter()
-        .map(|document| json!({"digest": Digest::of(text(document).as_bytes()), "kind": document["kind"]})).collect::<Vec<_>>()});
-    let shown = documents.iter().map(text).filter(|document| !document.contains("globex")).collect();
-    RegistryIndex { index: text(&index), documents: shown }
+/// A version; what of it may be shown goes into `shown`.
+fn version(second: bool, shown: &mut RegistryDocuments) -> RegistryIndex {
+    let mut entries = Vec::new();
+    for document in documents(second) {
+        let canonical = text(&document);
+        let digest = Digest::of(canonical.as_bytes());
+        entries.push(json!({"digest": digest, "kind": document["kind"]}));
+        if !canonical.contains("globex") {
+            shown.insert(digest, &canonical);
+        }
+    }
+    RegistryIndex { index: text(&json!({"format": "2", "documents": entries})) }
 }
 
 /// A decimal as different sources quote it.
@@ -312,7 +320,8 @@ pub fn world(seed: u64, events: usize) -> World {
     let log = Signer::new(ORIGIN, &[7; 32]).unwrap();
     let key = BundleKey::new(ORIGIN, &[9; 32]).unwrap();
     let mut dice = Dice(seed);
-    let versions = [version(false), version(true)];
+    let mut documents = RegistryDocuments::default();
+    let versions = [false, true].map(|second| version(second, &mut documents));
     let organization = OrganizationId::parse("acme").unwrap();
     let mut state = State::default();
     let mut rows: Vec<Row> = Vec::new();
@@ -363,8 +372,8 @@ pub fn world(seed: u64, events: usize) -> World {
         }
     }
     let first: Vec<Row> = rows.iter().filter(|row| !row.fresh && !row.later).map(|row| Row { fresh: true, ..row.clone() }).collect();
-    let before = invoice(&first, "202610", &versions[0], &versions);
-    let invoice = invoice(&rows, "202611", &versions[1], &versions);
+    let before = invoice(&first, "202610", &versions[0], &documents);
+    let invoice = invoice(&rows, "202611", &versions[1], &documents);
 
     // Another organization, of which the bundle must hold nothing.
     let globex = OrganizationId::parse("globex").unwrap();
@@ -444,6 +453,7 @@ pub fn world(seed: u64, events: usize) -> World {
         logs,
         events: shown,
         registry: versions.to_vec(),
+        documents,
         proof: Proof {
             checkpoint: Checkpoint { entry: entries[5].clone(), head, note: log.sign(head).unwrap() },
             entry_path: tree::inclusion_path(&entry_hashes, 5).unwrap(),
@@ -475,10 +485,9 @@ fn add(sum: &mut (Option<BigRational>, u64), quantity: &BigRational) {
 }
 
 /// The invoice of a period, over the rows of its close and of those before.
-fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, versions: &[RegistryIndex]) -> String {
-    let models: BTreeMap<String, Value> = versions
-        .iter()
-        .flat_map(|version| &version.documents)
+fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, documents: &RegistryDocuments) -> String {
+    let models: BTreeMap<String, Value> = documents
+        .texts()
         .map(|document| serde_json::from_str::<Value>(document).unwrap())
         .filter(|document| document["kind"] == "price_book")
         .flat_map(|book| book["prices"].as_array().unwrap().clone())

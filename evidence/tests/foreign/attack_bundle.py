@@ -25,7 +25,7 @@ import duckdb
 import changes
 import verify_bundle
 from changes import TILES
-from forger import PINNED, SQL, Copy, Key
+from forger import DOCUMENTS, PINNED, SQL, Copy, Key
 from verify_bundle import BEFORE, ENTRIES, GOLDEN, HERE, Broken
 
 ROOT = HERE.parent.parent.parent
@@ -71,7 +71,8 @@ ATTACKS = (
     [("byte flipped in %s" % name, changes.flip_of(name), "nothing else", as_it_is) for name in (
         "data/readings.parquet", "data/events.parquet", "invoice.json", "issue.json", "log/checkpoint", "log/proof.json", "keys/log.pem", "keys/bundle.pem",
         "keys/bundle.note", "manifest.json", "manifest.dsse.json", "provenance.json", "verify.sql", "VERIFY.md")]
-    + [("byte flipped in registry/", changes.flip_of_a_registry_document, "nothing else", as_it_is)]
+    + [("byte flipped in registry/<address>.json", changes.flip_of_a_registry_index, "nothing else", as_it_is)]
+    + [("byte flipped in %s" % DOCUMENTS, changes.flip_of(DOCUMENTS), way, cover) for way, cover in (("nothing else", as_it_is), ("digests rewritten", with_digests))]
     + [("byte flipped in %s" % name, changes.flip_of(name), "digests rewritten", with_digests) for name in ("data/readings.parquet", "data/events.parquet", "log/proof.json")]
     + [(name, change, "nothing else", as_it_is) for name, change in ROWS]
     + [(name, change, "digests rewritten", with_digests) for name, change in ROWS]
@@ -81,7 +82,9 @@ ATTACKS = (
         ("nothing else", as_it_is), ("digests and leaf checks rewritten", careful), ("signed with the right keys, leaf checks rewritten", careful_right_key))]
     + [(name, change, "signed with the right keys, leaf checks rewritten", careful_right_key) for name, change in (
         ("quantity finer than nine places", changes.quantity_too_fine), ("contract ended", changes.contract_ended), ("SKU withheld", changes.sku_withheld), ("log cut", changes.log_cut))]
-    + [(name, change, "signed with the right keys", right_key) for name, change in (("meter withheld", changes.meter_withheld), ("unit changed", changes.unit), ("false provenance", changes.false_provenance))]
+    + [(name, change, "signed with the right keys", right_key) for name, change in (
+        ("meter withheld", changes.meter_withheld), ("registry document changed", changes.document_changed), ("registry document repeated", changes.document_repeated), ("unit changed", changes.unit),
+        ("false provenance", changes.false_provenance))]
     + [("charged twice", changes.charged_twice_beside_kept, "signed with the right keys, beside a kept invoice", right_key)]
     + [(name, change, way, cover) for name, change in (("amount changed", changes.amount), ("line left out", changes.line_left_out), ("earlier invoice forgotten", changes.earlier_invoice_forgotten))
        for way, cover in (("digests rewritten", with_digests), ("re-signed with other keys", other_key), ("signed with the right keys", right_key))]
@@ -103,6 +106,7 @@ EXPECTED = {
     "contract ended": ({"price of a reading"}, {"prices"}),
     "amount changed": ({"amount of a line"}, LINE), "line left out": ({"key without a line"}, LINE), "unit changed": ({"unit of a line"}, LINE),
     "earlier invoice forgotten": ({"exact_before of a line"}, LINE), "charged twice": ({"from of a log, by the earlier invoices"}, LINE),
+    "registry document changed": ({"registry document of no version"}, {"registry"}), "registry document repeated": ({"order of the registry documents"}, {"registry"}),
     "SKU withheld": ({"SKU of a price is not shown"}, {"registry"}), "meter withheld": ({"meter of a SKU is not shown"}, {"registry"}),
     "false provenance": ({"subject of the provenance", "dependency of the provenance"}, {"files"}), "log cut": ({"consistency of a log"}, {"logs"}),
 }
@@ -136,8 +140,12 @@ def decoded(folder, name):
 
 
 def named(attack, findings, folder):
-    """What ours must name: the file, and in data the row or the row group. A changed event shows by its readings. Where the rows are what they
-    were, the file is enough."""
+    """What ours must name: the file, and in data the row or the row group, in registry documents the line. A changed event shows by its readings.
+    Where the rows are what they were, the file is enough."""
+    if attack == "byte flipped in %s" % DOCUMENTS:
+        lines = [(GOLDEN / DOCUMENTS).read_bytes(), (folder / DOCUMENTS).read_bytes()]
+        line = 1 + next(at for at, (before, after) in enumerate(zip(*(content.split(b"\n") for content in lines))) if before != after)
+        return any(finding["file"] == DOCUMENTS and finding["row"] == "line %d" % line for finding in findings)
     if not attack.startswith("byte flipped in data/"):
         return True
     file = attack.split(" ")[-1]

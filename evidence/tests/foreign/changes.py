@@ -67,22 +67,14 @@ def row_of_another_date(copy):
 
 def price_in_the_registry(copy):
     """A dearer price in the documents, with every name and index that follows; what the leaves name is rewritten too."""
-    old = next(path for path in copy.path("registry/documents").iterdir() if '"kind":"price_book"' in path.read_text() and "out-2" in path.read_text())
-    text = old.read_text()
+    documents = copy.documents()
+    old = next(document for document in documents if '"kind":"price_book"' in document and "out-2" in document)
     price = copy.dice.choice(['"unit_price":"2.64"', '"unit_price":"0.0021"', '"unit_price":"2.79"'])
-    assert price in text
-    new = text.replace(price, price[:-2] + str((int(price[-2]) + 1) % 10) + '"')
-    old.unlink()
-    copy.put("registry/documents/%s.json" % sha256(new.encode()).hex(), new)
-    for path in list(copy.path("registry").glob("*.json")):
-        index = path.read_text()
-        if old.stem in index:
-            path.unlink()
-            index = index.replace(old.stem, sha256(new.encode()).hex())
-            address = sha256(index.encode()).hex()
-            copy.put("registry/%s.json" % address, index)
-            copy.rows("UPDATE r SET registry_version = from_hex('%s') WHERE lower(hex(registry_version)) = '%s'" % (address, path.stem))
-            copy.put("invoice.json", copy.path("invoice.json").read_text().replace(path.stem, address))
+    assert price in old
+    new = old.replace(price, price[:-2] + str((int(price[-2]) + 1) % 10) + '"')
+    copy.put_documents([new if document == old else document for document in documents])
+    before, after = (sha256(document.encode()).hex() for document in (old, new))
+    copy.reindexed(lambda index: json.loads(canonical(index).replace(before, after)))
 
 
 def amount(copy):
@@ -180,37 +172,45 @@ def month_dropped(copy):
     copy.rerated()
 
 
-def documents(copy, word):
-    return [path for path in copy.path("registry/documents").iterdir() if word in path.read_text()]
+def withhold(copy, word):
+    documents = copy.documents()
+    copy.put_documents([document for document in documents if word not in document])
+    assert len(copy.documents()) < len(documents)
 
 
 def sku_withheld(copy):
     """The document of a more specific SKU is left out, its usage charged as the general one; the index of the registry stays true."""
-    for path in documents(copy, '"id":"tokens.in.large","kind":"sku"'):
-        path.unlink()
+    withhold(copy, '"id":"tokens.in.large","kind":"sku"')
     copy.rows("UPDATE r SET sku = 'tokens.in', price_id = 'in-1' WHERE sku = 'tokens.in.large'")
     copy.rerated()
 
 
 def meter_withheld(copy):
-    for path in documents(copy, '"id":"storage.hours"'):
-        path.unlink()
+    withhold(copy, '"id":"storage.hours"')
+
+
+def document_changed(copy):
+    """A document says something else, under the indexes as they were: no figure of the invoice follows from it."""
+    documents = copy.documents()
+    units = [document for document in documents if '"kind":"unit"' in document]
+    chosen = copy.dice.choice(units)
+    changed = json.loads(chosen)
+    changed["scale"] = str(int(changed["scale"]) + 1)
+    copy.put_documents([canonical(changed) if document == chosen else document for document in documents])
+
+
+def document_repeated(copy):
+    documents = copy.documents()
+    copy.put_documents([*documents, copy.dice.choice(documents)])
 
 
 def contract_ended(copy):
     """In November another contract, whose book prices nothing, took the place of the one that the usage is charged by."""
     made = [{"kind": "contract", "id": "nothing", "covers": "default", "price_book": "empty", "effective_at": "2026-11-%02dT00:00:00Z" % copy.dice.randrange(2, 20),
              "billing_period": "month"}, {"kind": "price_book", "id": "empty", "currency": "USD", "prices": []}]
-    for document in made:
-        copy.put("registry/documents/%s.json" % sha256(canonical(document).encode()).hex(), document)
-    for path in list(copy.path("registry").glob("*.json")):
-        index = json.loads(path.read_text())
-        index["documents"] += [{"digest": sha256(canonical(document).encode()).hex(), "kind": document["kind"]} for document in made]
-        path.unlink()
-        address = sha256(canonical(index).encode()).hex()
-        copy.put("registry/%s.json" % address, index)
-        copy.rows("UPDATE r SET registry_version = from_hex('%s') WHERE lower(hex(registry_version)) = '%s'" % (address, path.stem))
-        copy.put("invoice.json", copy.path("invoice.json").read_text().replace(path.stem, address))
+    copy.put_documents([*copy.documents(), *map(canonical, made)])
+    more = [{"digest": sha256(canonical(document).encode()).hex(), "kind": document["kind"]} for document in made]
+    copy.reindexed(lambda index: index | {"documents": index["documents"] + more})
 
 
 def false_provenance(copy):
@@ -236,7 +236,7 @@ def quantity_too_fine(copy):
 
 
 def file_added(copy):
-    name = copy.dice.choice(["notes.txt", "data/more.parquet", ".hidden", "registry/documents/%s.json" % ("0" * 64)])
+    name = copy.dice.choice(["notes.txt", "data/more.parquet", ".hidden", "registry/%s.json" % ("0" * 64)])
     copy.put(name, "{}")
 
 
@@ -256,8 +256,8 @@ def flip_of(name):
     return lambda copy: copy.flip(name)
 
 
-def flip_of_a_registry_document(copy):
-    copy.flip(copy.dice.choice([name for name in copy.names() if name.startswith("registry/")]))
+def flip_of_a_registry_index(copy):
+    copy.flip(copy.dice.choice([name for name in copy.names() if name.startswith("registry/") and name.endswith(".json")]))
 
 
 def root(leaves):

@@ -17,6 +17,7 @@ from verify_bundle import GOLDEN, HERE
 
 ORIGIN = "bundle.tallystick.example/log"
 PINNED = json.loads((GOLDEN / "manifest.json").read_text())["predicate"]["log_key"]
+DOCUMENTS = "registry/documents.jsonl"
 SQL = (HERE.parent.parent / "src" / "bundle" / "verify.sql").read_text(encoding="utf-8")
 
 
@@ -66,6 +67,24 @@ class Copy:
 
     def names(self):
         return sorted(str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.is_file())
+
+    def documents(self):
+        """The registry documents, canonical JSON each."""
+        return self.path(DOCUMENTS).read_text().split("\n")[:-1]
+
+    def put_documents(self, documents):
+        """These registry documents, in order of their digests as the format has them."""
+        self.put(DOCUMENTS, "".join(document + "\n" for document in sorted(documents, key=lambda document: sha256(document.encode()))))
+
+    def reindexed(self, change):
+        """Every registry version with another index, and what names the versions with it."""
+        for path in list(self.path("registry").glob("*.json")):
+            index = canonical(change(json.loads(path.read_text())))
+            path.unlink()
+            address = sha256(index.encode()).hex()
+            self.put("registry/%s.json" % address, index)
+            self.rows("UPDATE r SET registry_version = from_hex('%s') WHERE lower(hex(registry_version)) = '%s'" % (address, path.stem))
+            self.put("invoice.json", self.path("invoice.json").read_text().replace(path.stem, address))
 
     def flip(self, name):
         content = bytearray(self.path(name).read_bytes())
@@ -134,9 +153,9 @@ class Copy:
     def built(self, statement):
         """The provenance of what is there now."""
         described = lambda name, path: {"digest": {"sha256": sha256(self.path(path).read_bytes()).hex()}, name: path}
-        indexes = ["registry/" + path.name for path in sorted(self.path("registry").glob("*.json"))]
+        registry = [name for name in self.names() if name.startswith("registry/")]
         statement["subject"] = [described("name", "data/readings.parquet"), described("name", "invoice.json")]
-        statement["predicate"]["buildDefinition"]["resolvedDependencies"] = [described("uri", path) for path in ["data/events.parquet", *indexes]]
+        statement["predicate"]["buildDefinition"]["resolvedDependencies"] = [described("uri", path) for path in ["data/events.parquet", *registry]]
         statement["predicate"]["runDetails"]["metadata"]["invocationId"] = sha256(self.path("invoice.json").read_bytes()).hex()
         return statement
 

@@ -1,13 +1,14 @@
 //! The second opinion on a whole month: re-rates every key that was booked in it, from the lake's rows and the registry's documents.
 //! The export's format is `docs/architecture/export-format.md`. It answers with differences, not with what it could not judge.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use crate::table::Frame;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::documents::{DOCUMENTS, Documents};
 use crate::finding::{Finding, Findings, Stage};
 use crate::money::{self, plain, scaled};
 use crate::registry::{UsedRows, Version};
@@ -111,25 +112,26 @@ fn files(folder: &Path, export: &Value, findings: &mut Findings) -> anyhow::Resu
 }
 
 fn registry(files: &BTreeMap<String, Vec<u8>>, findings: &mut Findings) -> anyhow::Result<HashMap<String, Version>> {
-    let mut documents = HashMap::new();
-    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("registry/documents/")) {
-        let document: Value = serde_json::from_slice(bytes).with_context(|| format!("{path} is no JSON"))?;
-        documents.insert(hex::encode(sha256(&[bytes])), document);
-    }
-    let mut versions = HashMap::new();
-    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("registry/") && !path.starts_with("registry/documents/")) {
+    let documents = Documents::of(files.get(DOCUMENTS).with_context(|| format!("the export lists no {DOCUMENTS}"))?);
+    let (mut versions, mut listed) = (HashMap::new(), HashSet::new());
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("registry/") && *path != DOCUMENTS) {
         let index: Value = serde_json::from_slice(bytes).with_context(|| format!("{path} is no JSON"))?;
         let mut version = Version::default();
         for entry in index.get("documents").and_then(Value::as_array).into_iter().flatten() {
             let digest = entry.get("digest").and_then(Value::as_str).unwrap_or_default();
-            match documents.get(digest) {
+            match documents.find(digest) {
                 // Nothing is withheld from the second opinion.
                 None => findings.add(Stage::Registry, path, "", "document", digest, "missing"),
-                Some(document) => version.add(document).with_context(|| format!("{path}: document {digest}"))?,
+                Some(found) => {
+                    let document = found.read().with_context(|| format!("{DOCUMENTS}, {}", found.row()))?;
+                    version.add(&document).with_context(|| format!("{DOCUMENTS}, {}", found.row()))?;
+                }
             }
+            listed.insert(digest.to_owned());
         }
         versions.insert(hex::encode(sha256(&[bytes])), version);
     }
+    documents.judge(&listed, findings);
     Ok(versions)
 }
 

@@ -1,6 +1,6 @@
 //! Registry versions as the documents say them: meters, contracts, SKUs, price rows; and which price applies to a reading.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -216,8 +216,9 @@ impl Version {
     pub fn withheld(&self, organization: &str) -> Vec<(&'static str, String)> {
         let books = self.agreements(organization).into_iter().map(|contract| ("price book", &contract.book));
         let books = books.filter(|(_, book)| !self.books.contains_key(*book));
+        let shown: HashSet<&String> = self.skus.iter().map(|sku| &sku.id).collect();
         let skus = self.books.values().flat_map(|book| book.prices.keys()).map(|sku| ("SKU", sku));
-        let skus = skus.filter(|(_, id)| !self.skus.iter().any(|sku| sku.id == **id));
+        let skus = skus.filter(|(_, id)| !shown.contains(id));
         let meters = self.skus.iter().map(|sku| ("meter", &sku.meter)).filter(|(_, meter)| !self.meters.contains_key(*meter));
         let missing: BTreeSet<_> = books.chain(skus).chain(meters).map(|(kind, id)| (kind, id.clone())).collect();
         missing.into_iter().collect()

@@ -90,7 +90,10 @@ fn bundles_of_real_invoices_are_verified_by_programs_that_are_not_ours_before_an
         assert_eq!(duckdb(&python, &folder), Vec::<String>::new(), "{organization} {month}");
         let verdict = verify(&program, &folder, &key);
         assert!(verdict.status.success(), "{organization} {month}: {}{}", out(&verdict), err(&verdict));
-        first.insert((organization, month), files(&folder));
+        let found = files(&folder);
+        let indexes = found.keys().filter(|path| path.starts_with("registry")).count() - 1;
+        assert!(found.contains_key(Path::new("registry/documents.jsonl")) && found.len() == 15 + indexes, "{:?}", found.keys());
+        first.insert((organization, month), found);
     }
     let again = tally.run(&[
         "evidence",

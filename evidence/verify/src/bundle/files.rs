@@ -90,8 +90,8 @@ pub(super) fn provenance(files: &Files, invoice: &Value, findings: &mut Findings
     let wanted = "https://in-toto.io/Statement/v1 https://slsa.dev/provenance/v1".to_owned();
     findings.compare(stage, PROVENANCE, "", "kind of statement", &wanted, &kind);
     let digest_of = |path: &str| files.get(path).map(|content| hex::encode(sha256(&[content]))).unwrap_or_default();
-    let indexes = files.keys().filter(|path| path.starts_with("registry/") && !path.starts_with("registry/documents/"));
-    let dependencies = indexes.map(String::as_str).chain([EVENTS]);
+    let registry = files.keys().map(String::as_str).filter(|path| path.starts_with("registry/"));
+    let dependencies = registry.chain([EVENTS]);
     for (what, name, stated, wanted) in [
         ("subject", "name", at("/subject"), BTreeSet::from([INVOICE, READINGS])),
         ("dependency", "uri", at("/predicate/buildDefinition/resolvedDependencies"), dependencies.collect()),
