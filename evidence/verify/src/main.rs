@@ -6,8 +6,11 @@
 mod bundle;
 mod export;
 mod finding;
+mod measure;
+mod model;
 mod money;
 mod note;
+mod price;
 mod registry;
 mod table;
 mod time;
