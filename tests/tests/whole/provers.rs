@@ -15,20 +15,27 @@ const METERS: u64 = 36;
 /// Event types; a meter reads one of them.
 const TYPES: u64 = 6;
 
-struct Dice(Random);
+struct Dice {
+    random: Random,
+    /// Prices are small: what is measured is seconds of many units, and the books hold some billions.
+    small: bool,
+}
 
 impl Dice {
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[usize::try_from(self.0.below(u64::try_from(from.len()).unwrap())).unwrap()]
+        from[usize::try_from(self.random.below(u64::try_from(from.len()).unwrap())).unwrap()]
     }
 
     fn one_in(&mut self, sides: u64) -> bool {
-        self.0.below(sides) == 0
+        self.random.below(sides) == 0
     }
 
-    /// Repeating fractions, halves of the last digit, many places, now and then a credit.
+    /// Repeating fractions, halves of the last digit, many places, nothing.
     fn price(&mut self) -> &'static str {
-        self.pick(&["1", "2.79", "0.0000000005", "0.000001234567890123", "33.333333333", "-0.5", "0", "7.0000000015", "120"])
+        if self.small {
+            return self.pick(&["0.0000000005", "0.000001234567890123", "0.000333333333333", "0"]);
+        }
+        self.pick(&["1", "2.79", "0.0000000005", "0.000001234567890123", "33.333333333", "0.5", "0", "7.0000000015", "20"])
     }
 
     fn per(&mut self) -> &'static str {
@@ -37,7 +44,7 @@ impl Dice {
 
     fn tiers(&mut self, price: &str) -> String {
         let bounds =
-            [&["10"][..], &["1", "2", "5.5"], &["0.25", "100"], &["1000", "250000"], &[]][usize::try_from(self.0.below(5)).unwrap()];
+            [&["10"][..], &["1", "2", "5.5"], &["0.25", "100"], &["1000", "250000"], &[]][usize::try_from(self.random.below(5)).unwrap()];
         let tier = |dice: &mut Self, bound: &str| match price {
             "block_price" => {
                 format!("{{ {bound}size = \"{}\", block_price = \"{}\" }}", dice.pick(&["1", "2.5", "7", "1000"]), dice.price())
@@ -143,6 +150,7 @@ impl Dice {
         let mut prices = String::new();
         for meter in 0..METERS {
             let (aggregation, fields, sums) = self.aggregation();
+            self.small = aggregation == "time_weighted";
             let value = if ["count", "unique"].contains(&aggregation) { "" } else { "value = \"amount\"\n" };
             text += &format!(
                 "[[meter]]\nid = \"m{meter}\"\nevent_type = \"t{}\"\naggregation = \"{aggregation}\"\n{fields}{value}unit = \"piece\"\nnegative = \"accept\"\n\
@@ -176,18 +184,18 @@ impl Dice {
         } else {
             format!(
                 "{:02}T{:02}:{:02}:{:02}.{:06}Z",
-                1 + self.0.below(30),
-                self.0.below(24),
-                self.0.below(60),
-                self.0.below(60),
-                self.0.below(1_000_000)
+                1 + self.random.below(30),
+                self.random.below(24),
+                self.random.below(60),
+                self.random.below(60),
+                self.random.below(1_000_000)
             )
         };
         let mut event = json!({
-            "specversion": "1.0", "id": id, "source": "gateway", "type": format!("t{}", self.0.below(TYPES)), "time": format!("{month}-{moment}"), "organization": "org",
+            "specversion": "1.0", "id": id, "source": "gateway", "type": format!("t{}", self.random.below(TYPES)), "time": format!("{month}-{moment}"), "organization": "org",
             "data": {
                 "amount": self.pick(&["1", "2", "3", "10", "0.5", "12.345678901", "999", "-1", "-2", "0", "0.000000001", "61", "+7.50", "4e1"]),
-                "user": format!("u{}", self.0.below(5)),
+                "user": format!("u{}", self.random.below(5)),
                 "size": self.pick(&["1", "5", "5.000000001", "7.5", "8", "huge"]),
             },
         });
@@ -203,7 +211,7 @@ impl Dice {
 fn world(seed: u64) -> Tally {
     let tally = Tally::empty();
     tally.done(&["init"]);
-    let mut dice = Dice(Random::new(seed));
+    let mut dice = Dice { random: Random::new(seed), small: false };
     let registry = tally.scratch().join("registry");
     std::fs::create_dir(&registry).unwrap();
     std::fs::write(registry.join("all.toml"), dice.registry()).unwrap();
