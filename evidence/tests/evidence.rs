@@ -4,6 +4,9 @@
 #[path = "evidence/bundle.rs"]
 mod bundle;
 #[cfg(test)]
+#[path = "evidence/bundle_oracle.rs"]
+mod bundle_oracle;
+#[cfg(test)]
 #[path = "evidence/bundle_world.rs"]
 mod bundle_world;
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod line_index;
 pub mod plan;
+mod provable;
 pub mod rate;
 pub mod ratio;
 pub mod state;

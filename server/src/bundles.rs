@@ -14,11 +14,12 @@ use platform_evidence::bundle::{
 };
 use platform_evidence::{LeafInput, SaltKey};
 use platform_ingest::header::Header;
-use platform_rating::{Charge, charges_from_arrow};
+use platform_rating::{Charge, PriceIndex, charges_from_arrow};
+use platform_registry::Version;
 use platform_usage::{Event, EventLimits};
 use serde_json::Value;
 use shared_db::Database;
-use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId};
+use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId, PriceId};
 
 use crate::commands::Refused;
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
@@ -115,8 +116,8 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     }
     versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
     versions.extend(issued.earlier_versions);
-    let (registry, documents) = registry(sources.books, &organization, &versions).await?;
-    provable(&documents, &logs)?;
+    let prices = logs.iter().flat_map(|log: &CoveredLog| &log.readings).map(|reading| reading.price.clone()).collect();
+    let (registry, documents) = registry(sources.books, &organization, &versions, &prices).await?;
     Ok(BundleInput {
         salt: sources.salts.organization_salt(&organization),
         organization,
@@ -256,6 +257,7 @@ fn read_events(
                     data: event.data().map(str::to_owned),
                     start_at: event.start_at(),
                     end_at: event.end_at(),
+                    identity,
                     salt: sources.salts.reading_salt(&identity),
                 },
             );
@@ -293,17 +295,20 @@ fn leaf_of(log_seq: u64, charge: &Charge) -> LeafInput {
     }
 }
 
-/// The indexes of versions, and of their documents those that the organization may see.
+/// The indexes of versions, and of their documents those that the organization may see; refused where one has a price among these that
+/// bundles do not prove.
 async fn registry(
     books: &Database,
     organization: &OrganizationId,
     versions: &BTreeSet<Digest>,
+    prices: &BTreeSet<PriceId>,
 ) -> anyhow::Result<(Vec<RegistryIndex>, RegistryDocuments)> {
     let mut tx = books.read().await?;
     let (mut indexes, mut documents) = (Vec::with_capacity(versions.len()), RegistryDocuments::default());
     for address in versions {
         let version = platform_registry::store::version(&mut tx, *address).await?;
         let version = version.with_context(|| format!("registry version {address} is not there"))?;
+        provable(&version, prices)?;
         for entry in version.shown_to(organization)? {
             documents.insert(entry.digest, &entry.canonical);
         }
@@ -312,40 +317,22 @@ async fn registry(
     Ok((indexes, documents))
 }
 
-/// A price or meter of a reading that bundles of this format do not prove yet.
+/// A price of a reading that bundles of this format do not prove yet.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} {id} is of the kind {kind}, which bundles cannot prove yet: send the invoice without one")]
+#[error("price {price} is of the kind {kind}, which bundles cannot prove yet: send the invoice without one")]
 pub struct NotProvable {
-    what: &'static str,
-    id: String,
-    kind: String,
+    price: PriceId,
+    kind: &'static str,
 }
 
-/// Prices that the verifiers of this format recompute.
-const MODELS: [&str; 5] = ["free", "per_unit", "package", "graduated", "volume"];
-
 /// Only what every verifier recomputes goes into a bundle: another price would look wrong to those who check it.
-fn provable(documents: &RegistryDocuments, logs: &[CoveredLog]) -> anyhow::Result<()> {
-    let readings = || logs.iter().flat_map(|log| &log.readings);
-    let prices: BTreeSet<&str> = readings().map(|reading| reading.price.as_str()).collect();
-    let meters: BTreeSet<&str> = readings().map(|reading| reading.meter.as_str()).collect();
-    for text in documents.texts() {
-        let document: Value = serde_json::from_str(text).context("a registry document is no JSON")?;
-        let id = |of: &Value| of.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if document.get("kind").is_some_and(|kind| kind == "meter") && meters.contains(id(&document).as_str()) {
-            let how = document.get("aggregation").cloned().unwrap_or_default();
-            if how != "sum" && how != "count" {
-                bail!(NotProvable { what: "meter", id: id(&document), kind: how.to_string() });
-            }
-        }
-        for row in document.get("prices").and_then(Value::as_array).into_iter().flatten().filter(|row| prices.contains(id(row).as_str())) {
-            let kinds = row.get("model").and_then(Value::as_object).into_iter().flatten();
-            if let Some((kind, _)) = kinds.into_iter().find(|(kind, _)| !MODELS.contains(&kind.as_str())) {
-                bail!(NotProvable { what: "price", id: id(row), kind: kind.clone() });
-            }
-        }
+fn provable(version: &Version, prices: &BTreeSet<PriceId>) -> anyhow::Result<()> {
+    let compiled = platform_registry::compile(version)?;
+    let rows = PriceIndex::of(&compiled.plan);
+    match prices.iter().find_map(|price| Some((price.clone(), rows.get(price)?.unproved()?))) {
+        Some((price, kind)) => bail!(NotProvable { price, kind }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Writes a sealed bundle into a folder that is empty or does not exist; durable when it returns.

@@ -37,6 +37,9 @@ mod isolation;
 #[path = "whole/path.rs"]
 mod path;
 #[cfg(test)]
+#[path = "whole/provers.rs"]
+mod provers;
+#[cfg(test)]
 #[path = "whole/recurring.rs"]
 mod recurring;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Readings and events as Parquet that costs a customer little: no statistics, dictionaries only where values repeat, differences
 //! where they grow. It knows the two tables' shapes, not where their rows come from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,7 +14,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use shared_types::{Digest, Instant, Month, Quantity, write_canonical_string};
+use shared_types::{Digest, IdentityHash, Instant, Month, Quantity, write_canonical_string};
 
 use super::input::{BundleEvent, BundleInput, BundleReading};
 use crate::leaf::LeafInput;
@@ -172,8 +173,27 @@ fn events(rows: &[BundleEvent]) -> Result<RecordBatch, ArrowError> {
         ("data", text(rows.iter().map(|event| event.data.as_deref())), true),
         ("start_at", instants(|event| Some(event.start_at)), false),
         ("end_at", instants(|event| event.end_at), true),
+        ("tie", Arc::new(ties(rows)), true),
         ("salt", digests(rows.iter().map(|event| event.salt.0))?, false),
     ])
+}
+
+/// Each event's place among those of its start, by their identities; none for an event that starts alone.
+fn ties(rows: &[BundleEvent]) -> Int32Array {
+    let mut starts: BTreeMap<Instant, Vec<(IdentityHash, usize)>> = BTreeMap::new();
+    for (row, event) in rows.iter().enumerate() {
+        starts.entry(event.start_at).or_default().push((event.identity, row));
+    }
+    let mut ties = vec![None; rows.len()];
+    for mut together in starts.into_values().filter(|together| together.len() > 1) {
+        together.sort_unstable();
+        for (place, (_, row)) in (0..).zip(together) {
+            if let Some(tie) = ties.get_mut(row) {
+                *tie = Some(place);
+            }
+        }
+    }
+    ties.into_iter().collect()
 }
 
 fn parquet(table: &'static str, rows: &RecordBatch) -> Result<Vec<u8>, EncodeError> {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
-use shared_types::{ContractId, Digest, Instant, MeterId, Month, OrganizationId, PriceId, ProjectId, Quantity, SkuId, SourceId, UnitId};
+use shared_types::{
+    ContractId, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, PriceId, ProjectId, Quantity, SkuId, SourceId, UnitId,
+};
 
 use crate::checkpoint::Checkpoint;
 use crate::salt::Salt;
@@ -111,6 +113,8 @@ pub struct BundleEvent {
     pub start_at: Instant,
     /// When it ended.
     pub end_at: Option<Instant>,
+    /// What it is counted once by: decides between events that start at one instant. Never shown, only the order that it makes.
+    pub identity: IdentityHash,
     /// Opens the commitment of its readings.
     pub salt: Salt,
 }

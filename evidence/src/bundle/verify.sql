@@ -128,13 +128,19 @@ SELECT * FROM contracts WHERE own OR (other AND version NOT IN (SELECT version F
 CREATE OR REPLACE TEMP TABLE books AS
 SELECT version, (json ->> 'id') AS book, (json ->> 'currency') AS currency, CAST(json -> 'prices' AS JSON[]) AS prices
 FROM documents WHERE kind = 'price_book' AND json IS NOT NULL;
+-- An adjusted model is another one, of a quantity that is converted or partly free, or of each reading alone.
 CREATE OR REPLACE TEMP TABLE prices AS
 SELECT version, book, currency, (p ->> 'id') AS price_id, (p ->> 'sku') AS sku, CAST(p ->> 'effective_at' AS TIMESTAMP) AS effective_at,
-    json_keys(p -> 'model')[1] AS kind, json_extract(p -> 'model', '$.' || json_keys(p -> 'model')[1]) AS model, CAST(p AS VARCHAR) AS text
-FROM (SELECT version, book, currency, unnest(prices) AS p FROM books);
+    json_keys(model)[1] AS kind, json_extract(model, '$.' || json_keys(model)[1]) AS model, adjusted, CAST(p AS VARCHAR) AS text
+FROM (
+    SELECT version, book, currency, p, p -> 'model' -> 'adjusted' AS adjusted, coalesce(p -> 'model' -> 'adjusted' -> 'model', p -> 'model') AS model
+    FROM (SELECT version, book, currency, unnest(prices) AS p FROM books)
+);
 CREATE OR REPLACE TEMP TABLE meters AS
 SELECT version, (json ->> 'id') AS meter, (json ->> 'event_type') AS event_type, (json ->> 'value') AS value, (json ->> 'unit') AS unit,
-    json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation
+    json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation,
+    CASE WHEN json_type(json -> 'aggregation') = 'OBJECT' THEN json_keys(json -> 'aggregation')[1] ELSE (json ->> 'aggregation') END AS measure,
+    json_extract(json -> 'aggregation', '$.' || json_keys(json -> 'aggregation')[1]) AS settings
 FROM documents WHERE kind = 'meter' AND json IS NOT NULL;
 CREATE OR REPLACE TEMP TABLE meter_dimensions AS
 SELECT version, meter, name, json_path(json_extract_string(dimensions, json_path(name))) AS path
@@ -153,7 +159,7 @@ FROM documents WHERE kind = 'rounding' AND json IS NOT NULL;
 
 -- 2. Readings: commitments, leaves, trees.
 CREATE OR REPLACE TEMP TABLE events AS
-SELECT event, id, source, type, data, start_at, '"' || instant_text(start_at) || '"' AS start_text,
+SELECT event, id, source, type, data, start_at, end_at, tie, '"' || instant_text(start_at) || '"' AS start_text,
     coalesce('"' || instant_text(end_at) || '"', 'null') AS end_text,
     sha256(salt || encode('{' || concat_ws(',', '"data":' || data, '"id":' || CAST(to_json(id) AS VARCHAR),
         '"project":' || CAST(to_json(project) AS VARCHAR), '"source":' || CAST(to_json(source) AS VARCHAR),
@@ -161,7 +167,7 @@ SELECT event, id, source, type, data, start_at, '"' || instant_text(start_at) ||
 FROM read_parquet('data/events.parquet');
 CREATE OR REPLACE TEMP TABLE readings AS
 SELECT r.month, r.log_seq, r.event, r.meter, r.unit, r.quantity, r.text AS quantity_text, r.version, r.contract, r.sku, r.price_id,
-    r.leaf_check, e.start_at,
+    r.leaf_check, e.start_at, e.end_at, coalesce(e.tie, 0) AS tie,
     sha256('\x00'::BLOB || encode('{"commitment":"' || e.commitment || '","end_at":' || e.end_text || ',"log_seq":"' || r.log_seq
         || '","meter":"' || r.meter || '","quantity":"' || r.text || '","registry_version":"' || r.version
         || '","start_at":' || e.start_text || ',"unit":"' || r.unit || '"}')) AS leaf
@@ -241,7 +247,7 @@ FROM walk GROUP BY month;
 -- schedule of prices.
 CREATE OR REPLACE TEMP TABLE metered AS
 SELECT *, array_to_string(dimensions, chr(2)) AS dimension_text FROM (
-SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at,
+SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie,
     concat_ws(' ', e.type, r.unit) AS kind_found, concat_ws(' ', m.event_type, m.unit) AS kind_wanted,
     CASE WHEN m.path IS NULL THEN '1' ELSE json_extract_string(e.data, m.path) END AS metered,
     list_transform(m.dimensions, lambda d: d.name || chr(1) || json_extract_string(e.data, d.path)) AS dimensions
@@ -276,19 +282,34 @@ FROM (
 ) AS c
 ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND c.effective_at >= p.effective_at;
 CREATE OR REPLACE TEMP TABLE priced AS
-SELECT r.month, r.log_seq, r.quantity, r.version, r.contract, r.sku, r.price_id, p.contract AS found_contract, p.sku AS found_sku,
+SELECT r.month, r.log_seq, r.quantity, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie, r.dimensions, p.contract AS found_contract, p.sku AS found_sku,
     p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh
 FROM metered AS r
 ASOF LEFT JOIN schedules AS p ON p.version = r.version AND p.meter = r.meter AND p.dimension_text = r.dimension_text AND r.start_at >= p.effective_at
 LEFT JOIN covered AS v ON v.month = r.month;
--- Only rows that price a reading must say the same in each version: one that priced nothing may be corrected in a later version.
+-- Only rows that price a reading must say the same in each version, of a meter that adds up the same way: one that priced nothing may be
+-- corrected in a later version. Unit size, size of packages and free units at scale 9; a conversion in lowest terms.
 CREATE OR REPLACE TEMP TABLE price_rows AS
-SELECT price_id, any_value(kind) AS kind, any_value(model) AS model, count(DISTINCT text) AS texts
-FROM prices WHERE (version, price_id) IN (SELECT (version, found_price) FROM priced) GROUP BY price_id;
+SELECT price_id, texts, measure, settings, stated_kind, CASE WHEN stated_kind = 'graduated_percentage' THEN 'graduated' ELSE stated_kind END AS kind, model, adjusted,
+    coalesce(units(model ->> 'per', 9), CASE WHEN ends_with(stated_kind, 'percentage') THEN 100 ELSE 1 END * CAST(1000000000 AS HUGEINT)) AS per,
+    coalesce((adjusted ->> 'applies_to') = 'each_event', false) AS each, coalesce(units(adjusted ->> 'free_units', 9), 0) AS free,
+    multiply // gcd(multiply, divide) AS factor, divide // gcd(multiply, divide) AS divisor,
+    coalesce(adjusted -> 'convert' ->> 'rounding', 'none') AS rounding, CAST(coalesce(adjusted -> 'convert' ->> 'places', '0') AS INTEGER) AS places
+FROM (
+    SELECT price_id, any_value(p.kind) AS stated_kind, any_value(p.model) AS model, any_value(p.adjusted) AS adjusted, any_value(m.measure) AS measure,
+        any_value(m.settings) AS settings, count(DISTINCT p.text || m.aggregation) AS texts,
+        coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'multiply', 9), 1) AS multiply, coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'divide', 9), 1) AS divide
+    FROM (SELECT DISTINCT version, meter, found_price AS price_id FROM priced) JOIN prices AS p USING (version, price_id) JOIN meters AS m USING (version, meter)
+    GROUP BY price_id
+);
+CREATE OR REPLACE TEMP TABLE tiers AS
+SELECT price_id, t, coalesce(units(lag(tier ->> 'up_to') OVER (PARTITION BY price_id ORDER BY t), 9), 0) AS lower, units(tier ->> 'up_to', 9) AS upper,
+    units(coalesce(tier ->> 'unit_price', tier ->> 'block_price'), 18) AS price, coalesce(units(tier ->> 'flat_fee', 18), 0) AS fee, units(tier ->> 'size', 9) AS size
+FROM (SELECT price_id, unnest(CAST(model -> 'tiers' AS JSON[])) AS tier, generate_subscripts(CAST(model -> 'tiers' AS JSON[]), 1) AS t FROM price_rows);
 
 -- 5. Lines. A key is worth something after all covered leaves, and was worth something after those of earlier invoices.
 CREATE OR REPLACE TEMP TABLE key_readings AS
-SELECT found_contract AS contract, found_sku AS sku, month, found_price AS price_id, kind, quantity_units(quantity) AS q, fresh
+SELECT found_contract AS contract, found_sku AS sku, month, found_price AS price_id, kind, quantity_units(quantity) AS q, fresh, start_at, end_at, tie, dimensions
 FROM priced WHERE currency = (SELECT (json ->> 'currency') FROM invoice);
 CREATE OR REPLACE TEMP TABLE keys_found AS
 SELECT contract, sku, month, sum(q) AS quantity, count(*) AS readings, coalesce(sum(q) FILTER (fresh), 0) AS fresh_quantity,
@@ -298,34 +319,131 @@ CREATE OR REPLACE TEMP TABLE segments AS
 SELECT contract, sku, month, 'after' AS stage, price_id, sum(q) AS q, count(*) AS n FROM key_readings WHERE kind <> 'free' GROUP BY ALL
 UNION ALL
 SELECT contract, sku, month, 'before', price_id, sum(q), count(*) FROM key_readings WHERE kind <> 'free' AND NOT fresh GROUP BY ALL;
-CREATE OR REPLACE TEMP TABLE named_segments AS
-SELECT s.contract || chr(1) || s.sku || chr(1) || s.month || chr(1) || s.stage AS name, s.q, p.kind, p.model
-FROM segments AS s JOIN price_rows AS p USING (price_id);
-
-CREATE OR REPLACE TEMP TABLE tiers AS
-WITH each AS (
-    SELECT name, q, kind, units(model ->> 'per', 9) AS per, unnest(CAST(model -> 'tiers' AS JSON[])) AS tier,
-        generate_subscripts(CAST(model -> 'tiers' AS JSON[]), 1) AS t, model
-    FROM named_segments WHERE kind IN ('graduated', 'volume')
+CREATE OR REPLACE TEMP MACRO key_name(contract, sku, month, stage) AS contract || chr(1) || sku || chr(1) || month || chr(1) || stage;
+-- Readings one by one, where sums are not enough: with the service period in microseconds, how long each is held (without an end to the end of
+-- the period), and the value that is counted.
+CREATE OR REPLACE TEMP MACRO day_of(micros) AS micros // 86400000000;
+CREATE OR REPLACE TEMP TABLE facts AS
+SELECT *, CASE WHEN (settings ->> 'by') = 'day' THEN (day_of(greatest(until - 1, start)) - day_of(start) + 1) * 86400000000 ELSE until - start END AS held FROM (
+    SELECT key_name(contract, sku, month, unnest(CASE WHEN fresh THEN ['after'] ELSE ['after', 'before'] END)) AS name, price_id, q, r.tie,
+        epoch_us(start_at) AS start, epoch_us(coalesce(end_at, opening + INTERVAL 1 MONTH)) AS until, epoch_us(end_at) AS stated_end,
+        epoch_us(opening) AS first, epoch_us(opening + INTERVAL 1 MONTH) - epoch_us(opening) AS length,
+        substr(list_filter(dimensions, lambda d: starts_with(d, (settings ->> 'of') || chr(1)))[1], length(settings ->> 'of') + 2) AS value,
+        p.measure, p.settings, p.kind, p.each
+    FROM (SELECT *, make_timestamp(month // 100, month % 100, 1, 0, 0, 0) AS opening FROM key_readings) AS r JOIN price_rows AS p USING (price_id)
+    WHERE p.kind <> 'free' AND (p.each OR p.kind = 'percentage' OR p.measure NOT IN ('sum', 'count', 'average'))
+);
+CREATE OR REPLACE TEMP TABLE buckets AS
+SELECT name, price_id, settings ->> 'then' AS outcome, any_value(length) AS length, size, (start - first) // size AS bucket,
+    CASE WHEN (settings ->> 'each') = 'sum' THEN sum(q) ELSE greatest(max(q), 0) END AS q
+FROM (SELECT *, CASE settings ->> 'bucket' WHEN 'five_minutes' THEN 300000000 WHEN 'hour' THEN 3600000000 WHEN 'day' THEN 86400000000 END AS size FROM facts WHERE measure = 'bucketed')
+GROUP BY name, price_id, settings, size, (start - first) // size;
+-- What is measured: quantities n ÷ d at scale 9, each so many times. Tiers go by them, but of prorated levels by the full ones, which are marked as reached.
+CREATE OR REPLACE TEMP TABLE measured AS
+SELECT key_name(contract, sku, month, stage) AS name, price_id, false AS reached, q AS n, CASE WHEN p.measure = 'average' THEN s.n ELSE 1 END AS d, 1 AS times
+FROM segments AS s JOIN price_rows AS p USING (price_id) WHERE p.measure IN ('sum', 'count', 'average') AND NOT p.each AND p.kind <> 'percentage'
+UNION ALL
+SELECT name, price_id, false, q, 1, count(*) FROM facts WHERE each GROUP BY name, price_id, q
+UNION ALL
+SELECT name, price_id, false, CASE any_value(measure) WHEN 'max' THEN max(q) WHEN 'min' THEN min(q) ELSE greatest(last(q ORDER BY start, tie), 0) END, 1, 1
+FROM facts WHERE measure IN ('max', 'min', 'latest') GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, false, count(DISTINCT value) * CAST(1000000000 AS HUGEINT), 1, 1 FROM facts WHERE measure = 'unique' AND (settings ->> 'per') = 'period' GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, false, count(DISTINCT day || ' ' || value) * CAST(1000000000 AS HUGEINT), any_value(day_of(length)), 1
+FROM (SELECT *, unnest(range(day_of(start), day_of(greatest(coalesce(stated_end, start) - 1, start)) + 1)) AS day FROM facts WHERE measure = 'unique' AND (settings ->> 'per') = 'day')
+GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, false, sum(q * held), CASE WHEN any_value(measure) = 'prorated' THEN any_value(length) ELSE 1000000 END, 1
+FROM facts WHERE measure = 'time_weighted' OR (measure = 'prorated' AND kind <> 'graduated') GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, true, sum(q), 1, 1 FROM facts WHERE measure = 'prorated' AND kind <> 'graduated' GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, false, sum(q), 1, 1 FROM buckets WHERE outcome = 'sum' GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, false, q, 1, count(*) FROM buckets WHERE outcome = 'alone' GROUP BY name, price_id, q
+UNION ALL
+-- The nearest rank, buckets without readings being zero.
+SELECT name, price_id, false, list_sort(list_resize(list(q), any_value((length + size - 1) // size), CAST(0 AS HUGEINT)))[
+    (any_value((length + size - 1) // size) * CAST(substr(any_value(outcome), 2) AS INTEGER) + 99) // 100], 1, 1
+FROM buckets WHERE starts_with(outcome, 'p') GROUP BY name, price_id;
+-- Converted, rounded once, without what is free; `above` is the whole number of 10^-9 at or above n ÷ d: bounds are compared with it.
+CREATE OR REPLACE TEMP MACRO ceil_div(x, d) AS floor_div(x, d) + CASE WHEN x % d = 0 THEN 0 ELSE 1 END;
+CREATE OR REPLACE TEMP TABLE billed AS
+WITH converted AS (
+    SELECT name, price_id, reached, times, free, rounding, (n // gcd(n, divisor)) * (factor // gcd(factor, d)) AS n, (d // gcd(factor, d)) * (divisor // gcd(n, divisor)) AS d,
+        CAST(rpad('1', 10 - places, '0') AS HUGEINT) AS step
+    FROM (SELECT m.* REPLACE (CAST(m.d AS HUGEINT) AS d), p.free, p.rounding, p.places, CAST(p.factor AS HUGEINT) AS factor, CAST(p.divisor AS HUGEINT) AS divisor
+        FROM measured AS m JOIN price_rows AS p USING (price_id))
+), rounded AS (
+    SELECT name, price_id, reached, times, free, CASE WHEN rounding = 'none' THEN n ELSE step * CASE rounding WHEN 'floor' THEN floor_div(n, step * d) WHEN 'ceiling' THEN ceil_div(n, step * d)
+            ELSE floor_div(n, step * d) + CASE WHEN floor_mod(n, step * d) > step * d - floor_mod(n, step * d) THEN 1 WHEN floor_mod(n, step * d) < step * d - floor_mod(n, step * d) THEN 0
+                WHEN rounding = 'half_away_from_zero' THEN CASE WHEN n > 0 THEN 1 ELSE 0 END ELSE abs(floor_div(n, step * d) % 2) END END END AS n,
+        CASE WHEN rounding = 'none' THEN d ELSE 1 END AS d
+    FROM converted
 )
-SELECT name, q, kind, per, units(tier ->> 'unit_price', 18) AS price, units(tier ->> 'flat_fee', 18) AS fee,
-    CASE WHEN (tier ->> 'up_to') IS NOT NULL THEN units(tier ->> 'up_to', 9) END AS upper,
-    coalesce(units(lag(tier ->> 'up_to') OVER (PARTITION BY name, CAST(model AS VARCHAR), q ORDER BY t), 9), 0) AS lower, t
-FROM each;
--- Terms a × b ÷ per: quantities at scale 9, prices at scale 18; fees and packages have no unit size.
+SELECT name, price_id, reached, times, n, d, ceil_div(n, d) AS above FROM (SELECT * REPLACE (CASE WHEN n > 0 THEN greatest(n - free * d, 0) ELSE n END AS n) FROM rounded);
+CREATE OR REPLACE TEMP TABLE quantities AS
+SELECT b.name, b.n, b.d, b.times, b.above, coalesce(r.above, b.above) AS reach, p.price_id, p.kind, p.model, p.per
+FROM (SELECT * FROM billed WHERE NOT reached) AS b LEFT JOIN (SELECT * FROM billed WHERE reached) AS r USING (name, price_id) JOIN price_rows AS p USING (price_id);
+-- Graduated tiers over prorated levels: each change, in order, is spread over the tiers that it passes and weighted with the time that it is held.
+CREATE OR REPLACE TEMP MACRO inside(level, t, lower, upper) AS
+    CASE WHEN t = 1 THEN least(level, coalesce(upper, level)) ELSE greatest(least(level, coalesce(upper, level)), lower) - lower END;
+CREATE OR REPLACE TEMP TABLE levels AS
+SELECT name, price_id, t, price, fee, length, sum((inside(level, t, lower, upper) - inside(level - q, t, lower, upper)) * held) AS moved, bool_or(level > lower) AS entered
+FROM (
+    SELECT name, price_id, q, held, length, sum(q) OVER (PARTITION BY name, price_id ORDER BY start, tie ROWS UNBOUNDED PRECEDING) AS level
+    FROM facts WHERE measure = 'prorated' AND kind = 'graduated'
+) JOIN tiers USING (price_id) GROUP BY name, price_id, t, price, fee, length;
+-- Percentages: while the allowance lasts readings are free, the first ones by their start; the share of any other is held between its bounds.
+CREATE OR REPLACE TEMP TABLE percentages AS
+WITH rates AS (
+    SELECT price_id, per, units(model ->> 'rate', 18) AS rate, units(model ->> 'fee', 18) AS fee, units(model ->> 'least', 18) AS least, units(model ->> 'most', 18) AS most,
+        CAST(model ->> 'free_readings' AS BIGINT) AS free_readings, units(model ->> 'free_value', 9) AS free_value FROM price_rows WHERE kind = 'percentage'
+), numbered AS (
+    SELECT name, price_id, q, row_number() OVER in_order AS i, sum(greatest(q, 0)) OVER in_order - greatest(q, 0) AS taken, sum(q) OVER (PARTITION BY name, price_id) AS whole
+    FROM facts WHERE kind = 'percentage' WINDOW in_order AS (PARTITION BY name, price_id ORDER BY start, tie ROWS UNBOUNDED PRECEDING)
+), charged AS (
+    SELECT name, rate, fee, least, most, per, rate // gcd(rate, per) AS lowest_rate, per // gcd(rate, per) AS lowest_per, CASE
+        WHEN (free_readings = 0 AND free_value = 0) OR (free_readings > 0 AND i > free_readings) OR (free_value > 0 AND taken >= free_value) THEN q
+        WHEN free_value > 0 AND q > free_value - taken THEN q - (free_value - taken) END AS q
+    FROM numbered JOIN rates USING (price_id) WHERE whole > 0
+)
+SELECT name, rate, fee, least, most, per, q, CASE WHEN q * lowest_rate < least * lowest_per THEN 'least' WHEN q * lowest_rate > most * lowest_per THEN 'most' ELSE 'within' END AS share
+FROM charged WHERE q IS NOT NULL;
+-- Terms a × b ÷ per in lowest terms: quantities at scale 9, prices at scale 18; fees, packages and blocks have no unit size.
 CREATE OR REPLACE TEMP TABLE terms AS
-SELECT name, q AS a, units(model ->> 'unit_price', 18) AS b, units(model ->> 'per', 9) AS per FROM named_segments WHERE kind = 'per_unit'
-UNION ALL
-SELECT name, CASE WHEN q > 0 THEN q // units(model ->> 'size', 9) + CASE WHEN q % units(model ->> 'size', 9) > 0 THEN 1 ELSE 0 END ELSE 0 END,
-    units(model ->> 'package_price', 18), CAST(1 AS HUGEINT) FROM named_segments WHERE kind = 'package'
-UNION ALL
-SELECT name, least(q, coalesce(upper, q)) - lower, price, per FROM tiers WHERE kind = 'graduated' AND (t = 1 OR q > lower)
-UNION ALL
-SELECT name, CAST(1 AS HUGEINT), fee, CAST(1 AS HUGEINT) FROM tiers WHERE kind = 'graduated' AND q > lower
-UNION ALL
-SELECT name, q, price, per FROM tiers WHERE kind = 'volume' AND (q > lower OR t = 1) AND (upper IS NULL OR q <= upper)
-UNION ALL
-SELECT name, CAST(1 AS HUGEINT), fee, CAST(1 AS HUGEINT) FROM tiers WHERE kind = 'volume' AND q > 0 AND q > lower AND (upper IS NULL OR q <= upper);
+WITH each AS (
+    SELECT name, n * times AS a, units(model ->> 'unit_price', 18) AS b, per * d AS per FROM quantities WHERE kind = 'per_unit'
+    UNION ALL
+    SELECT name, ceil_div(greatest(above, 0), units(model ->> 'size', 9)) * times, units(model ->> 'package_price', 18), 1 FROM quantities WHERE kind = 'package'
+    UNION ALL
+    SELECT name, CASE WHEN above > upper THEN upper - lower ELSE n - lower * d END * times, price, CASE WHEN above > upper THEN per ELSE per * d END
+    FROM quantities JOIN tiers USING (price_id) WHERE kind = 'graduated' AND (t = 1 OR above > lower)
+    UNION ALL
+    SELECT name, times, fee, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'graduated' AND above > lower
+    UNION ALL
+    SELECT name, n * times, price, per * d FROM quantities JOIN tiers USING (price_id) WHERE kind = 'volume' AND (t = 1 OR reach > lower) AND (upper IS NULL OR reach <= upper)
+    UNION ALL
+    SELECT name, times, fee, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'volume' AND reach > lower AND (upper IS NULL OR reach <= upper)
+    UNION ALL
+    SELECT name, ceil_div(least(above, coalesce(upper, above)) - lower, size) * times, price, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'blocks' AND above > lower
+    UNION ALL
+    SELECT name, ceil_div(greatest(above, 0), size) * times, price, 1
+    FROM quantities JOIN tiers USING (price_id) WHERE kind = 'top_blocks' AND (t = 1 OR reach > lower) AND (upper IS NULL OR reach <= upper)
+    UNION ALL
+    SELECT name, moved, price, per * length FROM levels JOIN price_rows USING (price_id)
+    UNION ALL
+    SELECT name, 1, fee, 1 FROM levels WHERE entered
+    UNION ALL
+    SELECT name, q, rate, per FROM percentages WHERE share = 'within'
+    UNION ALL
+    SELECT name, 1, CASE share WHEN 'least' THEN least ELSE most END, 1 FROM percentages WHERE share <> 'within'
+    UNION ALL
+    SELECT name, 1, fee, 1 FROM percentages
+)
+SELECT name, a // gcd(a, per) AS a, b, per // gcd(a, per) AS per
+FROM (SELECT name, CAST(sum(a) AS HUGEINT) AS a, b, CAST(per AS HUGEINT) AS per FROM each GROUP BY name, b, per);
 -- One denominator for each name: the least common multiple of its unit sizes, below 10^28.
 CREATE OR REPLACE TEMP TABLE divisors AS
 SELECT name, CASE WHEN multiple < CAST('10000000000000000000000000000' AS HUGEINT) THEN multiple
@@ -532,11 +650,24 @@ UNION ALL
 SELECT 'meter of a reading', month || ' leaf ' || log_seq, kind_wanted, kind_found || ' ' || meter FROM metered
 WHERE kind_wanted IS DISTINCT FROM kind_found
 UNION ALL
-SELECT DISTINCT 'meter that this file cannot judge', m.meter, 'sum or count', m.aggregation
-FROM meters AS m JOIN readings AS r ON r.version = m.version AND r.meter = m.meter WHERE m.aggregation NOT IN ('sum', 'count')
+SELECT 'value of a reading that is counted', replace(name, chr(1), ' '), price_id, NULL FROM facts WHERE measure = 'unique' AND value IS NULL
 UNION ALL
-SELECT 'price that this file cannot judge', price_id, 'free, per_unit, package, graduated or volume', kind
-FROM price_rows WHERE kind NOT IN ('free', 'per_unit', 'package', 'graduated', 'volume')
+SELECT 'tie between events', instant_text(start_at), CAST(count(*) AS VARCHAR), CAST(count(DISTINCT coalesce(tie, 0)) AS VARCHAR) FROM events
+GROUP BY start_at HAVING count(*) <> count(DISTINCT coalesce(tie, 0))
+UNION ALL
+SELECT 'measure that this file cannot judge', price_id, 'see the format', concat_ws(' ', measure, settings) FROM price_rows WHERE NOT coalesce(CASE
+    WHEN measure IN ('sum', 'count', 'average', 'max', 'min', 'latest') THEN settings IS NULL
+    WHEN measure = 'unique' THEN (settings ->> 'of') IS NOT NULL AND (settings ->> 'per') IN ('period', 'day')
+    WHEN measure IN ('time_weighted', 'prorated') THEN (settings ->> 'by') IN ('microsecond', 'day')
+    WHEN measure = 'bucketed' THEN (settings ->> 'bucket') IN ('five_minutes', 'hour', 'day') AND (settings ->> 'each') IN ('max', 'sum')
+        AND (settings ->> 'then') IN ('sum', 'alone', 'p50', 'p90', 'p95', 'p99') END, false)
+UNION ALL
+-- Percentages and prices of each reading are of sums; graduated tiers over prorated levels are of the levels as they are.
+SELECT 'price that this file cannot judge', price_id, 'see the format', concat_ws(' ', stated_kind, adjusted, measure) FROM price_rows
+WHERE stated_kind NOT IN ('free', 'per_unit', 'package', 'graduated', 'volume', 'blocks', 'top_blocks', 'percentage', 'graduated_percentage')
+    OR rounding NOT IN ('none', 'ceiling', 'floor', 'half_away_from_zero', 'half_even') OR places NOT BETWEEN -20 AND 9
+    OR (adjusted IS NOT NULL AND ((adjusted ->> 'applies_to') IN ('period', 'each_event')) IS DISTINCT FROM true)
+    OR ((kind = 'percentage' OR each) AND measure NOT IN ('sum', 'count')) OR (adjusted IS NOT NULL AND (kind = 'percentage' OR (kind = 'graduated' AND measure = 'prorated')))
 UNION ALL
 SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
 WHERE metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)

@@ -13,7 +13,7 @@ use crate::bundle_world::{World, world};
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bundle");
 const LOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bundle_log");
 const BEFORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bundle_before");
-const FROZEN: (u64, usize) = (4, 120);
+const FROZEN: (u64, usize) = (4, 160);
 
 fn seal(world: &World) -> Bundle<Sealed> {
     Bundle::of(&world.input).unwrap().seal(&world.key, &world.log).unwrap()

@@ -1,9 +1,8 @@
-//! A small deployment of two organizations over two months, made from a seed: what the bundle tests pack.
-//! Prices are resolved and amounts computed here by hand and by big rationals; nothing of `platform-rating` is used.
+//! A small deployment of two organizations over two months, made from a seed: what the bundle tests pack. Every measure and model that bundles
+//! prove prices some of it. Prices are resolved by hand and amounts computed by `bundle_oracle`; nothing of `platform-rating` is used.
 
 use std::collections::BTreeMap;
 
-use num_bigint::BigInt;
 use num_rational::BigRational;
 use platform_evidence::bundle::{
     BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, Proof, RegistryDocuments, RegistryIndex,
@@ -14,6 +13,8 @@ use shared_types::{
     Amount, AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, SourceId, UnitId,
     canonical_json,
 };
+
+use crate::bundle_oracle::{Charged, plain, rational, round, step, whole, worth};
 
 pub const ORIGIN: &str = "bundle.tallystick.example/log";
 
@@ -70,6 +71,8 @@ fn documents(second: bool) -> Vec<Value> {
             tier(Some("100000"), "0.88", "0.01"), tier(Some("1000000"), "0.79", "0.5"), tier(None, "0.71", "0")]}}}),
         per_unit("in-large-1", "tokens.in.large", START, "7", "0.0000031"),
         per_unit("out-1", "tokens.out", START, "1000000", "2.64"),
+        per_unit("out-long-1", "tokens.out.long", START, "1000000", "5.28"),
+        per_unit("out-longer-1", "tokens.out.longer", START, "1000000", "7.92"),
         per_unit("out-3", "tokens.out", "2026-12-01T00:00:00Z", "1000000", if second { "1.99" } else { "19.9" }),
         json!({"id": "requests-1", "sku": "requests", "effective_at": START, "model": {"package": {"size": "10", "package_price": "0.05"}}}),
         json!({"id": "storage-1", "sku": "storage", "effective_at": START, "model": {"volume": {"per": "1", "tiers": [
@@ -78,6 +81,12 @@ fn documents(second: bool) -> Vec<Value> {
     if second {
         prices.insert(5, per_unit("out-2", "tokens.out", "2026-11-15T00:00:00Z", "1000", "0.0021"));
     }
+    let metered = metered();
+    prices.extend(
+        metered
+            .iter()
+            .map(|priced| json!({"id": format!("{}-1", priced.id), "sku": priced.id, "effective_at": START, "model": priced.model})),
+    );
     prices.sort_by_key(|price| (price["sku"].as_str().unwrap().to_owned(), price["effective_at"].as_str().unwrap().to_owned()));
     let meter = |id: &str, event_type: &str, value: Option<&str>, unit: &str, dimensions: Value| {
         let mut meter = json!({"kind": "meter", "id": id, "event_type": event_type, "aggregation": if value.is_some() { "sum" } else { "count" },
@@ -88,7 +97,12 @@ fn documents(second: bool) -> Vec<Value> {
         meter
     };
     let sku = |id: &str, meter: &str, matches: Value| json!({"kind": "sku", "id": id, "family": "tokens", "meter": meter, "match": matches, "description": format!("what {id} is")});
-    vec![
+    let banded = |id: &str, bounds: Value| {
+        let mut sku = sku(id, "llm.tokens.out", json!({}));
+        sku.as_object_mut().unwrap().extend(bounds.as_object().unwrap().clone());
+        sku
+    };
+    let mut documents = vec![
         json!({"kind": "contract", "id": "globex-own", "covers": {"organizations": ["globex"]}, "price_book": "globex-usd",
             "effective_at": START, "billing_period": "month"}),
         json!({"kind": "contract", "id": "standard", "covers": "default", "price_book": "list-usd", "effective_at": START,
@@ -97,7 +111,7 @@ fn documents(second: bool) -> Vec<Value> {
         meter("health.checks", "health.check", None, "request", json!({})),
         meter("llm.requests", "llm.request", None, "request", json!({})),
         meter("llm.tokens.in", "llm.request", Some("usage.in"), "token", json!({"model": "model"})),
-        meter("llm.tokens.out", "llm.request", Some("usage.out"), "token", json!({"model": "model"})),
+        meter("llm.tokens.out", "llm.request", Some("usage.out"), "token", json!({"context": "usage.in", "model": "model"})),
         meter("storage.hours", "storage.sample", Some("gb_hours"), "gb-hour", json!({})),
         json!({"kind": "price_book", "id": "globex-usd", "currency": "USD", "prices": [per_unit("globex-9", "tokens.in", START, "1", "0.000000777")]}),
         json!({"kind": "price_book", "id": "list-usd", "currency": "USD", "prices": prices}),
@@ -109,10 +123,111 @@ fn documents(second: bool) -> Vec<Value> {
         sku("tokens.in", "llm.tokens.in", json!({})),
         sku("tokens.in.large", "llm.tokens.in", json!({"model": "large"})),
         sku("tokens.out", "llm.tokens.out", json!({})),
+        banded("tokens.out.long", json!({"above": {"context": "2500"}, "up_to": {"context": "3500"}})),
+        banded("tokens.out.longer", json!({"above": {"context": "3500"}})),
+        json!({"kind": "unit", "id": "piece", "scale": "9"}),
         json!({"kind": "unit", "id": "gb-hour", "scale": "9"}),
         json!({"kind": "unit", "id": "gpu-second", "scale": "9"}),
         json!({"kind": "unit", "id": "request", "scale": "0"}),
         json!({"kind": "unit", "id": "token", "scale": "0"}),
+    ];
+    for Priced { id, event_type, value, aggregation, .. } in metered {
+        let dimensions = if event_type == "seat.use" { json!({"user": "user"}) } else { json!({}) };
+        let mut meter = meter(id, event_type, value, "piece", dimensions);
+        meter["aggregation"] = aggregation;
+        documents.extend([meter, sku(id, id, json!({}))]);
+    }
+    documents.sort_by_key(|document| ["kind", "id"].map(|name| document[name].as_str().unwrap_or_default().to_owned()));
+    documents
+}
+
+/// A meter with the SKU and the price of the same name.
+struct Priced {
+    id: &'static str,
+    event_type: &'static str,
+    value: Option<&'static str>,
+    aggregation: Value,
+    model: Value,
+}
+
+/// One for each way in which readings add up, and for each model, beside those that the documents spell out.
+fn metered() -> Vec<Priced> {
+    let priced = |id, event_type, value, aggregation, model| Priced { id, event_type, value, aggregation, model };
+    let level = |id, aggregation, model| priced(id, "fleet.level", Some("gpus"), aggregation, model);
+    let net = |id, aggregation, model| priced(id, "net.sample", Some("bytes"), aggregation, model);
+    let seat = |id, per: &str, model| priced(id, "seat.use", None, json!({"unique": {"of": "user", "per": per}}), model);
+    let payment = |id, model| priced(id, "payment", Some("value"), json!("sum"), model);
+    let session = |id, model| priced(id, "session", Some("seconds"), json!("sum"), model);
+    let by = |measure: &str, clock: &str| json!({measure: {"by": clock}});
+    let bucketed = |bucket: &str, each: &str, then: &str| json!({"bucketed": {"bucket": bucket, "each": each, "then": then}});
+    let unit = |per: &str, price: &str| json!({"per_unit": {"per": per, "unit_price": price}});
+    let tiers = |list: &[(&str, &str, &str)]| {
+        let tier = |(up_to, price, fee): &(&str, &str, &str)| match *up_to {
+            "" => json!({"unit_price": price, "flat_fee": fee}),
+            bound => json!({"up_to": bound, "unit_price": price, "flat_fee": fee}),
+        };
+        list.iter().map(tier).collect::<Vec<_>>()
+    };
+    let blocks = json!({"tiers": [{"up_to": "900", "size": "250", "block_price": "1.1"}, {"size": "1000", "block_price": "3.3"}]});
+    let adjusted = |convert: Option<[&str; 4]>, free: &str, applies_to: &str, model: Value| {
+        let mut adjusted = json!({"free_units": free, "applies_to": applies_to, "model": model});
+        if let Some([multiply, divide, rounding, places]) = convert {
+            adjusted["convert"] = json!({"multiply": multiply, "divide": divide, "rounding": rounding, "places": places});
+        }
+        json!({"adjusted": adjusted})
+    };
+    let percentage = json!({"rate": "2.9", "fee": "0.3", "least": "0.5", "most": "20", "free_readings": "2", "free_value": "250"});
+    vec![
+        level("level.hours", by("time_weighted", "microsecond"), unit("3600", "2.15")),
+        level(
+            "level.days",
+            by("time_weighted", "day"),
+            adjusted(Some(["1", "86400", "ceiling", "0"]), "2", "period", json!({"package": {"size": "3", "package_price": "7.5"}})),
+        ),
+        level("level.mean", by("prorated", "microsecond"), unit("1", "99.99")),
+        level(
+            "level.volume",
+            by("prorated", "day"),
+            json!({"volume": {"per": "1", "tiers": tiers(&[("3", "30", "1"), ("", "20.5", "2")])}}),
+        ),
+        level(
+            "level.tiers",
+            by("prorated", "microsecond"),
+            json!({"graduated": {"per": "1", "tiers": tiers(&[("2", "90", "5"), ("5", "60", "7"), ("", "41.3", "0")])}}),
+        ),
+        net("net.rank", bucketed("day", "max", "p95"), unit("1000", "0.7")),
+        net(
+            "net.days",
+            bucketed("day", "sum", "alone"),
+            json!({"graduated": {"per": "1000", "tiers": tiers(&[("700", "1.9", "0.25"), ("", "1.1", "0")])}}),
+        ),
+        net(
+            "net.peaks",
+            bucketed("five_minutes", "max", "sum"),
+            adjusted(Some(["8", "1000", "none", "0"]), "1.5", "period", unit("3", "0.1")),
+        ),
+        net("net.max", json!("max"), json!({"package": {"size": "100", "package_price": "0.9"}})),
+        net("net.min", json!("min"), unit("7", "0.5")),
+        net("net.mean", json!("average"), json!({"volume": {"per": "3", "tiers": tiers(&[("400", "0.01", "1"), ("", "0.009", "2")])}})),
+        net("net.latest", json!("latest"), unit("1", "0.0123")),
+        seat("seats", "period", json!({"graduated": {"per": "1", "tiers": tiers(&[("2", "10", "1"), ("", "8", "0")])}})),
+        seat("seat.days", "day", unit("1", "31.7")),
+        payment("payments", json!({"percentage": percentage})),
+        payment("payments.plain", json!({"percentage": {"rate": "1.75", "fee": "0.01", "free_readings": "0", "free_value": "0"}})),
+        payment("payments.tiers", json!({"graduated_percentage": {"tiers": tiers(&[("300", "3", "1"), ("", "2.5", "0.5")])}})),
+        session(
+            "sessions",
+            adjusted(
+                Some(["1", "60", "ceiling", "0"]),
+                "1",
+                "each_event",
+                json!({"volume": {"per": "1", "tiers": tiers(&[("5", "0.02", "0"), ("", "0.015", "0.01")])}}),
+            ),
+        ),
+        session("sessions.blocks", json!({"blocks": blocks})),
+        session("sessions.minutes", adjusted(Some(["1", "60", "half_even", "1"]), "10", "period", unit("1", "0.02"))),
+        session("sessions.top", adjusted(Some(["1", "1", "floor", "-2"]), "0", "period", json!({"top_blocks": blocks}))),
+        priced("sessions.count", "session", None, json!("count"), adjusted(None, "3", "period", unit("1", "0.2"))),
     ]
 }
 
@@ -146,6 +261,9 @@ fn quoted(plain: &str, number: usize) -> String {
 struct Made {
     event: BundleEvent,
     readings: Vec<(&'static str, &'static str, String, &'static str)>,
+    identity: IdentityHash,
+    /// Of the dimension whose values are counted.
+    value: Option<String>,
 }
 
 fn instant(micros: i64) -> Instant {
@@ -158,12 +276,19 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
     // The first and the last microsecond of the month are used.
     let offset = if number == 0 { micros - 1 } else { dice.roll(micros) };
     let offset = if number % 3 == 1 { offset / 1_000_000 * 1_000_000 } else { offset };
-    let start_at = instant(start + i64::try_from(offset).unwrap());
     let id = dice.uuid();
     let identity = Digest::of_parts(&[organization.as_bytes(), id.as_bytes()]);
     let identity = IdentityHash(std::array::from_fn(|at| identity.0[at]));
-    let mut end_at = None;
-    let (event_type, data, readings) = match dice.roll(10) {
+    let kind = dice.roll(16);
+    // Levels change and payments come together, so that what is decided by more than the start is there.
+    let offset = if [10, 13].contains(&kind) { offset / 432_000_000_000 * 432_000_000_000 } else { offset };
+    let start_at = instant(start + i64::try_from(offset).unwrap());
+    let (mut end_at, mut value) = (None, None);
+    let all = |event_type: &'static str, quantity: &str| -> Vec<_> {
+        let of_type = metered().into_iter().filter(|priced| priced.event_type == event_type);
+        of_type.map(|priced| (priced.id, "piece", if priced.value.is_some() { quantity } else { "1" }.to_owned(), priced.id)).collect()
+    };
+    let (event_type, data, readings) = match kind {
         0 => {
             let seconds =
                 format!("{}.{:06}", dice.roll(7_200), dice.roll(1_000_000)).trim_end_matches('0').trim_end_matches('.').to_owned();
@@ -178,15 +303,42 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
             let hours = format!("{}.{}", dice.roll(3), dice.roll(9) + 1);
             ("storage.sample", Some(json!({"gb_hours": quoted(&hours, number)})), vec![("storage.hours", "gb-hour", hours, "storage")])
         }
+        10 => {
+            let gpus = ["1", "2", "3", "-1", "-2", "0.5"][usize::try_from(dice.roll(6)).unwrap()];
+            end_at = (dice.roll(3) == 0).then(|| instant(start_at.micros() + 1 + i64::try_from(dice.roll(200_000_000_000)).unwrap()));
+            ("fleet.level", Some(json!({"gpus": gpus})), all("fleet.level", gpus))
+        }
+        11 => {
+            let bytes = format!("{}.{}", dice.roll(900), dice.roll(9) + 1);
+            ("net.sample", Some(json!({"bytes": quoted(&bytes, number)})), all("net.sample", &bytes))
+        }
+        12 => {
+            value = Some(format!("user-{}", dice.roll(4)));
+            end_at = (dice.roll(2) == 0).then(|| instant(start_at.micros() + i64::try_from(dice.roll(200_000_000_000)).unwrap()));
+            ("seat.use", Some(json!({"user": value})), all("seat.use", "1"))
+        }
+        13 => {
+            let paid = format!("{}.{:02}", dice.roll(990), dice.roll(99) + 1).trim_end_matches('0').to_owned();
+            ("payment", Some(json!({"value": paid})), all("payment", &paid))
+        }
+        14 | 15 => {
+            let seconds = dice.roll(700).to_string();
+            ("session", Some(json!({"seconds": quoted(&seconds, number)})), all("session", &seconds))
+        }
         2 => ("health.check", None, vec![("health.checks", "request", "1".to_owned(), "health")]),
         _ => {
             let (model, sku) = if dice.roll(4) == 0 { ("large", "tokens.in.large") } else { ("small \"7B\"", "tokens.in") };
             let (input, output) = (dice.roll(4_000).to_string(), dice.roll(900).to_string());
+            let long = match input.parse::<u64>().unwrap() {
+                3501.. => "tokens.out.longer",
+                2501.. => "tokens.out.long",
+                _ => "tokens.out",
+            };
             let data = json!({"model": model, "usage": {"in": input, "out": output}});
             let readings = vec![
                 ("llm.requests", "request", "1".to_owned(), "requests"),
                 ("llm.tokens.in", "token", input, sku),
-                ("llm.tokens.out", "token", output, "tokens.out"),
+                ("llm.tokens.out", "token", output, long),
             ];
             ("llm.request", Some(data), readings)
         }
@@ -200,9 +352,10 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
         data: data.as_ref().map(text),
         start_at,
         end_at,
+        identity,
         salt: salts.reading_salt(&identity),
     };
-    Made { event, readings }
+    Made { event, readings, identity, value }
 }
 
 impl Made {
@@ -222,83 +375,27 @@ impl Made {
     }
 }
 
-fn price_of(sku: &str, at: Instant, second: bool) -> &'static str {
-    match sku {
+fn price_of(sku: &str, at: Instant, second: bool) -> String {
+    let price = match sku {
         "gpu.h100" => "gpu-1",
         "health" => "health-1",
         "tokens.in" => "in-1",
         "tokens.in.large" => "in-large-1",
         "requests" => "requests-1",
         "storage" => "storage-1",
+        "tokens.out.long" => "out-long-1",
+        "tokens.out.longer" => "out-longer-1",
+        other if other != "tokens.out" => return format!("{other}-1"),
         _ if second && at >= Instant::parse("2026-11-15T00:00:00Z").unwrap() => "out-2",
         _ => "out-1",
-    }
-}
-
-fn rational(number: &str) -> BigRational {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits: BigInt = format!("{whole}{fraction}").parse().unwrap();
-    BigRational::new(digits, BigInt::from(10).pow(u32::try_from(fraction.len()).unwrap()))
-}
-
-fn worth(model: &Value, quantity: &BigRational) -> BigRational {
-    let zero = BigRational::from_integer(0.into());
-    let number = |value: &Value| rational(value.as_str().unwrap());
-    if let Some(model) = model.get("per_unit") {
-        return quantity / number(&model["per"]) * number(&model["unit_price"]);
-    }
-    if let Some(model) = model.get("package") {
-        let packages = (quantity / number(&model["size"])).ceil();
-        return if packages > zero { packages * number(&model["package_price"]) } else { zero };
-    }
-    let graduated = model.get("graduated");
-    let Some(model) = graduated.or(model.get("volume")) else { return zero };
-    let (mut sum, mut lower) = (zero.clone(), zero.clone());
-    for (at, tier) in model["tiers"].as_array().unwrap().iter().enumerate() {
-        let upper = tier.get("up_to").map(number);
-        let due = |sum: BigRational, part: BigRational| {
-            let fee = if *quantity > lower { number(&tier["flat_fee"]) } else { zero.clone() };
-            sum + part / number(&model["per"]) * number(&tier["unit_price"]) + fee
-        };
-        if graduated.is_some() {
-            if at == 0 || *quantity > lower {
-                let top = upper.clone().map_or(quantity.clone(), |upper| upper.min(quantity.clone()));
-                sum = due(sum, top - &lower);
-            }
-        } else if upper.as_ref().is_none_or(|upper| quantity <= upper) {
-            let fee = if *quantity > zero { number(&tier["flat_fee"]) } else { zero.clone() };
-            return quantity / number(&model["per"]) * number(&tier["unit_price"]) + fee;
-        }
-        if let Some(upper) = upper {
-            lower = upper;
-        }
-    }
-    sum
-}
-
-/// At a scale: half to even, or half away from zero.
-fn round(number: &BigRational, scale: u32, even: bool) -> BigRational {
-    let scaled = number * BigRational::from_integer(BigInt::from(10).pow(scale));
-    let (two, half) = (BigInt::from(2), BigRational::new(1.into(), 2.into()));
-    let floor = scaled.floor();
-    let rest = &scaled - &floor;
-    let up = rest > half
-        || (rest == half && if even { floor.to_integer() % &two != 0.into() } else { scaled > BigRational::from_integer(0.into()) });
-    let rounded = if up { floor + BigRational::from_integer(1.into()) } else { floor };
-    rounded / BigRational::from_integer(BigInt::from(10).pow(scale))
-}
-
-/// A rational with at most nine decimal places as plain text.
-fn plain(number: &BigRational) -> String {
-    let scaled = number * BigRational::from_integer(1_000_000_000.into());
-    assert!(scaled.is_integer(), "{number}");
-    let units: i128 = scaled.to_integer().try_into().unwrap();
-    Quantity::from_units(units).unwrap().to_string()
+    };
+    price.to_owned()
 }
 
 #[derive(Clone)]
 struct Row {
     reading: BundleReading,
+    charged: Charged,
     log: Month,
     log_seq: u64,
     /// After the close of the month before.
@@ -364,7 +461,14 @@ pub fn world(seed: u64, events: usize) -> World {
                     sku: sku.parse().unwrap(),
                     price: price_of(sku, made.event.start_at, second).parse().unwrap(),
                 };
-                rows.push(Row { reading, log: of, log_seq, fresh, later });
+                let charged = Charged {
+                    start_at: made.event.start_at,
+                    identity: made.identity,
+                    end_at: made.event.end_at,
+                    quantity: rational(&quantity.to_string()),
+                    value: made.value.clone(),
+                };
+                rows.push(Row { reading, charged, log: of, log_seq, fresh, later });
             }
             if !later {
                 shown.push(made.event);
@@ -467,33 +571,35 @@ pub fn world(seed: u64, events: usize) -> World {
     World { before, input, log, key, entries }
 }
 
-/// Quantity and readings by price row.
-type Sums = BTreeMap<String, (BigRational, u64)>;
+/// What was charged, by price row.
+type Charges = BTreeMap<String, Vec<Charged>>;
 
 #[derive(Default)]
 struct KeySums {
     unit: String,
     all: (Option<BigRational>, u64),
     fresh: (Option<BigRational>, u64),
-    after: Sums,
-    before: Sums,
+    meter: String,
+    after: Charges,
+    before: Charges,
 }
 
 fn add(sum: &mut (Option<BigRational>, u64), quantity: &BigRational) {
-    sum.0 = Some(sum.0.clone().unwrap_or_else(|| BigRational::from_integer(0.into())) + quantity);
+    sum.0 = Some(sum.0.clone().unwrap_or_else(|| whole(0)) + quantity);
     sum.1 += 1;
 }
 
 /// The invoice of a period, over the rows of its close and of those before.
 fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, documents: &RegistryDocuments) -> String {
-    let models: BTreeMap<String, Value> = documents
-        .texts()
-        .map(|document| serde_json::from_str::<Value>(document).unwrap())
-        .filter(|document| document["kind"] == "price_book")
+    let documents: Vec<Value> = documents.texts().map(|document| serde_json::from_str(document).unwrap()).collect();
+    let of_kind = |kind: &'static str| documents.iter().filter(move |document| document["kind"] == kind);
+    let aggregations: BTreeMap<&str, &Value> =
+        of_kind("meter").map(|meter| (meter["id"].as_str().unwrap(), &meter["aggregation"])).collect();
+    let models: BTreeMap<String, Value> = of_kind("price_book")
         .flat_map(|book| book["prices"].as_array().unwrap().clone())
         .map(|price| (price["id"].as_str().unwrap().to_owned(), price["model"].clone()))
         .collect();
-    let zero = || BigRational::from_integer(0.into());
+    let zero = || whole(0);
     let mut keys: BTreeMap<(String, Month), KeySums> = BTreeMap::new();
     let mut logs: BTreeMap<Month, (u64, u64)> = BTreeMap::new();
     for row in rows.iter().filter(|row| !row.later) {
@@ -505,35 +611,39 @@ fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, documents: &Regi
         }
         let key = keys.entry((row.reading.sku.to_string(), row.log)).or_default();
         key.unit = row.reading.unit.to_string();
-        let quantity = rational(&row.reading.quantity.to_string());
-        add(&mut key.all, &quantity);
+        key.meter = row.reading.meter.to_string();
+        add(&mut key.all, &row.charged.quantity);
         if row.fresh {
-            add(&mut key.fresh, &quantity);
+            add(&mut key.fresh, &row.charged.quantity);
         }
         let price = row.reading.price.to_string();
         if models[&price].get("free").is_some() {
             continue;
         }
         let stages = if row.fresh { vec![&mut key.after] } else { vec![&mut key.after, &mut key.before] };
-        for sums in stages {
-            let sum = sums.entry(price.clone()).or_insert_with(|| (zero(), 0));
-            sum.0 += &quantity;
-            sum.1 += 1;
+        for charges in stages {
+            charges.entry(price.clone()).or_default().push(row.charged.clone());
         }
     }
-    let total_of =
-        |sums: &Sums| round(&sums.iter().map(|(price, (quantity, _))| worth(&models[price], quantity)).fold(zero(), |a, b| a + b), 9, true);
+    let total_of = |charges: &Charges, meter: &str, month: Month| {
+        let worths = charges.iter().map(|(price, readings)| worth(&models[price], aggregations[meter], month, readings));
+        round(&worths.fold(zero(), |a, b| a + b), &step(9), "half_even")
+    };
+    let invoiced = |total: &BigRational| round(total, &step(2), "half_away_from_zero");
     let (mut lines, mut total) = (Vec::new(), zero());
     // A key with free readings alone has a line too, of nothing: a price of zero is a price.
     for ((sku, log), key) in keys.iter().filter(|(_, key)| key.fresh.1 > 0) {
-        let (after, before) = (total_of(&key.after), total_of(&key.before));
-        let (key_amount, invoiced) = (round(&after, 2, false), round(&before, 2, false));
+        let (after, before) = (total_of(&key.after, &key.meter, *log), total_of(&key.before, &key.meter, *log));
+        let (key_amount, invoiced) = (invoiced(&after), invoiced(&before));
         let amount = &key_amount - &invoiced;
         total += &amount;
         let prices: Vec<Value> = key
             .after
             .iter()
-            .map(|(price, (quantity, readings))| json!({"price_id": price, "quantity": plain(quantity), "readings": readings}))
+            .map(|(price, readings)| {
+                let quantity = readings.iter().fold(zero(), |sum, reading| sum + &reading.quantity);
+                json!({"price_id": price, "quantity": plain(&quantity), "readings": readings.len()})
+            })
             .collect();
         lines.push(json!({
             "amount": plain(&amount), "contract": "standard", "contract_line": format!("standard/{sku}"), "description": format!("what {sku} is"),

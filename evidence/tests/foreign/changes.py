@@ -6,6 +6,8 @@ import base64
 import json
 from decimal import Decimal
 
+import duckdb
+
 from forger import LOG, ORIGIN, PINNED, canonical, sha256
 from verify_bundle import BEFORE, ENTRIES
 
@@ -63,6 +65,18 @@ def row_of_another_date(copy):
     _, _, event = copy.pick()
     seconds = copy.dice.choice([1, 60, 3600])
     copy.rows("UPDATE e SET start_at = start_at - INTERVAL %d SECOND, end_at = end_at - INTERVAL %d SECOND WHERE event = %d" % (seconds, seconds, event))
+
+
+def tie_removed(copy):
+    """Of events that start together none is the first any more: an order that decides is gone."""
+    starts = duckdb.execute("SELECT start_at FROM '%s' WHERE tie > 0 ORDER BY ALL" % copy.path("data/events.parquet")).fetchall()
+    copy.rows("UPDATE e SET tie = NULL WHERE start_at = TIMESTAMP '%s'" % copy.dice.choice(starts)[0])
+
+
+def ties_turned(copy):
+    """Events that start together come in the opposite order, and everything else follows."""
+    copy.rows("UPDATE e SET tie = 1000 - tie")
+    copy.rerated()
 
 
 def price_in_the_registry(copy):

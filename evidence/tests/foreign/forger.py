@@ -49,6 +49,14 @@ FORGED_LOG, FORGED_BUNDLE = Key(ORIGIN, bytes([66] * 32)), Key(ORIGIN + "/bundle
 assert LOG.text == PINNED
 
 
+def new_line(subject):
+    """A line of nothing yet, for a key that has none."""
+    key, month = subject.rsplit(" ", 1)
+    contract, sku = key.split("/", 1)
+    zeros = ("amount", "exact", "exact_before", "invoiced_before", "key_amount", "key_quantity", "key_readings", "key_total", "quantity", "readings", "rounding")
+    return dict({name: "0" for name in zeros}, contract=contract, sku=sku, contract_line=key, service_period=month, kind="usage", description="", unit="", prices=[])
+
+
 class Copy:
     """A copy of the bundle under attack."""
 
@@ -177,6 +185,8 @@ class Copy:
                 name = check.removesuffix(" of a line")
                 if check == "line without a reading":
                     invoice["lines"].remove(lines[subject])
+                elif check == "key without a line":
+                    invoice["lines"].append(new_line(subject))
                 elif check == "prices of a line":
                     line, price = subject.rsplit(" ", 1)
                     prices = {row["price_id"]: row for row in lines[line]["prices"]}

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::documents::{DOCUMENTS, Documents};
 use crate::finding::{Finding, Findings, Stage};
+use crate::measure::{Fact, State};
 use crate::money::{self, plain, scaled};
 use crate::registry::{UsedRows, Version};
 use crate::table::{self, Damage};
@@ -49,8 +50,8 @@ type Name = (String, String, String, i32, String);
 
 #[derive(Default)]
 struct Key {
-    /// Σ quantity by price row, charged readings.
-    segments: BTreeMap<String, i128>,
+    /// Charged readings by price row.
+    segments: BTreeMap<String, State>,
     /// Σ amounts of its charges up to the month, in 10^-9.
     charged: i128,
     /// Of these, those booked in the month.
@@ -135,12 +136,12 @@ fn registry(files: &BTreeMap<String, Vec<u8>>, findings: &mut Findings) -> anyho
     Ok(versions)
 }
 
-fn take_charges<'a>(
+fn take_charges(
     path: &str,
     frame: &Frame,
     until: i32,
-    versions: &'a HashMap<String, Version>,
-    rows: &mut UsedRows<'a>,
+    versions: &HashMap<String, Version>,
+    rows: &mut UsedRows,
     keys: &mut BTreeMap<Name, Key>,
     findings: &mut Findings,
 ) -> anyhow::Result<usize> {
@@ -150,7 +151,8 @@ fn take_charges<'a>(
     let fates = texts("fate")?;
     let quantities = table::decimals(frame, "quantity")?;
     let amounts = table::decimals(frame, "amount")?;
-    let starts = table::instants(frame, "start_at")?;
+    let (starts, ends) = (table::instants(frame, "start_at")?, table::instants(frame, "end_at")?);
+    let identities = table::identities(frame, "identity")?;
     let periods = table::int32s(frame, "accounting_period")?;
     let services = table::int32s(frame, "service_period")?;
     let addresses = table::hashes(frame, "registry_version")?;
@@ -172,23 +174,21 @@ fn take_charges<'a>(
         }
         let meter = row_of(&meters, row);
         let price = match (versions.get(&address), known.get(text)) {
-            (Some(version), Some(values)) => {
-                version.meters.get(&meter).map_or(Ok(()), |known| known.adds(&meter))?;
-                version.resolve(&name.0, &meter, values, *start)
-            }
+            (Some(version), Some(values)) => version.resolve(&name.0, &meter, values, *start),
             _ => None,
         };
         let expected =
             price.as_ref().map(|price| [price.contract.as_str(), &price.sku, &price.price, &price.currency].join(" ")).unwrap_or_default();
         let found = [name.1.as_str(), &name.2, &row_of(&prices, row), &name.4].join(" ");
         findings.compare(Stage::Prices, path, &place(), "price", &expected, &found);
-        if versions.get(&address).is_some_and(|version| !rows.take(version, &row_of(&prices, row))) {
+        let price = row_of(&prices, row);
+        if let Some(version) = versions.get(&address)
+            && !rows.take(version, &price, &meter)?
+        {
             findings.add(Stage::Prices, path, place(), "price row", "the same in every version that priced by it", "different");
         }
-        let free = versions
-            .get(&address)
-            .and_then(|version| version.prices.get(&row_of(&prices, row)))
-            .is_some_and(|(_, model)| model.get("free").is_some());
+        let used = rows.get(&price);
+        let free = used.is_some_and(crate::price::Price::is_free);
         findings.compare(Stage::Charges, path, &place(), "fate", &(if free { "free" } else { "charged" }).to_owned(), &row_of(&fates, row));
         let key = keys.entry(name).or_default();
         key.readings += 1;
@@ -197,8 +197,13 @@ fn take_charges<'a>(
             key.charged_in_month += amount;
         }
         if !free {
-            let sum = key.segments.entry(row_of(&prices, row)).or_default();
-            *sum = sum.checked_add(*quantity).context("quantities leave 128 bits")?;
+            let fact = used.filter(|used| used.needs_facts()).map(|used| Fact {
+                place: (*start, identities.get(row).copied().unwrap_or_default()),
+                end: ends.get(row).copied().flatten(),
+                quantity: *quantity,
+                value: used.counts().and_then(|of| known.get(text)?.get(of).cloned()),
+            });
+            key.segments.entry(price).or_default().add(*quantity, fact)?;
         }
     }
     Ok(frame.height())
@@ -224,14 +229,14 @@ fn take_totals(frame: &Frame, until: i32, keys: &mut BTreeMap<Name, Key>) -> any
 }
 
 /// T of each key, from its readings alone, beside what was booked.
-fn judge(keys: &BTreeMap<Name, Key>, rows: &UsedRows<'_>, findings: &mut Findings) -> anyhow::Result<()> {
+fn judge(keys: &BTreeMap<Name, Key>, rows: &UsedRows, findings: &mut Findings) -> anyhow::Result<()> {
     for ((organization, contract, sku, service, currency), key) in keys {
         let name = format!("{organization} {contract}/{sku} {service} {currency}");
         let mut exact = money::zero();
-        for (price, quantity) in &key.segments {
+        for (price, state) in &key.segments {
             // A row that its version lacks is a finding of the charge already.
-            let Some(model) = rows.model(price) else { continue };
-            exact += money::worth(model, &scaled(*quantity, 9))?;
+            let Some(row) = rows.get(price) else { continue };
+            exact += row.worth(state, *service).with_context(|| format!("price {price} of {name}"))?;
         }
         let total = plain(&money::total(&exact));
         let mut is = |what: &str, expected: String, found: i128| {

@@ -1,9 +1,8 @@
-//! Exact money with big rationals: F of a price row, T, currency rounding. Written from the tables in the format's page.
+//! Exact numbers with big rationals: decimals, and every rounding there is. It knows no price.
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use serde_json::Value;
 
 /// An exact number.
 pub type Number = BigRational;
@@ -80,20 +79,46 @@ pub enum Half {
 
 /// Rounds to some decimal places.
 pub fn round(number: &Number, places: u32, half: Half) -> Number {
-    let factor = Number::from_integer(ten_to(places));
-    let scaled = number * &factor;
-    let floor = scaled.floor();
-    let rest = &scaled - &floor;
-    let middle = Number::new(BigInt::from(1), BigInt::from(2));
-    let up = match rest.cmp(&middle) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => match half {
-            Half::Even => floor.to_integer() % 2 != BigInt::from(0),
-            Half::Away => scaled > zero(),
-        },
+    let to = match half {
+        Half::Even => Round::HalfEven,
+        Half::Away => Round::HalfAway,
     };
-    (if up { floor + whole(1) } else { floor }) / factor
+    whole_steps(&(number * Number::from_integer(ten_to(places))), to) / Number::from_integer(ten_to(places))
+}
+
+/// Which neighbour a converted quantity becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// The one above.
+    Ceiling,
+    /// The one below.
+    Floor,
+    /// The nearer one, a half away from zero.
+    HalfAway,
+    /// The nearer one, a half to the even one.
+    HalfEven,
+}
+
+/// As [`round`], any way, to decimal places or, below zero, to tens, hundreds and so on.
+pub fn round_to(number: &Number, places: i32, to: Round) -> Number {
+    let power = Number::from_integer(ten_to(places.unsigned_abs()));
+    let step = if places < 0 { power } else { power.recip() };
+    whole_steps(&(number / &step), to) * step
+}
+
+fn whole_steps(number: &Number, to: Round) -> Number {
+    let floor = number.floor();
+    let rest = number - &floor;
+    let middle = Number::new(BigInt::from(1), BigInt::from(2));
+    let up = match (to, rest.cmp(&middle)) {
+        _ if rest == zero() => false,
+        (Round::Ceiling, _) => true,
+        (Round::Floor, _) | (_, std::cmp::Ordering::Less) => false,
+        (_, std::cmp::Ordering::Greater) => true,
+        (Round::HalfAway, _) => *number > zero(),
+        (Round::HalfEven, _) => floor.to_integer() % 2 != BigInt::from(0),
+    };
+    if up { floor + whole(1) } else { floor }
 }
 
 /// T: rounded once, half to even, at scale 9.
@@ -101,102 +126,9 @@ pub fn total(exact: &Number) -> Number {
     round(exact, 9, Half::Even)
 }
 
-fn member(value: &Value, name: &str) -> anyhow::Result<Number> {
-    decimal(value.get(name).and_then(Value::as_str).with_context(|| format!("the price has no {name}"))?)
-}
-
-/// F of one price row: what a summed quantity is worth under a model.
-pub fn worth(model: &Value, quantity: &Number) -> anyhow::Result<Number> {
-    let (kind, fields) = model.as_object().and_then(|members| members.iter().next()).context("a price row has no model")?;
-    match kind.as_str() {
-        "free" => Ok(zero()),
-        "per_unit" => Ok(quantity / above_zero(fields, "per")? * member(fields, "unit_price")?),
-        "package" => {
-            let packages = (quantity / above_zero(fields, "size")?).ceil();
-            Ok(if packages > zero() { packages * member(fields, "package_price")? } else { zero() })
-        }
-        "graduated" => tiers(fields)?.iter().enumerate().try_fold(zero(), |sum, (at, tier)| {
-            if at > 0 && *quantity <= tier.lower {
-                return Ok(sum);
-            }
-            let top = tier.upper.as_ref().map_or(quantity, |upper| upper.min(quantity));
-            let fee = if *quantity > tier.lower { tier.fee.clone() } else { zero() };
-            Ok(sum + (top - &tier.lower) / &tier.per * &tier.price + fee)
-        }),
-        "volume" => {
-            let tiers = tiers(fields)?;
-            let reached = tiers.iter().find(|tier| tier.upper.as_ref().is_none_or(|upper| quantity <= upper));
-            let tier = reached.context("the tiers have no open end")?;
-            let fee = if *quantity > zero() { tier.fee.clone() } else { zero() };
-            Ok(quantity / &tier.per * &tier.price + fee)
-        }
-        other => bail!("the price model {other:?} is unknown"),
-    }
-}
-
-fn above_zero(fields: &Value, name: &str) -> anyhow::Result<Number> {
-    let number = member(fields, name)?;
-    ensure!(number > zero(), "{name} of a price is not above zero");
-    Ok(number)
-}
-
-struct Tier {
-    lower: Number,
-    upper: Option<Number>,
-    per: Number,
-    price: Number,
-    fee: Number,
-}
-
-fn tiers(fields: &Value) -> anyhow::Result<Vec<Tier>> {
-    let list = fields.get("tiers").and_then(Value::as_array).context("a price has no tiers")?;
-    let per = above_zero(fields, "per")?;
-    let mut lower = zero();
-    let mut tiers = Vec::with_capacity(list.len());
-    for tier in list {
-        let upper = tier.get("up_to").map(|_| member(tier, "up_to")).transpose()?;
-        tiers.push(Tier {
-            lower: lower.clone(),
-            upper: upper.clone(),
-            per: per.clone(),
-            price: member(tier, "unit_price")?,
-            fee: member(tier, "flat_fee")?,
-        });
-        if let Some(upper) = upper {
-            lower = upper;
-        }
-    }
-    Ok(tiers)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-
-    fn check(model: &Value, cases: &[(&str, &str)]) {
-        for (quantity, expected) in cases {
-            assert_eq!(plain(&worth(model, &decimal(quantity).unwrap()).unwrap()), *expected, "{quantity}");
-        }
-    }
-
-    #[test]
-    fn each_model_is_worth_what_the_format_says() {
-        let tiers = json!([{"up_to": "10", "unit_price": "2", "flat_fee": "0.5"}, {"up_to": "20", "unit_price": "1", "flat_fee": "3"},
-            {"unit_price": "0.1", "flat_fee": "0"}]);
-        check(&json!({"per_unit": {"per": "1000000", "unit_price": "3"}}), &[("1", "0.000003"), ("-2", "-0.000006"), ("0", "0")]);
-        check(
-            &json!({"package": {"size": "10", "package_price": "1.5"}}),
-            &[("-5", "0"), ("0", "0"), ("0.1", "1.5"), ("10", "1.5"), ("10.1", "3")],
-        );
-        check(
-            &json!({"graduated": {"per": "1", "tiers": tiers}}),
-            &[("-4", "-8"), ("0", "0"), ("1", "2.5"), ("10", "20.5"), ("20", "33.5"), ("30", "34.5")],
-        );
-        check(&json!({"volume": {"per": "1", "tiers": tiers}}), &[("-4", "-8"), ("0", "0"), ("10", "20.5"), ("11", "14"), ("30", "3")]);
-        check(&json!({"free": {"rule": "x"}}), &[("7", "0")]);
-        assert!(worth(&json!({"other": {}}), &zero()).is_err());
-    }
 
     #[test]
     fn a_quantity_is_what_its_text_is_worth() {
@@ -226,6 +158,17 @@ mod tests {
         {
             let number = decimal(number).unwrap();
             assert_eq!((plain(&round(&number, 2, Half::Even)), plain(&round(&number, 2, Half::Away))), (even.to_owned(), away.to_owned()));
+        }
+        for (number, places, [ceiling, floor, away, even]) in [
+            ("2.5", 0, ["3", "2", "3", "2"]),
+            ("-2.5", 0, ["-2", "-3", "-3", "-2"]),
+            ("2.51", 1, ["2.6", "2.5", "2.5", "2.5"]),
+            ("150", -2, ["200", "100", "200", "200"]),
+            ("-3", 0, ["-3", "-3", "-3", "-3"]),
+        ] {
+            let rounded = |to: Round| plain(&round_to(&decimal(number).unwrap(), places, to));
+            let all = [Round::Ceiling, Round::Floor, Round::HalfAway, Round::HalfEven].map(rounded);
+            assert_eq!(all, [ceiling, floor, away, even], "{number}");
         }
         assert!(
             decimal("1.").is_err() && decimal(".5").is_err() && decimal("1e3").is_err() && decimal("").is_err() && decimal("-").is_err()

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::money::{Half, Number, decimal};
+use crate::price::Price;
 
 /// One version, as far as its documents are shown.
 #[derive(Debug, Default)]
@@ -17,8 +18,8 @@ pub struct Version {
     skus: Vec<Sku>,
     /// Places and mode by currency.
     pub roundings: HashMap<String, (u32, Half)>,
-    /// Price rows by id: the whole row's text and its model.
-    pub prices: HashMap<String, (String, Value)>,
+    /// Price rows by id, whole.
+    rows: HashMap<String, Value>,
 }
 
 #[derive(Debug)]
@@ -47,16 +48,8 @@ pub struct Meter {
     /// What is counted.
     pub unit: String,
     dimensions: BTreeMap<String, String>,
-    /// Whether its quantities add up: sums and counts.
-    adds: bool,
-}
-
-impl Meter {
-    /// An error where quantities do not add up: what such a meter is worth, this program cannot judge.
-    pub fn adds(&self, name: &str) -> anyhow::Result<()> {
-        anyhow::ensure!(self.adds, "meter {name} neither sums nor counts: its prices cannot be judged by this version");
-        Ok(())
-    }
+    /// How its readings add up, as the document says it.
+    aggregation: Value,
 }
 
 #[derive(Debug)]
@@ -90,27 +83,43 @@ impl Range {
     }
 }
 
-/// The price rows that priced something, by id. Only these must say the same in every version: a row that priced nothing may be
-/// corrected in a later version.
+/// The price rows that priced something, by id. Only these must say the same in every version, of a meter that adds up the same way: a row
+/// that priced nothing may be corrected in a later version.
 #[derive(Debug, Default)]
-pub struct UsedRows<'a>(HashMap<&'a str, &'a (String, Value)>);
+pub struct UsedRows(HashMap<String, Used>);
 
-impl<'a> UsedRows<'a> {
-    /// Takes in the row by which a version priced a reading; false when another version priced one by another row of this id.
-    pub fn take(&mut self, version: &'a Version, price: &str) -> bool {
-        let Some((price, row)) = version.prices.get_key_value(price) else { return true };
-        self.0.entry(price).or_insert(row).0 == row.0
+#[derive(Debug)]
+struct Used {
+    row: Value,
+    aggregation: Value,
+    price: Price,
+}
+
+impl UsedRows {
+    /// Takes in the row by which a version priced a reading of a meter; false when another version priced one by another row of this id, or
+    /// by another aggregation of its meter.
+    ///
+    /// - Errors: a row or a meter that this program has not learnt: it cannot be judged.
+    pub fn take(&mut self, version: &Version, price: &str, meter: &str) -> anyhow::Result<bool> {
+        let (Some(row), Some(meter)) = (version.rows.get(price), version.meters.get(meter)) else { return Ok(true) };
+        if let Some(used) = self.0.get(price) {
+            return Ok(used.row == *row && used.aggregation == meter.aggregation);
+        }
+        let learnt = Price::of(row.get("model").unwrap_or(&Value::Null), &meter.aggregation);
+        let learnt = learnt.with_context(|| format!("price {price} cannot be judged by this version"))?;
+        self.0.insert(price.to_owned(), Used { row: row.clone(), aggregation: meter.aggregation.clone(), price: learnt });
+        Ok(true)
     }
 
-    /// The model of a row that priced something.
-    pub fn model(&self, price: &str) -> Option<&'a Value> {
-        self.0.get(price).map(|(_, model)| model)
+    /// The row that priced something.
+    pub fn get(&self, price: &str) -> Option<&Price> {
+        self.0.get(price).map(|used| &used.price)
     }
 }
 
 /// What a reading is priced by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Price {
+pub struct Resolved {
     /// The contract.
     pub contract: String,
     /// The SKU.
@@ -170,7 +179,7 @@ impl Version {
                 for row in document.get("prices").and_then(Value::as_array).into_iter().flatten() {
                     let (id, from) = (text(row, "id")?, crate::time::parse(&text(row, "effective_at")?)?);
                     prices.entry(text(row, "sku")?).or_default().push((from, id.clone()));
-                    self.prices.insert(id, (row.to_string(), row.get("model").cloned().unwrap_or_default()));
+                    self.rows.insert(id, row.clone());
                 }
                 prices.values_mut().for_each(|rows| rows.sort());
                 self.books.insert(text(document, "id")?, Book { currency: text(document, "currency")?, prices });
@@ -181,7 +190,7 @@ impl Version {
                     value: text(document, "value").ok(),
                     unit: text(document, "unit")?,
                     dimensions: texts(document, "dimensions"),
-                    adds: document.get("aggregation").is_none_or(|how| how == "sum" || how == "count"),
+                    aggregation: document.get("aggregation").cloned().unwrap_or_default(),
                 };
                 self.meters.insert(text(document, "id")?, meter);
             }
@@ -238,7 +247,7 @@ impl Version {
     }
 
     /// The price of a reading.
-    pub fn resolve(&self, organization: &str, meter: &str, dimensions: &BTreeMap<String, String>, at: i64) -> Option<Price> {
+    pub fn resolve(&self, organization: &str, meter: &str, dimensions: &BTreeMap<String, String>, at: i64) -> Option<Resolved> {
         let contract =
             self.agreements(organization).into_iter().filter(|contract| contract.from <= at).max_by_key(|contract| contract.from)?;
         let book = self.books.get(&contract.book)?;
@@ -250,7 +259,7 @@ impl Version {
         };
         let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len() + sku.ranges.len())?;
         let (_, price) = book.prices.get(&sku.id)?.iter().rfind(|(from, _)| *from <= at)?;
-        Some(Price { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
+        Some(Resolved { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
     }
 }
 
@@ -265,6 +274,9 @@ mod tests {
             row("now", "2026-10-01T00:00:00Z", "2"), row("december", "2026-12-01T00:00:00Z", price)]});
         let mut version = Version::default();
         version.add(&book).unwrap();
+        for (id, aggregation) in [("tokens", "sum"), ("peak", "max"), ("odd", "median")] {
+            version.add(&json!({"kind": "meter", "id": id, "event_type": "llm", "unit": "token", "aggregation": aggregation})).unwrap();
+        }
         version
     }
 
@@ -272,10 +284,13 @@ mod tests {
     fn only_rows_that_priced_something_must_say_the_same_in_every_version() {
         let (first, second) = (version("3"), version("4"));
         let mut rows = UsedRows::default();
-        assert!(rows.take(&first, "now") && rows.take(&second, "now") && rows.take(&second, "december"));
-        assert_eq!(rows.model("december").unwrap()["per_unit"]["unit_price"], "4");
-        assert!(!rows.take(&first, "december"));
-        assert!(rows.take(&first, "of-no-book") && rows.model("of-no-book").is_none());
+        let mut take = |version: &Version, price: &str, meter: &str| rows.take(version, price, meter).unwrap();
+        assert!(take(&first, "now", "tokens") && take(&second, "now", "tokens") && take(&second, "december", "tokens"));
+        assert!(!take(&first, "december", "tokens"), "another row");
+        assert!(!take(&first, "now", "peak"), "another aggregation");
+        assert!(take(&first, "of-no-book", "tokens"));
+        assert!(rows.get("december").is_some() && rows.get("of-no-book").is_none());
+        assert!(UsedRows::default().take(&first, "now", "odd").is_err(), "not learnt");
     }
 
     #[test]
@@ -284,11 +299,11 @@ mod tests {
         let mut version = version("3");
         version.add(&contract("standard", json!("default"), "list")).unwrap();
         assert_eq!(version.withheld("acme"), [("SKU", "tokens".to_owned())]);
-        version.add(&json!({"kind": "sku", "id": "tokens", "meter": "tokens", "match": {}})).unwrap();
+        version.add(&json!({"kind": "sku", "id": "tokens", "meter": "input", "match": {}})).unwrap();
         version.add(&contract("own", json!({"organizations": ["acme"]}), "special")).unwrap();
-        assert_eq!(version.withheld("acme"), [("meter", "tokens".to_owned()), ("price book", "special".to_owned())]);
+        assert_eq!(version.withheld("acme"), [("meter", "input".to_owned()), ("price book", "special".to_owned())]);
         assert_eq!((version.withheld("globex").len(), version.unit("tokens")), (1, None));
-        version.add(&json!({"kind": "meter", "id": "tokens", "event_type": "llm", "unit": "token"})).unwrap();
+        version.add(&json!({"kind": "meter", "id": "input", "event_type": "llm", "unit": "token"})).unwrap();
         assert_eq!((version.withheld("globex"), version.unit("tokens")), (vec![], Some("token")));
     }
 }

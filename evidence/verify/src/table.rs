@@ -202,6 +202,13 @@ pub fn int64s(frame: &Frame, name: &str) -> anyhow::Result<Vec<i64>> {
     given(name, optional_int64s(frame, name)?)
 }
 
+/// A column of 16 bytes each, as numbers.
+pub fn identities(frame: &Frame, name: &str) -> anyhow::Result<Vec<u128>> {
+    let Column::Bytes(values) = frame.column(name)? else { bail!("column {name} holds no bytes") };
+    let number = |value: &Option<Vec<u8>>| Some(u128::from_be_bytes(value.as_ref()?.as_slice().try_into().ok()?));
+    values.iter().map(|value| number(value).with_context(|| format!("column {name} has a value that is not 16 bytes"))).collect()
+}
+
 /// A column of 32 bytes each.
 pub fn hashes(frame: &Frame, name: &str) -> anyhow::Result<Vec<Hash>> {
     let Column::Bytes(values) = frame.column(name)? else { bail!("column {name} holds no bytes") };

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, ensure};
 
-const DAY: i64 = 86_400_000_000;
+/// Microseconds of a day.
+pub const DAY: i64 = 86_400_000_000;
 
 /// Year, month, day of a day number (H. Hinnant's civil_from_days).
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -40,6 +41,14 @@ pub fn month(micros: i64) -> i32 {
     i32::try_from(year * 100 + month).unwrap_or(0)
 }
 
+/// The first microsecond of a UTC month (yyyymm), and the one after its last.
+pub fn period(month: i32) -> anyhow::Result<(i64, i64)> {
+    let (year, number) = (i64::from(month.div_euclid(100)), i64::from(month.rem_euclid(100)));
+    ensure!((1..=12).contains(&number), "{month} is no month");
+    let next = if number == 12 { days(year + 1, 1, 1) } else { days(year, number + 1, 1) };
+    Ok((days(year, number, 1) * DAY, next * DAY))
+}
+
 /// What [`text`] writes.
 pub fn parse(instant: &str) -> anyhow::Result<i64> {
     let number = |range: std::ops::Range<usize>| instant.get(range).and_then(|part| part.parse::<i64>().ok());
@@ -75,6 +84,12 @@ mod tests {
             (parse("2026-11-25T10:00:00Z").unwrap(), month(parse("2026-11-30T23:59:59.999999Z").unwrap())),
             (1_795_600_800_000_000, 202_611)
         );
+        for (month, start, end) in
+            [(202_612, "2026-12-01T00:00:00Z", "2027-01-01T00:00:00Z"), (202_402, "2024-02-01T00:00:00Z", "2024-03-01T00:00:00Z")]
+        {
+            assert_eq!(period(month).unwrap(), (parse(start).unwrap(), parse(end).unwrap()));
+        }
+        assert!(period(202_613).is_err() && period(202_600).is_err());
         for wrong in
             ["2026-11-31T00:00:00Z", "2026-11-25 10:00:00Z", "2026-11-25T10:00:00.1Z", "2026-11-25T10:00:00.000000Z", "2026-11-25T10:00:00"]
         {

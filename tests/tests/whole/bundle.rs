@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::tally::{Tally, err, out, python, request, root};
 
 /// The second engine's program.
-fn verifier() -> Option<PathBuf> {
+pub fn verifier() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     let program = std::env::var_os("TALLY_VERIFY_BIN").map_or_else(|| target.join("debug/tally-verify"), PathBuf::from);
     if program.exists() {
@@ -22,18 +22,20 @@ fn verifier() -> Option<PathBuf> {
 }
 
 /// What stock DuckDB answers to the SQL that came with the bundle: its rows, or its error.
-fn duckdb(python: &Path, folder: &Path) -> Vec<String> {
-    let program = "import duckdb\nfor row in duckdb.connect().execute(open('verify.sql', encoding='utf-8').read()).fetchall(): print(*row)";
+pub fn duckdb(python: &Path, folder: &Path) -> Vec<String> {
+    // A slow machine would see a progress bar among the rows.
+    let program = "import duckdb\ndb = duckdb.connect()\ndb.execute('SET enable_progress_bar = false')\n\
+        for row in db.execute(open('verify.sql', encoding='utf-8').read()).fetchall(): print(*row)";
     let output = Command::new(python).args(["-c", program]).current_dir(folder).output().unwrap();
     if output.status.success() { out(&output).lines().map(str::to_owned).collect() } else { vec![err(&output)] }
 }
 
-fn verify(program: &Path, folder: &Path, key: &str) -> Output {
+pub fn verify(program: &Path, folder: &Path, key: &str) -> Output {
     Command::new(program).arg(folder).args(["--log-key", key]).output().unwrap()
 }
 
 /// All files below a folder, by path.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(inner) = folders.pop() {
@@ -74,7 +76,7 @@ fn closed_home() -> Tally {
 }
 
 /// The number of an organization's invoice of a month.
-fn number(tally: &Tally, organization: &str, month: u32) -> String {
+pub fn number(tally: &Tally, organization: &str, month: u32) -> String {
     tally.value(&format!("SELECT number AS value FROM billing.invoices WHERE organization = '{organization}' AND period = {month}"))
 }
 

@@ -8,17 +8,18 @@ use serde_json::Value;
 use super::rows::Rows;
 use super::{INVOICE, list, member, unreadable};
 use crate::finding::{Findings, Stage};
+use crate::measure::{Fact, State};
 use crate::money::{self, Number, decimal, plain, round, scaled, whole};
-use crate::registry::{Price, UsedRows, Version};
+use crate::registry::{Resolved, UsedRows, Version};
 
-/// Σ quantity and readings by price row.
-type Segments = BTreeMap<String, (i128, u64)>;
+/// What was charged, by price row.
+type Segments = BTreeMap<String, State>;
 
 /// What follows from the readings of one key.
 #[derive(Default)]
 struct KeySums {
-    all: (i128, u64),
-    fresh: (i128, u64),
+    all: State,
+    fresh: State,
     fresh_charged: u64,
     earlier: u64,
     after: Segments,
@@ -30,7 +31,7 @@ pub(super) fn lines(
     invoice: &Value,
     versions: &HashMap<String, Version>,
     rows: &Rows,
-    priced: &[Option<Price>],
+    priced: &[Option<Resolved>],
     findings: &mut Findings,
 ) -> anyhow::Result<usize> {
     let stage = Stage::Lines;
@@ -39,7 +40,7 @@ pub(super) fn lines(
     let mut varied = BTreeSet::new();
     for (reading, price) in rows.readings.iter().zip(priced) {
         let (Some(version), Some(price)) = (versions.get(&reading.version), price) else { continue };
-        if !used.take(version, &price.price) && varied.insert(&price.price) {
+        if !used.take(version, &price.price, &reading.meter)? && varied.insert(&price.price) {
             let row = format!("price {}", price.price);
             findings.add(Stage::Prices, "registry", row, "row", "the same in every version that priced by it", "different");
         }
@@ -51,7 +52,9 @@ pub(super) fn lines(
         let Some(price) = price.as_ref().filter(|price| price.currency == currency) else { continue };
         let key = keys.entry((price.contract.clone(), price.sku.clone(), reading.month)).or_default();
         let fresh = reading.log_seq >= from.get(&reading.month).copied().unwrap_or(0);
-        let free = used.model(&price.price).is_some_and(|model| model.get("free").is_some());
+        let row = used.get(&price.price);
+        let free = row.is_some_and(crate::price::Price::is_free);
+        let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{}: {error:#}", price.sku));
         let mut sums = vec![&mut key.all];
         if fresh {
             sums.push(&mut key.fresh);
@@ -59,16 +62,22 @@ pub(super) fn lines(
         } else {
             key.earlier += 1;
         }
-        if !free {
-            sums.push(key.after.entry(price.price.clone()).or_default());
-            if !fresh {
-                sums.push(key.before.entry(price.price.clone()).or_default());
-            }
-        }
         for sum in sums {
-            let added = sum.0.checked_add(reading.quantity);
-            sum.0 = added.ok_or_else(|| unreadable(stage, INVOICE, format!("the quantity of {} leaves 128 bits", price.sku)))?;
-            sum.1 += 1;
+            sum.add(reading.quantity, None).map_err(bad)?;
+        }
+        if free {
+            continue;
+        }
+        let fact = || {
+            let row = row.filter(|row| row.needs_facts())?;
+            let (event, version) = (rows.events.get(reading.event?)?, versions.get(&reading.version)?);
+            let value = row.counts().and_then(|of| version.dimensions(&reading.meter, &event.data).remove(of));
+            let place = (event.start, u128::try_from(event.tie).unwrap_or(0));
+            Some(Fact { place, end: event.end, quantity: reading.quantity, value })
+        };
+        key.after.entry(price.price.clone()).or_default().add(reading.quantity, fact()).map_err(bad)?;
+        if !fresh {
+            key.before.entry(price.price.clone()).or_default().add(reading.quantity, fact()).map_err(bad)?;
         }
     }
     let version = versions.get(&member(invoice, "registry_version"));
@@ -80,11 +89,11 @@ pub(super) fn lines(
         invoice.get("rounding").map(|rounding| [member(rounding, "scale"), member(rounding, "mode")].join(" ")).unwrap_or_default();
     let mode = if half == money::Half::Even { "half_even" } else { "half_away_from_zero" };
     findings.compare(stage, INVOICE, "", "rounding", &format!("{places} {mode}"), &stated);
-    let worth = |segments: &Segments| -> anyhow::Result<Number> {
+    let worth = |segments: &Segments, month: i32| -> anyhow::Result<Number> {
         let mut sum = money::zero();
-        for (price, (quantity, _)) in segments {
-            let model = used.model(price).with_context(|| format!("price {price} is in no document"))?;
-            sum += money::worth(model, &scaled(*quantity, 9))?;
+        for (price, state) in segments {
+            let row = used.get(price).with_context(|| format!("price {price} is in no document"))?;
+            sum += row.worth(state, month).with_context(|| format!("price {price}"))?;
         }
         Ok(money::total(&sum))
     };
@@ -104,20 +113,20 @@ pub(super) fn lines(
         if !billed.insert(place.clone()) {
             findings.add(stage, INVOICE, &*row, "lines of this key", 1, 2);
         }
-        let Some(key) = keys.get(&place).filter(|key| key.fresh.1 > 0) else {
+        let Some(key) = keys.get(&place).filter(|key| key.fresh.sum.1 > 0) else {
             findings.add(stage, INVOICE, &*row, "readings of this key since the last invoice", "at least 1", 0);
             continue;
         };
         let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{row}: {error:#}"));
-        let (after, before) = (worth(&key.after).map_err(bad)?, worth(&key.before).map_err(bad)?);
+        let (after, before) = (worth(&key.after, place.2).map_err(bad)?, worth(&key.before, place.2).map_err(bad)?);
         let invoiced = decimal(&member(line, "invoiced_before")).map_err(bad)?;
         let (exact, key_amount) = (&after - &before, round(&after, places, half));
         let amount = &key_amount - &invoiced;
-        is("key_quantity", plain(&scaled(key.all.0, 9)), findings);
-        is("key_readings", key.all.1.to_string(), findings);
-        is("quantity", plain(&scaled(key.fresh.0, 9)), findings);
-        is("readings", key.fresh.1.to_string(), findings);
-        let prices: Segments = list(line, "prices")
+        is("key_quantity", plain(&scaled(key.all.sum.0, 9)), findings);
+        is("key_readings", key.all.sum.1.to_string(), findings);
+        is("quantity", plain(&scaled(key.fresh.sum.0, 9)), findings);
+        is("readings", key.fresh.sum.1.to_string(), findings);
+        let prices: BTreeMap<String, (i128, u64)> = list(line, "prices")
             .map(|price| {
                 let quantity =
                     decimal(&member(price, "quantity")).ok().map(|quantity| quantity * whole(1_000_000_000)).filter(Number::is_integer);
@@ -126,13 +135,11 @@ pub(super) fn lines(
             })
             .collect();
         for price in prices.keys().chain(key.after.keys()).collect::<BTreeSet<_>>() {
-            let shown = |segments: &Segments| {
-                segments
-                    .get(price)
-                    .map(|(quantity, readings)| format!("{} in {readings} readings", plain(&scaled(*quantity, 9))))
-                    .unwrap_or_default()
+            let shown = |sum: Option<&(i128, u64)>| {
+                sum.map(|(quantity, readings)| format!("{} in {readings} readings", plain(&scaled(*quantity, 9)))).unwrap_or_default()
             };
-            findings.compare(stage, INVOICE, &row, &format!("price {price}"), &shown(&key.after), &shown(&prices));
+            let found = key.after.get(price).map(|state| &state.sum);
+            findings.compare(stage, INVOICE, &row, &format!("price {price}"), &shown(found), &shown(prices.get(price)));
         }
         is("key_total", plain(&after), findings);
         is("exact_before", plain(&before), findings);

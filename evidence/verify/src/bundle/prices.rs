@@ -6,22 +6,25 @@ use super::rows::Rows;
 use super::{EVENTS, READINGS};
 use crate::finding::{Findings, Stage};
 use crate::money::{plain, quantity, scaled};
-use crate::registry::{Price, Version, find};
+use crate::registry::{Resolved, Version, find};
 
 /// What each reading is and costs by the registry. None where nothing can be said; the findings say why.
-/// An error where a meter does not add up: that is not judged.
 pub(super) fn prices(
     organization: &str,
     versions: &HashMap<String, Version>,
     rows: &Rows,
     findings: &mut Findings,
-) -> anyhow::Result<Vec<Option<Price>>> {
+) -> Vec<Option<Resolved>> {
     let mut seen = HashSet::new();
     let mut used = HashSet::new();
     let mut names = HashMap::new();
+    let mut places = HashSet::new();
     for event in &rows.events {
         if names.insert((&event.source, &event.id), ()).is_some() {
             findings.add(Stage::Readings, EVENTS, format!("{} {}", event.source, event.id), "events of this name", 1, 2);
+        }
+        if !places.insert((event.start, event.tie)) {
+            findings.add(Stage::Readings, EVENTS, format!("{} {}", event.source, event.id), "tie", "another one", event.tie);
         }
     }
     let mut known: HashMap<(usize, &str, &str), BTreeMap<String, String>> = HashMap::new();
@@ -47,7 +50,6 @@ pub(super) fn prices(
             priced.push(None);
             continue;
         };
-        meter.adds(&reading.meter)?;
         let metered = meter.value.as_ref().map_or(Some("1".to_owned()), |path| find(&event.data, path)).unwrap_or_default();
         // A source may quote its decimals in any form: the number counts, not the text.
         let counted = scaled(reading.quantity, 9);
@@ -73,5 +75,5 @@ pub(super) fn prices(
     for (at, event) in rows.events.iter().enumerate().filter(|(at, _)| !used.contains(at)) {
         findings.add(Stage::Readings, EVENTS, format!("event {at}, {} {}", event.source, event.id), "readings", "at least 1", 0);
     }
-    Ok(priced)
+    priced
 }

@@ -36,6 +36,8 @@ pub(super) struct Event {
     pub(super) data: Value,
     pub(super) start: i64,
     pub(super) end: Option<i64>,
+    /// What decides between events that start together; zero where none does.
+    pub(super) tie: i32,
     pub(super) salt: Hash,
 }
 
@@ -77,6 +79,7 @@ fn read_events(frame: &table::Frame, events: &mut Vec<Event>, places: &mut HashM
     let mut data = table::texts(frame, "data")?.into_iter();
     let mut starts = table::instants(frame, "start_at")?.into_iter();
     let mut ends = table::instants(frame, "end_at")?.into_iter();
+    let mut ties = table::optional_int32s(frame, "tie")?.into_iter();
     let mut salts = table::hashes(frame, "salt")?.into_iter();
     while let (
         Some(number),
@@ -88,6 +91,7 @@ fn read_events(frame: &table::Frame, events: &mut Vec<Event>, places: &mut HashM
         Some(data),
         Some(start),
         Some(end),
+        Some(tie),
         Some(salt),
     ) = (
         numbers.next(),
@@ -99,6 +103,7 @@ fn read_events(frame: &table::Frame, events: &mut Vec<Event>, places: &mut HashM
         data.next(),
         starts.next(),
         ends.next(),
+        ties.next(),
         salts.next(),
     ) {
         let quoted = |text: &str| Value::from(text).to_string();
@@ -120,7 +125,7 @@ fn read_events(frame: &table::Frame, events: &mut Vec<Event>, places: &mut HashM
             bail!("event {number} is there twice");
         }
         let start = start.with_context(|| format!("event {number} has no start_at"))?;
-        events.push(Event { id, kind, source, text, data, start, end, salt });
+        events.push(Event { id, kind, source, text, data, start, end, tie: tie.unwrap_or(0), salt });
     }
     Ok(())
 }

@@ -1,0 +1,324 @@
+//! How the readings of a key add up to what a price is applied to: one quantity, or several. Written from the table in the format's page.
+//! It knows no price and no money.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use crate::money::{Number, scaled, whole, zero};
+use crate::time::{DAY, period};
+
+/// What a state needs to know of a reading beside its quantity's part in the sum.
+#[derive(Debug)]
+pub struct Fact {
+    /// Its start, and what decides between readings that start together.
+    pub place: (i64, u128),
+    /// Its end, for intervals.
+    pub end: Option<i64>,
+    /// In units of 10^-9.
+    pub quantity: i128,
+    /// Of the dimension whose values are counted.
+    pub value: Option<String>,
+}
+
+/// What was charged by one price row in a key.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Σ quantity in units of 10^-9, and how many readings.
+    pub sum: (i128, u64),
+    /// The readings one by one, where sums are not enough.
+    pub facts: Vec<Fact>,
+}
+
+/// A quantity on its way through a price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Billed {
+    /// What is priced.
+    pub priced: Number,
+    /// What tiers go by: another one for prorated levels only.
+    pub reached: Number,
+}
+
+impl Billed {
+    /// Tiers go by what is priced.
+    pub fn of(priced: Number) -> Self {
+        Self { reached: priced.clone(), priced }
+    }
+}
+
+/// What is measured of the readings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Their sum; a count sums ones.
+    Sum,
+    /// Their mean.
+    Average,
+    /// The greatest.
+    Max,
+    /// The smallest.
+    Min,
+    /// The latest, never below zero.
+    Latest,
+    /// Different values of a dimension, or pairs of one and a UTC day as a share of the period's days.
+    Unique {
+        /// The dimension.
+        of: String,
+        /// Whether days count.
+        per_day: bool,
+    },
+    /// Quantity × seconds held.
+    TimeWeighted {
+        /// Whether days are counted in full.
+        days: bool,
+    },
+    /// Quantity × the share of the period that it is held.
+    Prorated {
+        /// Whether days are counted in full.
+        days: bool,
+    },
+    /// A value for each bucket of the period.
+    Bucketed {
+        /// Length of a bucket in microseconds.
+        length: i64,
+        /// Whether its value is the sum of the readings; else the greatest, never below zero.
+        sums: bool,
+        /// What becomes of the values.
+        then: Then,
+    },
+}
+
+/// What becomes of the values of buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// They are added up.
+    Sum,
+    /// Each is priced alone.
+    Alone,
+    /// The value that so many of a hundred do not exceed; buckets without readings are zero.
+    Percentile(usize),
+}
+
+fn word<'a>(fields: &'a Value, name: &str) -> anyhow::Result<&'a str> {
+    fields.get(name).and_then(Value::as_str).with_context(|| format!("it has no {name}"))
+}
+
+fn days(fields: &Value) -> anyhow::Result<bool> {
+    match word(fields, "by")? {
+        "microsecond" => Ok(false),
+        "day" => Ok(true),
+        other => bail!("it counts time in {other:?}"),
+    }
+}
+
+impl Measure {
+    /// From a meter's `aggregation`. An error for one that this program has not learnt.
+    pub fn of(aggregation: &Value) -> anyhow::Result<Self> {
+        let (name, fields) = match aggregation {
+            Value::String(name) => (name.as_str(), &Value::Null),
+            Value::Object(members) => members.iter().next().map(|(name, fields)| (name.as_str(), fields)).context("it is empty")?,
+            other => bail!("it is {other}"),
+        };
+        Ok(match name {
+            "sum" | "count" => Self::Sum,
+            "average" => Self::Average,
+            "max" => Self::Max,
+            "min" => Self::Min,
+            "latest" => Self::Latest,
+            "unique" => {
+                let per_day = match word(fields, "per")? {
+                    "period" => false,
+                    "day" => true,
+                    other => bail!("it counts values per {other:?}"),
+                };
+                Self::Unique { of: word(fields, "of")?.to_owned(), per_day }
+            }
+            "time_weighted" => Self::TimeWeighted { days: days(fields)? },
+            "prorated" => Self::Prorated { days: days(fields)? },
+            "bucketed" => Self::Bucketed {
+                length: match word(fields, "bucket")? {
+                    "five_minutes" => 300_000_000,
+                    "hour" => 3_600_000_000,
+                    "day" => DAY,
+                    other => bail!("its buckets are {other:?}"),
+                },
+                sums: match word(fields, "each")? {
+                    "max" => false,
+                    "sum" => true,
+                    other => bail!("each of its buckets is {other:?}"),
+                },
+                then: match word(fields, "then")? {
+                    "sum" => Then::Sum,
+                    "alone" => Then::Alone,
+                    "p50" => Then::Percentile(50),
+                    "p90" => Then::Percentile(90),
+                    "p95" => Then::Percentile(95),
+                    "p99" => Then::Percentile(99),
+                    other => bail!("its buckets become {other:?}"),
+                },
+            },
+            other => bail!("{other:?} is unknown"),
+        })
+    }
+
+    /// Whether Σ quantity and the number of readings are enough.
+    pub fn is_of_sums(&self) -> bool {
+        matches!(self, Self::Sum | Self::Average)
+    }
+
+    /// What a state of a service period (yyyymm) comes to.
+    pub fn measured(&self, state: &State, month: i32) -> anyhow::Result<Vec<Billed>> {
+        let sum = scaled(state.sum.0, 9);
+        let one = |number: Number| Ok(vec![Billed::of(number)]);
+        let quantities = state.facts.iter().map(|fact| fact.quantity);
+        let some = "no reading";
+        match self {
+            Self::Sum => one(sum),
+            Self::Average => one(if state.sum.1 == 0 { zero() } else { sum / whole(state.sum.1.into()) }),
+            Self::Max => one(scaled(quantities.max().context(some)?, 9)),
+            Self::Min => one(scaled(quantities.min().context(some)?, 9)),
+            Self::Latest => {
+                let latest = state.facts.iter().max_by_key(|fact| fact.place).context(some)?;
+                one(scaled(latest.quantity.max(0), 9))
+            }
+            Self::Unique { per_day, .. } => {
+                let mut seen = BTreeSet::new();
+                for fact in &state.facts {
+                    let value = fact.value.as_deref().context("a reading has no value of the dimension that is counted")?;
+                    let touched = if *per_day { fact.days(fact.end.unwrap_or(fact.place.0)) } else { 0..=0 };
+                    seen.extend(touched.map(|day| (day, value)));
+                }
+                let (start, end) = period(month)?;
+                let count = whole(i128::try_from(seen.len())?);
+                one(if *per_day { count / whole(((end - start) / DAY).into()) } else { count })
+            }
+            Self::TimeWeighted { days } => one(state.held(*days, month)? / whole(1_000_000)),
+            Self::Prorated { days } => {
+                let (start, end) = period(month)?;
+                Ok(vec![Billed { priced: state.held(*days, month)? / whole((end - start).into()), reached: sum }])
+            }
+            Self::Bucketed { length, sums, then } => {
+                let (start, end) = period(month)?;
+                let mut values: BTreeMap<i64, i128> = BTreeMap::new();
+                for fact in &state.facts {
+                    let value = values.entry((fact.place.0 - start).div_euclid(*length)).or_insert(0);
+                    *value = if *sums {
+                        value.checked_add(fact.quantity).context("a bucket leaves 128 bits")?
+                    } else {
+                        fact.quantity.max(*value)
+                    };
+                }
+                let mut values: Vec<Number> = values.into_values().map(|value| scaled(value, 9)).collect();
+                match then {
+                    Then::Sum => one(values.into_iter().fold(zero(), |sum, value| sum + value)),
+                    Then::Alone => Ok(values.into_iter().map(Billed::of).collect()),
+                    Then::Percentile(percent) => {
+                        let count = usize::try_from((end - start + length - 1) / length)?;
+                        values.resize(count.max(values.len()), zero());
+                        values.sort();
+                        let rank = (values.len() * percent).div_ceil(100);
+                        one(values.get(rank.saturating_sub(1)).cloned().context("a period without buckets")?)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Fact {
+    /// UTC days since 1970, from the first to the last that it touches.
+    fn days(&self, end: i64) -> std::ops::RangeInclusive<i64> {
+        let start = self.place.0;
+        start.div_euclid(DAY)..=(end - 1).max(start).div_euclid(DAY)
+    }
+
+    /// Microseconds held: to its end, without one to the end of the service period.
+    pub fn held(&self, days: bool, month: i32) -> anyhow::Result<i64> {
+        let end = self.end.map_or_else(|| Ok(period(month)?.1), anyhow::Ok)?;
+        if days {
+            let touched = self.days(end);
+            return Ok((touched.end() - touched.start() + 1) * DAY);
+        }
+        ensure!(end >= self.place.0, "a reading ends before it starts");
+        Ok(end - self.place.0)
+    }
+}
+
+impl State {
+    /// Takes in a reading; its fact only where the price needs it.
+    pub fn add(&mut self, quantity: i128, fact: Option<Fact>) -> anyhow::Result<()> {
+        self.sum.0 = self.sum.0.checked_add(quantity).context("the quantities leave 128 bits")?;
+        self.sum.1 += 1;
+        self.facts.extend(fact);
+        Ok(())
+    }
+
+    /// The readings in the order that decides: by start.
+    pub fn in_order(&self) -> Vec<&Fact> {
+        let mut facts: Vec<&Fact> = self.facts.iter().collect();
+        facts.sort_by_key(|fact| fact.place);
+        facts
+    }
+
+    /// Σ quantity × microseconds held.
+    fn held(&self, days: bool, month: i32) -> anyhow::Result<Number> {
+        self.facts.iter().try_fold(zero(), |sum, fact| Ok(sum + scaled(fact.quantity, 9) * whole(fact.held(days, month)?.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::{decimal, plain};
+    use crate::time::parse;
+    use serde_json::json;
+
+    /// Readings (start, end, quantity, value) of October 2026.
+    fn check(aggregation: &Value, readings: &[(&str, &str, &str, &str)], expected: &[&str]) {
+        let mut state = State::default();
+        for (at, (start, end, quantity, value)) in readings.iter().enumerate() {
+            let instant = |text: &str| parse(&format!("2026-10-{text}Z")).unwrap();
+            let quantity = (decimal(quantity).unwrap() * whole(1_000_000_000)).to_integer().try_into().unwrap();
+            let (place, end) = ((instant(start), at as u128), (!end.is_empty()).then(|| instant(end)));
+            state.add(quantity, Some(Fact { place, end, quantity, value: Some((*value).to_owned()) })).unwrap();
+        }
+        let measured = Measure::of(aggregation).unwrap().measured(&state, 202_610).unwrap();
+        let shown: Vec<String> = measured.iter().map(|billed| plain(&billed.priced)).collect();
+        assert_eq!(shown, expected, "{aggregation}");
+    }
+
+    #[test]
+    fn each_measure_comes_to_what_the_format_says() {
+        let readings = [
+            ("01T00:00:00", "02T00:00:00", "3", "a"),
+            ("31T00:00:00", "", "-1", "b"),
+            ("31T00:00:00", "", "2", "a"),
+            ("05T23:59:59.500000", "06T00:00:00.500000", "4", "a"),
+        ];
+        for (name, expected) in [("sum", "8"), ("count", "8"), ("average", "2"), ("max", "4"), ("min", "-1"), ("latest", "2")] {
+            check(&json!(name), &readings, &[expected]);
+        }
+        check(&json!("latest"), &readings[..2], &["0"]);
+        check(&json!({"unique": {"of": "user", "per": "period"}}), &readings, &["2"]);
+        // a on the 1st, 5th, 6th and 31st, b on the 31st.
+        check(&json!({"unique": {"of": "user", "per": "day"}}), &readings, &["5/31"]);
+        check(&json!({"time_weighted": {"by": "microsecond"}}), &readings, &["345604"]);
+        check(&json!({"time_weighted": {"by": "day"}}), &readings, &["1036800"]);
+        check(&json!({"prorated": {"by": "day"}}), &readings, &["12/31"]);
+        let bucketed = |bucket: &str, each: &str, then: &str| json!({"bucketed": {"bucket": bucket, "each": each, "then": then}});
+        check(&bucketed("day", "max", "sum"), &readings, &["9"]);
+        check(&bucketed("day", "sum", "alone"), &readings, &["3", "4", "1"]);
+        check(&bucketed("day", "max", "p95"), &readings, &["3"]);
+        check(&bucketed("day", "max", "p99"), &readings, &["4"]);
+        check(&bucketed("hour", "max", "p99"), &readings, &["0"]);
+        check(&bucketed("hour", "sum", "p50"), &readings[1..2], &["0"]);
+    }
+
+    #[test]
+    fn what_was_not_learnt_is_an_error() {
+        let wrong = [json!("median"), json!({"unique": {"of": "user", "per": "week"}}), json!({"prorated": {"by": "hour"}}), json!(7)];
+        for aggregation in wrong {
+            assert!(Measure::of(&aggregation).is_err(), "{aggregation}");
+        }
+    }
+}

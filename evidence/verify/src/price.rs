@@ -1,0 +1,179 @@
+//! A price row together with the meter that it prices: from the readings of a key to F, exactly. It knows no key and no rounding of money.
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use crate::measure::{Billed, Measure, State};
+use crate::model::{Model, levels};
+use crate::money::{Number, Round, decimal, round_to, scaled, zero};
+
+/// A price row as it prices the readings of a meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    measure: Measure,
+    /// Whether each reading is priced alone.
+    each: bool,
+    convert: Option<Convert>,
+    free: Number,
+    model: Model,
+}
+
+/// × factor, then one rounding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Convert {
+    factor: Number,
+    rounding: Option<(i32, Round)>,
+}
+
+impl Convert {
+    fn of(fields: &Value) -> anyhow::Result<Self> {
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).with_context(|| format!("a conversion has no {name}"));
+        let divide = decimal(text("divide")?)?;
+        ensure!(divide > zero(), "a conversion divides by zero or less");
+        let round = match text("rounding")? {
+            "none" => None,
+            "ceiling" => Some(Round::Ceiling),
+            "floor" => Some(Round::Floor),
+            "half_away_from_zero" => Some(Round::HalfAway),
+            "half_even" => Some(Round::HalfEven),
+            other => bail!("the rounding {other:?} of a conversion is unknown"),
+        };
+        let places = text("places")?.parse()?;
+        Ok(Self { factor: decimal(text("multiply")?)? / divide, rounding: round.map(|round| (places, round)) })
+    }
+}
+
+impl Price {
+    /// From a row's `model` and its meter's `aggregation`. An error for what this program has not learnt.
+    pub fn of(model: &Value, aggregation: &Value) -> anyhow::Result<Self> {
+        let measure = Measure::of(aggregation).context("the aggregation of its meter")?;
+        let (adjusted, inner) = match model.get("adjusted") {
+            Some(adjusted) => (Some(adjusted), adjusted.get("model").unwrap_or(&Value::Null)),
+            None => (None, model),
+        };
+        let text = |name: &str| match adjusted {
+            Some(adjusted) => adjusted.get(name).and_then(Value::as_str).with_context(|| format!("an adjusted price has no {name}")),
+            None => Ok(if name == "applies_to" { "period" } else { "0" }),
+        };
+        let each = match text("applies_to")? {
+            "period" => false,
+            "each_event" => true,
+            other => bail!("a price that applies to {other:?} is unknown"),
+        };
+        let convert = adjusted.and_then(|adjusted| adjusted.get("convert")).map(Convert::of).transpose()?;
+        let price = Self { measure, each, convert, free: decimal(text("free_units")?)?, model: Model::of(inner)? };
+        let of_sum = price.measure == Measure::Sum;
+        ensure!(!each || of_sum, "a price of each event is one of a sum or a count");
+        match (&price.measure, &price.model) {
+            (_, Model::Percentage(_)) => ensure!(of_sum && adjusted.is_none(), "a percentage is taken of a sum as it is"),
+            (Measure::Prorated { .. }, Model::Graduated(_)) => {
+                ensure!(adjusted.is_none(), "graduated tiers over prorated levels take no conversion and no free units");
+            }
+            _ => {}
+        }
+        Ok(price)
+    }
+
+    /// Whether its readings owe nothing and enter no state.
+    pub fn is_free(&self) -> bool {
+        self.model == Model::Free
+    }
+
+    /// Whether a state of it must keep the readings one by one.
+    pub fn needs_facts(&self) -> bool {
+        let of_sums = if let Model::Percentage(percentage) = &self.model { percentage.is_of_sums() } else { true };
+        self.each || !self.measure.is_of_sums() || !of_sums
+    }
+
+    /// The dimension whose values it counts.
+    pub fn counts(&self) -> Option<&str> {
+        if let Measure::Unique { of, .. } = &self.measure { Some(of) } else { None }
+    }
+
+    /// F of what it charged in a service period (yyyymm).
+    pub fn worth(&self, state: &State, month: i32) -> anyhow::Result<Number> {
+        match (&self.measure, &self.model) {
+            (Measure::Sum, Model::Percentage(percentage)) => Ok(percentage.worth(state)),
+            (Measure::Prorated { days }, Model::Graduated(tiers)) => levels(tiers, state, *days, month),
+            _ if self.each => state.facts.iter().try_fold(zero(), |sum, fact| {
+                let billed = Billed::of(self.billed(scaled(fact.quantity, 9)));
+                Ok(sum + self.model.worth(&billed)?)
+            }),
+            (measure, model) => measure.measured(state, month)?.into_iter().try_fold(zero(), |sum, measured| {
+                let billed = Billed { priced: self.billed(measured.priced), reached: self.billed(measured.reached) };
+                Ok(sum + model.worth(&billed)?)
+            }),
+        }
+    }
+
+    /// Converted and without free units. They never make a quantity below zero, nor touch one that is.
+    fn billed(&self, quantity: Number) -> Number {
+        let quantity = match &self.convert {
+            None => quantity,
+            Some(Convert { factor, rounding: None }) => quantity * factor,
+            Some(Convert { factor, rounding: Some((places, round)) }) => round_to(&(quantity * factor), *places, *round),
+        };
+        if quantity > zero() { (quantity - &self.free).max(zero()) } else { quantity }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Fact;
+    use crate::money::{plain, whole};
+    use serde_json::json;
+
+    fn worth(model: Value, aggregation: Value, quantities: &[&str]) -> String {
+        let price = Price::of(&model, &aggregation).unwrap();
+        let mut state = State::default();
+        for (at, quantity) in quantities.iter().enumerate() {
+            let quantity = (decimal(quantity).unwrap() * whole(1_000_000_000)).to_integer().try_into().unwrap();
+            let place = (crate::time::parse("2026-11-10T00:00:00Z").unwrap(), at as u128);
+            let fact = Fact { place, end: None, quantity, value: None };
+            state.add(quantity, price.needs_facts().then_some(fact)).unwrap();
+        }
+        plain(&price.worth(&state, 202_611).unwrap())
+    }
+
+    fn adjusted(convert: Value, free: &str, applies_to: &str, model: Value) -> Value {
+        let mut fields = json!({"free_units": free, "applies_to": applies_to, "model": model});
+        if !convert.is_null() {
+            fields["convert"] = convert;
+        }
+        json!({"adjusted": fields})
+    }
+
+    #[test]
+    fn a_quantity_is_converted_rounded_once_and_freed_before_the_model() {
+        let per_unit = || json!({"per_unit": {"per": "1", "unit_price": "2"}});
+        let minutes = |rounding: &str| json!({"multiply": "1", "divide": "60", "rounding": rounding, "places": "0"});
+        let period = |convert: Value, free: &str| worth(adjusted(convert, free, "period", per_unit()), json!("sum"), &["61", "61"]);
+        assert_eq!(period(minutes("none"), "0"), "61/15");
+        assert_eq!(period(minutes("ceiling"), "0"), "6");
+        assert_eq!(period(minutes("floor"), "0.5"), "3");
+        assert_eq!(period(Value::Null, "200"), "0");
+        assert_eq!(worth(adjusted(minutes("ceiling"), "1", "each_event", per_unit()), json!("sum"), &["61", "1", "-61"]), "0");
+        assert_eq!(worth(adjusted(minutes("half_even"), "0", "period", per_unit()), json!("max"), &["89", "150"]), "4");
+        assert_eq!(worth(adjusted(minutes("half_away_from_zero"), "0", "period", per_unit()), json!("min"), &["-90", "150"]), "-4");
+    }
+
+    #[test]
+    fn tiers_of_prorated_levels_go_by_full_quantities() {
+        let volume = json!({"volume": {"per": "1", "tiers": [
+            {"up_to": "2", "unit_price": "30", "flat_fee": "0"}, {"unit_price": "10", "flat_fee": "0"}]}});
+        // Three from the 10th on: 21 days of 30.
+        assert_eq!(worth(volume, json!({"prorated": {"by": "microsecond"}}), &["3"]), "21");
+    }
+
+    #[test]
+    fn what_was_not_learnt_is_an_error() {
+        let per_unit = json!({"per_unit": {"per": "1", "unit_price": "2"}});
+        assert!(Price::of(&per_unit, &json!("median")).is_err());
+        assert!(Price::of(&json!({"flat": {"amount": "1"}}), &json!("sum")).is_err());
+        assert!(Price::of(&adjusted(Value::Null, "0", "each_week", per_unit.clone()), &json!("sum")).is_err());
+        assert!(Price::of(&adjusted(Value::Null, "0", "each_event", per_unit), &json!("max")).is_err());
+        let percentage = json!({"percentage": {"rate": "1", "fee": "0", "free_readings": "0", "free_value": "0"}});
+        assert!(Price::of(&percentage, &json!("sum")).is_ok() && Price::of(&percentage, &json!("latest")).is_err());
+    }
+}
