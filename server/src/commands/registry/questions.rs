@@ -17,11 +17,9 @@ use crate::{Common, Format, Outcome};
 
 /// Which price.
 #[derive(Args)]
-#[group(id = "priced", required = true, multiple = false, args = ["sku", "meter"])]
-#[group(id = "under", multiple = false, args = ["organization", "contract"])]
 pub struct PriceArguments {
     /// Of this SKU.
-    #[arg(long)]
+    #[arg(long, required_unless_present = "meter", conflicts_with = "meter")]
     sku: Option<String>,
     /// Of a reading of this meter: whichever SKU takes it.
     #[arg(long)]
@@ -36,7 +34,7 @@ pub struct PriceArguments {
     #[arg(long)]
     as_of: Option<String>,
     /// By the contract that binds this organization; by default, the contract of those without one of their own.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "contract")]
     organization: Option<String>,
     /// By this contract.
     #[arg(long)]
