@@ -346,15 +346,15 @@ fn check_coverage(input: &BundleInput, invoice: &Value) -> Result<(), BundleErro
 /// Every version that is named is there, and every document is in the index of one.
 fn check_registry(input: &BundleInput, invoice: &Value) -> Result<(), BundleError> {
     let known: HashSet<Digest> = input.registry.iter().map(RegistryIndex::address).collect();
-    let listed: HashSet<Digest> = input.registry.iter().flat_map(RegistryIndex::digests).collect();
-    if let Some(document) = input.documents.stray(&listed) {
-        return Err(BundleError::Document { document });
-    }
     let stated = invoice.get("registry_version").and_then(Value::as_str).and_then(Digest::parse);
     let stated = stated.ok_or(BundleError::Member { member: "registry_version" })?;
     let named = input.logs.iter().flat_map(|log| &log.readings).map(|reading| reading.registry_version);
-    match named.chain([stated]).find(|version| !known.contains(version)) {
-        Some(version) => Err(BundleError::Registry { version }),
+    if let Some(version) = named.chain([stated]).find(|version| !known.contains(version)) {
+        return Err(BundleError::Registry { version });
+    }
+    let listed: HashSet<Digest> = input.registry.iter().flat_map(RegistryIndex::digests).collect();
+    match input.documents.stray(&listed) {
+        Some(document) => Err(BundleError::Document { document }),
         None => Ok(()),
     }
 }
