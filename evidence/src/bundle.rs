@@ -345,6 +345,9 @@ fn check_coverage(input: &BundleInput, invoice: &Value) -> Result<(), BundleErro
 
 /// Every version that is named is there, and every document is in the index of one.
 fn check_registry(input: &BundleInput, invoice: &Value) -> Result<(), BundleError> {
+    if let Some(document) = input.documents.torn() {
+        return Err(BundleError::Document { document });
+    }
     let known: HashSet<Digest> = input.registry.iter().map(RegistryIndex::address).collect();
     let stated = invoice.get("registry_version").and_then(Value::as_str).and_then(Digest::parse);
     let stated = stated.ok_or(BundleError::Member { member: "registry_version" })?;

@@ -160,13 +160,15 @@ impl RegistryDocuments {
         self.texts().flat_map(|document| [document, "\n"]).collect()
     }
 
-    /// A document that nobody would find in [`RegistryDocuments::lines`] by one of these digests.
+    /// A document that is not one line, or another one than its digest says.
+    pub(super) fn torn(&self) -> Option<Digest> {
+        let torn = |(digest, document): &(&Digest, &String)| **digest != Digest::of(document.as_bytes()) || document.contains('\n');
+        self.0.iter().find(torn).map(|(digest, _)| *digest)
+    }
+
+    /// A document of none of these digests.
     pub(super) fn stray(&self, listed: &HashSet<Digest>) -> Option<Digest> {
-        let found = self
-            .0
-            .iter()
-            .find(|(digest, document)| **digest != Digest::of(document.as_bytes()) || !listed.contains(digest) || document.contains('\n'));
-        found.map(|(digest, _)| *digest)
+        self.0.keys().find(|digest| !listed.contains(digest)).copied()
     }
 }
 
