@@ -17,7 +17,6 @@
 pub mod allocate;
 pub mod amount;
 pub mod basis;
-pub mod calendar;
 pub mod charges;
 mod columns;
 pub mod contract;
@@ -29,6 +28,9 @@ pub mod rate;
 pub mod ratio;
 pub mod state;
 pub mod totals;
+
+/// Days, months and zones: they live with the events that are cut at them.
+pub use platform_usage::calendar;
 
 pub use amount::Exact;
 pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Then};
