@@ -33,7 +33,7 @@ pub mod totals;
 pub use platform_usage::calendar;
 
 pub use amount::Exact;
-pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Then};
+pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Stepped, Then, Together};
 pub use charges::{
     CHARGES_ORDER, CHARGES_SORT, Charge, Fate, Priced, RATED, Rated, charges_from_arrow, charges_schema, charges_to_arrow, rated_from_arrow,
 };
