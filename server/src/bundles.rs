@@ -324,6 +324,9 @@ fn provable(registry: &[RegistryIndex], logs: &[CoveredLog]) -> anyhow::Result<(
         let id = |of: &Value| of.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
         if document.get("kind").is_some_and(|kind| kind == "meter") && meters.contains(id(&document).as_str()) {
             let how = document.get("aggregation").cloned().unwrap_or_default();
+            if let Some(states) = document.get("billable").and_then(Value::as_str) {
+                bail!(NotProvable { what: "meter", id: id(&document), kind: format!("billable states {states}") });
+            }
             if how != "sum" && how != "count" {
                 bail!(NotProvable { what: "meter", id: id(&document), kind: how.to_string() });
             }
@@ -365,4 +368,36 @@ pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
         std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A meter whose time is billed by states is refused by its name, whatever else the version holds.
+    #[test]
+    fn time_that_is_billed_by_states_goes_into_no_bundle() {
+        let reading = |meter: &str| BundleReading {
+            event: 0,
+            contract: "c".parse().unwrap(),
+            sku: "s".parse().unwrap(),
+            price: "p".parse().unwrap(),
+            meter: meter.parse().unwrap(),
+            unit: "gpu".parse().unwrap(),
+            quantity: "8".parse().unwrap(),
+            registry_version: Digest::ZERO,
+        };
+        let meter = |id: &str, more: &str| format!(r#"{{"aggregation":"sum","id":"{id}","kind":"meter"{more}}}"#);
+        let documents = vec![meter("plain", ""), meter("lease.gpus", r#","billable":"leases""#)];
+        let registry = [RegistryIndex { index: String::new(), documents }];
+        let log =
+            |meter: &str| [CoveredLog { month: Month::from_number(202_601).unwrap(), readings: vec![reading(meter)], later: Vec::new() }];
+        provable(&registry, &log("plain")).unwrap();
+        let refused = provable(&registry, &log("lease.gpus")).unwrap_err();
+        assert!(refused.is::<NotProvable>());
+        assert_eq!(
+            refused.to_string(),
+            "meter lease.gpus is of the kind billable states leases, which bundles cannot prove yet: send the invoice without one"
+        );
+    }
 }

@@ -47,7 +47,7 @@ pub struct Meter {
     /// What is counted.
     pub unit: String,
     dimensions: BTreeMap<String, String>,
-    /// Whether its quantities add up: sums and counts.
+    /// Whether its quantities add up: sums and counts of whole events.
     adds: bool,
 }
 
@@ -181,7 +181,8 @@ impl Version {
                     value: text(document, "value").ok(),
                     unit: text(document, "unit")?,
                     dimensions: texts(document, "dimensions"),
-                    adds: document.get("aggregation").is_none_or(|how| how == "sum" || how == "count"),
+                    adds: document.get("aggregation").is_none_or(|how| how == "sum" || how == "count")
+                        && document.get("billable").is_none(),
                 };
                 self.meters.insert(text(document, "id")?, meter);
             }
@@ -199,7 +200,8 @@ impl Version {
                 };
                 self.roundings.insert(text(document, "asset")?, (text(document, "scale")?.parse()?, half));
             }
-            "unit" => {}
+            // Billable states belong to meters that do not add up, which are not judged.
+            "unit" | "billable_states" => {}
             other => anyhow::bail!("the kind of document {other:?} is unknown"),
         }
         Ok(())
@@ -275,6 +277,20 @@ mod tests {
         assert_eq!(rows.model("december").unwrap()["per_unit"]["unit_price"], "4");
         assert!(!rows.take(&first, "december"));
         assert!(rows.take(&first, "of-no-book") && rows.model("of-no-book").is_none());
+    }
+
+    #[test]
+    fn time_that_is_billed_by_states_is_not_judged() {
+        let mut version = Version::default();
+        let meter = |id: &str| json!({"kind": "meter", "id": id, "event_type": "lease", "unit": "gpu", "value": "gpus", "aggregation": "sum"});
+        let mut billed = meter("billed");
+        billed["billable"] = json!("leases");
+        for document in [meter("plain"), billed, json!({"kind": "billable_states", "id": "leases"})] {
+            version.add(&document).unwrap();
+        }
+        version.meters["plain"].adds("plain").unwrap();
+        let refused = version.meters["billed"].adds("billed").unwrap_err().to_string();
+        assert_eq!(refused, "meter billed neither sums nor counts: its prices cannot be judged by this version");
     }
 
     #[test]
