@@ -375,14 +375,15 @@ fn accept(
     usage: &mut UsageBatch,
 ) -> EventRow {
     let commitment = rules.commitment(&identity, &event.source_strings());
-    let month = event.start_at().month();
-    let accounting_period = oldest_open.map_or(month, |oldest| oldest.max(month));
     let mut readings = 0;
     for reading in meters.read(event) {
         let (quantity, refused) = match reading.result {
             Ok(quantity) => (quantity, None),
             Err(defect) => (shared_types::Quantity::ZERO, Some(defect.reason)),
         };
+        // Pieces of one event may lie in several months.
+        let month = reading.start_at.month();
+        let accounting_period = oldest_open.map_or(month, |oldest| oldest.max(month));
         usage.readings.push(MeteredReading {
             position: record.position,
             ordinal: reading.ordinal,
@@ -394,8 +395,8 @@ fn accept(
             unit: reading.unit,
             dimensions: reading.dimensions,
             quantity,
-            start_at: event.start_at(),
-            end_at: event.end_at(),
+            start_at: reading.start_at,
+            end_at: reading.end_at,
             accepted_at: record.accepted_at,
             accounting_period,
             commitment,

@@ -64,6 +64,8 @@ pub enum Measure {
     },
     /// Each reading is converted, freed and priced alone: tiers go by the reading, begun packages are those of the reading.
     Each,
+    /// Σ quantity × time held, the time of what belongs together counted in whole steps.
+    Stepped(Stepped),
     /// A value for each bucket of the service period, then one quantity from all of them.
     Bucketed {
         /// Length of a bucket in seconds, above zero; the first begins with the period.
@@ -73,6 +75,53 @@ pub enum Measure {
         /// What becomes of the values.
         then: Then,
     },
+}
+
+/// Time held, in steps. Each level of what belongs together is counted by itself: another level is another lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stepped {
+    /// What belongs together.
+    pub together: Together,
+    /// Microseconds in a step, above zero; one counts every microsecond.
+    pub step_micros: i64,
+    /// What becomes of a begun step.
+    pub rounding: RoundTo,
+    /// Microseconds that are counted at least, in the place of any fewer above zero.
+    pub least_micros: i64,
+    /// Whether the sum is a share of the service period, the mean level; else it is counted in seconds.
+    pub share: bool,
+}
+
+/// Whose time is added up before it is counted in steps.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Together {
+    /// Each reading's alone.
+    Reading,
+    /// Readings with one value of a dimension.
+    Dimension(Arc<str>),
+    /// All readings of the service period.
+    Period,
+}
+
+impl Stepped {
+    /// Microseconds as they are counted. Below zero, where time was taken back, they are the mirror image.
+    pub fn count(&self, micros: i64) -> Option<i64> {
+        let magnitude = micros.checked_abs()?;
+        let rest = magnitude.checked_rem(self.step_micros)?;
+        let whole = magnitude.checked_sub(rest)?;
+        let up = match self.rounding {
+            RoundTo::Ceiling => rest > 0,
+            RoundTo::Floor => false,
+            RoundTo::HalfAwayFromZero => rest >= self.step_micros.checked_sub(rest)?,
+            RoundTo::HalfEven => match rest.cmp(&self.step_micros.checked_sub(rest)?) {
+                std::cmp::Ordering::Equal => whole.checked_div(self.step_micros)?.checked_rem(2)? == 1,
+                order => order == std::cmp::Ordering::Greater,
+            },
+        };
+        let stepped = if up { whole.checked_add(self.step_micros)? } else { whole };
+        let counted = if magnitude == 0 { 0 } else { stepped.max(self.least_micros) };
+        counted.checked_mul(micros.signum())
+    }
 }
 
 /// What time is counted in.
@@ -142,6 +191,8 @@ pub enum Shape {
     Held,
     /// Changes of a level, in order.
     Levels,
+    /// Time held by each level of what belongs together.
+    Sessions,
     /// A value for each bucket.
     Buckets,
     /// Readings that an allowance frees, and the classes of the others.
@@ -175,7 +226,8 @@ impl Basis {
             (Measure::Latest, _) => Shape::Latest,
             (Measure::Unique { .. }, _) => Shape::Set,
             (Measure::Prorated { .. }, PriceModel::Graduated { .. }) => Shape::Levels,
-            (Measure::TimeWeighted { .. } | Measure::Prorated { .. }, _) => Shape::Held,
+            (Measure::Stepped(stepped), _) if stepped.together != Together::Reading => Shape::Sessions,
+            (Measure::TimeWeighted { .. } | Measure::Prorated { .. } | Measure::Stepped(_), _) => Shape::Held,
             (Measure::Bucketed { .. }, _) => Shape::Buckets,
         }
     }
@@ -197,6 +249,9 @@ impl Basis {
             }
             Measure::Each if matches!(model, PriceModel::Flat { .. }) => Some("an amount for the period is not owed for each reading"),
             Measure::Bucketed { seconds: 0, .. } => Some("its buckets have no length"),
+            Measure::Stepped(stepped) if stepped.step_micros <= 0 || stepped.least_micros < 0 => {
+                Some("its steps have no length or its least is below zero")
+            }
             Measure::Bucketed { then: Then::Percentile(0 | 101..), .. } => Some("its percentile is not between 1 and 100"),
             Measure::Prorated { .. }
                 if matches!(model, PriceModel::Graduated { .. }) && (self.convert.is_some() || self.free != Quantity::ZERO) =>
@@ -210,6 +265,32 @@ impl Basis {
             }
             _ => None,
         }
+    }
+}
+
+impl Stepped {
+    /// In words, for people.
+    fn words(&self) -> String {
+        let seconds = |micros: i64| Ratio::new(i128::from(micros).saturating_mul(1_000), 1).unwrap_or(Ratio::ZERO);
+        let unit = if self.share { "the share of the period" } else { "seconds" };
+        let mut words = format!("quantity times {unit} that it was held");
+        if self.step_micros > 1 {
+            let which = match self.rounding {
+                RoundTo::Ceiling => "begun steps counted",
+                RoundTo::Floor => "whole steps only",
+                RoundTo::HalfAwayFromZero | RoundTo::HalfEven => "to the nearest step",
+            };
+            words.push_str(&format!(", in steps of {} seconds, {which}", seconds(self.step_micros)));
+        }
+        if self.least_micros > 0 {
+            words.push_str(&format!(", at least {} seconds", seconds(self.least_micros)));
+        }
+        match &self.together {
+            Together::Reading => words.push_str(" for each reading"),
+            Together::Dimension(of) => words.push_str(&format!(" for each {of}")),
+            Together::Period => words.push_str(" for the whole period"),
+        }
+        words
     }
 }
 
@@ -233,6 +314,7 @@ impl Measure {
             Self::TimeWeighted { by: clock } => format!("quantity times seconds held{}", by(clock)),
             Self::Prorated { by: clock } => format!("quantity times the share of the period that it was held{}", by(clock)),
             Self::Each => "each reading, converted and priced alone".to_owned(),
+            Self::Stepped(stepped) => stepped.words(),
             Self::Bucketed { seconds, each, then } => {
                 let each = if *each == Each::Max { "the greatest reading" } else { "the sum of the readings" };
                 let then = match then {

@@ -17,7 +17,6 @@
 pub mod allocate;
 pub mod amount;
 pub mod basis;
-pub mod calendar;
 pub mod charges;
 mod columns;
 pub mod contract;
@@ -31,8 +30,11 @@ pub mod ratio;
 pub mod state;
 pub mod totals;
 
+/// Days, months and zones: they live with the events that are cut at them.
+pub use platform_usage::calendar;
+
 pub use amount::Exact;
-pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Then};
+pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Stepped, Then, Together};
 pub use charges::{
     CHARGES_ORDER, CHARGES_SORT, Charge, Fate, Priced, RATED, Rated, charges_from_arrow, charges_schema, charges_to_arrow, rated_from_arrow,
 };

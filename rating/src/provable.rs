@@ -22,6 +22,7 @@ impl PriceRow {
             | Measure::Prorated { .. }
             | Measure::Each
             | Measure::Bucketed { .. } => None,
+            Measure::Stepped(_) => Some("billable_states"),
         };
         let model = match self.model {
             PriceModel::Flat { .. } => Some("flat"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use shared_types::{Amount, AssetId, ContractId, Instant, Month, OrganizationId, PriceId, Quantity, ShardId, SkuId};
 
+pub(crate) use self::detail::counted;
 pub use self::detail::{Classes, Detail, ENTRIES_MAX, Fact, Place, Refused, StepSum};
 use crate::plan::PriceRow;
 use crate::totals::Total;
@@ -99,7 +100,7 @@ const VERSION_WITH_DETAILS: u8 = 2;
 /// `u8` and its detail: 0 none; 1 extreme `i128`; 2 latest: place, `i128`; 3 set: days `u32`, list of day `u32` and item of 16 bytes; 4 held:
 /// Σ quantity × µs `i128`, µs of the period `i64`; 5 levels: µs of the period `i64`, list of place, `i128`, µs held `i64`; 6 buckets: how many
 /// `u32`, list of number `u32` and `i128`; 7 transactions: Σ within `i128`, least `u64`, most `u64`, list of place and `i128`; 8 steps: list of lower bound `i128`, Σ quantity `i128`,
-/// packages `i128`, fees `u64`. A place is start
+/// packages `i128`, fees `u64`; 9 sessions: µs of the period `i64`, list of session of 16 bytes, level `i128` and µs held `i64`. A place is start
 /// in µs `i64`, identity of 16 bytes, ordinal `u16`; a list is its length `u32` and its rising entries.
 pub fn encode_segments(segments: &BTreeMap<PriceId, SegmentState>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(64);
@@ -282,6 +283,7 @@ mod tests {
             Detail::Buckets { count: 744, values: [(0, quantity("1")), (743, quantity("3"))].into() },
             Detail::Transactions { head: [(place(3), quantity("4"))].into(), tail: Classes { within: quantity("5"), least: 1, most: 2 } },
             Detail::Steps([(quantity("2"), StepSum { quantity: quantity("3"), packages: 4, fees: 5 })].into()),
+            Detail::Sessions { period_micros: 6, held: [(([1; 16], quantity("8")), 7), (([2; 16], quantity("1")), -2)].into() },
         ];
         let segment = |(number, detail)| {
             (PriceId::parse(&format!("p{number}")).unwrap(), SegmentState { quantity: quantity("1"), readings: 1, detail })

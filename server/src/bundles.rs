@@ -19,7 +19,7 @@ use platform_registry::Version;
 use platform_usage::{Event, EventLimits};
 use serde_json::Value;
 use shared_db::Database;
-use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId, PriceId};
+use shared_types::{BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, PriceId};
 
 use crate::commands::Refused;
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
@@ -328,6 +328,13 @@ pub struct NotProvable {
 /// Only what every verifier recomputes goes into a bundle: another price would look wrong to those who check it.
 fn provable(version: &Version, prices: &BTreeSet<PriceId>) -> anyhow::Result<()> {
     let compiled = platform_registry::compile(version)?;
+    // Pieces of an event: the verifiers know one reading of each meter in an event.
+    let cut: BTreeSet<&MeterId> = version.meters().filter(|meter| meter.billable.is_some()).map(|meter| &meter.id).collect();
+    let lines = compiled.plan.books.iter().flat_map(|book| book.lines.values().flatten());
+    let pieces = lines.filter(|line| cut.contains(&line.meter)).flat_map(|line| &line.prices).find(|row| prices.contains(&row.id));
+    if let Some(row) = pieces {
+        bail!(NotProvable { price: row.id.clone(), kind: "billable_states" });
+    }
     let rows = PriceIndex::of(&compiled.plan);
     match prices.iter().find_map(|price| Some((price.clone(), rows.get(price)?.unproved()?))) {
         Some((price, kind)) => bail!(NotProvable { price, kind }),
@@ -362,4 +369,64 @@ pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
         std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGISTRY: &str = r#"
+[[unit]]
+id = "gpu"
+[[billable_states]]
+id = "leases"
+states = ["held"]
+state = "state"
+[[billable_states.meter]]
+meter = "billed"
+rates = { held = "held" }
+[[meter]]
+id = "billed"
+event_type = "lease"
+aggregation = "time_weighted"
+value = "gpus"
+unit = "gpu"
+billable = "leases"
+[[meter]]
+id = "plain"
+event_type = "job"
+aggregation = "time_weighted"
+value = "gpus"
+unit = "gpu"
+[[sku]]
+id = "lease"
+family = "gpu-cloud"
+meter = "billed"
+[[sku]]
+id = "job"
+family = "gpu-cloud"
+meter = "plain"
+[[price_book]]
+id = "list"
+currency = "USD"
+price = [
+    { id = "lease-price", sku = "lease", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
+    { id = "job-price", sku = "job", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
+]
+"#;
+
+    /// A price of time that is billed by states is refused by name, whatever else the version holds.
+    #[test]
+    fn time_that_is_billed_by_states_goes_into_no_bundle() {
+        let file = platform_registry::SourceFile { name: "registry.toml".to_owned(), text: REGISTRY.to_owned() };
+        let version = Version::check(&[file]).unwrap_or_else(|problems| panic!("{problems}"));
+        let prices = |price: &str| BTreeSet::from([price.parse().unwrap()]);
+        provable(&version, &prices("job-price")).unwrap();
+        let refused = provable(&version, &prices("lease-price")).unwrap_err();
+        assert!(refused.is::<NotProvable>());
+        assert_eq!(
+            refused.to_string(),
+            "price lease-price is of the kind billable_states, which bundles cannot prove yet: send the invoice without one"
+        );
+    }
 }

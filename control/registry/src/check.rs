@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 
 use platform_rating::Measure;
+use platform_usage::billable::{BAND, RATE, SESSION};
 use shared_types::{Instant, OrganizationId, PriceId, Quantity, SkuId};
 
 use crate::band::{meet, names};
 use crate::compile::measure;
 use crate::document::{
-    Aggregation, AppliesTo, Contract, Covers, Document, Meter, PriceBook, PriceModel, PriceRow, Recurring, Sku, Tier, Unit,
+    Aggregation, AppliesTo, BillableStates, Contract, Covers, Document, Meter, Negative, PriceBook, PriceModel, PriceRow, Recurring, Sku,
+    Tier, Unit,
 };
 use crate::matching::MatchIndex;
 use crate::problem::{At, Findings};
@@ -25,6 +27,7 @@ pub(crate) fn check(contents: &Contents, findings: &mut Findings) {
     let known = Known::new(contents, findings);
     let mut checker = Checker { known: &known, contents, findings };
     checker.meters();
+    checker.billable_states();
     checker.skus();
     checker.ambiguous_skus();
     checker.prices();
@@ -133,11 +136,57 @@ impl<'c> Checker<'_, 'c, '_> {
                 let message = format!("meter {:?} counts different values of {of:?}, which is no dimension of it", meter.id.as_str());
                 self.findings.add(located.at("of"), message, format!("{hint}add {of:?} to its dimensions, or correct the name"));
             }
+            self.billable(located, meter);
             let count = of_type.entry(&meter.event_type).or_default();
             *count += 1;
             if *count == METERS_OF_TYPE_MAX + 1 {
                 let message = format!("more than {METERS_OF_TYPE_MAX} meters read events of type {:?}", meter.event_type);
                 self.findings.add(located.at("id"), message, "tell usage apart by dimensions instead of meters");
+            }
+        }
+    }
+
+    /// What a meter names must exist and say something of it, and names of dimensions must be free for what it adds.
+    fn billable(&mut self, located: &Located, meter: &Meter) {
+        let Some(id) = &meter.billable else { return };
+        let from = format!("meter {:?}", meter.id.as_str());
+        self.reference(Kind::BillableStates, id, located.at("billable"), &from);
+        for name in [RATE, SESSION, BAND].into_iter().filter(|name| meter.dimensions.contains_key(*name)) {
+            let message = format!("{from} has a dimension {name:?}, which its billable states give it");
+            self.findings.add(located.at("dimensions"), message, "give the dimension another name");
+        }
+        let Some(Document::BillableStates(policy)) = self.known.get(Kind::BillableStates, id) else { return };
+        let Some(billed) = policy.of(&meter.id) else {
+            let message = format!("{from} names billable states {id:?}, which say nothing of it");
+            self.findings.add(
+                located.at("billable"),
+                message,
+                format!("add a [[billable_states.meter]] with meter = {:?}", meter.id.as_str()),
+            );
+            return;
+        };
+        let raised = billed.at_least > Quantity::ZERO || !billed.greater_of.is_empty();
+        if raised && meter.negative == Negative::Accept {
+            let message = format!("{from} accepts negative values, but billable states {id:?} raise them");
+            self.findings.add(
+                located.at("billable"),
+                message,
+                "remove negative from the meter, or greater_of and at_least from the states",
+            );
+        }
+    }
+
+    fn billable_states(&mut self) {
+        for (located, policy) in documents(self.contents, billable_states) {
+            for (row, billed) in policy.meters.iter().enumerate() {
+                let at = located.at_row("billed", row);
+                let from = format!("billable_states {:?}", policy.id);
+                self.reference(Kind::Meter, billed.meter.as_str(), at, &from);
+                let Some(Document::Meter(meter)) = self.known.get(Kind::Meter, billed.meter.as_str()) else { continue };
+                if meter.billable.as_ref() != Some(&policy.id) {
+                    let message = format!("{from} bills meter {:?}, which does not name it", billed.meter.as_str());
+                    self.findings.add(at, message, format!("write billable = {:?} in the meter, or remove it here", policy.id));
+                }
             }
         }
     }
@@ -148,7 +197,9 @@ impl<'c> Checker<'_, 'c, '_> {
             self.reference(Kind::Meter, sku.meter.as_str(), located.at("meter"), &from);
             let Some(meter) = self.known.meter(sku) else { continue };
             let ranged = sku.above.keys().chain(sku.up_to.keys());
-            for (row, name) in sku.matches.keys().chain(ranged).enumerate().filter(|(_, name)| !meter.dimensions.contains_key(*name)) {
+            let known =
+                |name: &str| meter.dimensions.contains_key(name) || meter.billable.is_some() && [RATE, SESSION, BAND].contains(&name);
+            for (row, name) in sku.matches.keys().chain(ranged).enumerate().filter(|(_, name)| !known(name)) {
                 let hint = self.findings.hint(name, meter.dimensions.keys().map(String::as_str));
                 let message = format!("{from} matches dimension {name:?}, which meter {:?} does not have", meter.id.as_str());
                 let remedy = format!("{hint}add the dimension to the meter, or correct the name");
@@ -282,7 +333,9 @@ impl<'c> Checker<'_, 'c, '_> {
             );
             self.findings.add(at, message, "leave out applies_to, or price a meter that sums values");
         }
-        let leveled = matches!(meter.aggregation, Aggregation::Prorated { .. }) && matches!(model, PriceModel::Graduated { .. });
+        let leveled = meter.billable.is_none()
+            && matches!(meter.aggregation, Aggregation::Prorated { .. })
+            && matches!(model, PriceModel::Graduated { .. });
         if leveled && (convert.is_some() || free_units != Quantity::ZERO) {
             let message = format!(
                 "price {id:?} has graduated tiers over the prorated levels of meter {:?}, converted or partly free",
@@ -360,6 +413,10 @@ fn documents<'c, T: 'c>(
     pick: impl Fn(&'c Document) -> Option<&'c T>,
 ) -> impl Iterator<Item = (&'c Located, &'c T)> {
     contents.documents.iter().filter_map(move |located| pick(&located.document).map(|document| (located, document)))
+}
+
+fn billable_states(document: &Document) -> Option<&BillableStates> {
+    if let Document::BillableStates(policy) = document { Some(policy) } else { None }
 }
 
 fn meter(document: &Document) -> Option<&Meter> {

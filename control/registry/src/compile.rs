@@ -1,5 +1,7 @@
 //! From a version to what intake and rating work with: meters and a plan. A pure function; it knows no event and no rate.
 
+mod billable;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,8 +11,8 @@ use shared_types::{AssetId, Digest, MeterId, OrganizationId, Quantity, SkuId, Un
 
 use crate::band::bands;
 use crate::document::{
-    Aggregation, AppliesTo, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook, PriceModel, PriceRow,
-    RoundTo, Rounding, Sku, Then, Tier, UniquePer, Unit,
+    Aggregation, AppliesTo, BillableStates, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook,
+    PriceModel, PriceRow, RoundTo, Rounding, Sku, Then, Tier, UniquePer, Unit,
 };
 use crate::{Kind, Version};
 
@@ -44,17 +46,34 @@ pub enum CompileError {
         /// Its name.
         id: String,
     },
+    /// A document holds something that the checks let through no more.
+    #[error("{from} has a {field} that cannot be used")]
+    Unusable {
+        /// The document.
+        from: String,
+        /// The field.
+        field: &'static str,
+    },
+}
+
+/// What price rows and meters need of the version at hand.
+struct Documents<'v> {
+    skus: &'v BTreeMap<SkuId, Sku>,
+    meters: &'v BTreeMap<&'v MeterId, &'v Meter>,
+    policies: &'v BTreeMap<&'v str, &'v BillableStates>,
 }
 
 /// Compiles a version.
 pub fn compile(version: &Version) -> Result<Compiled, CompileError> {
     let skus: BTreeMap<SkuId, Sku> = version.skus().map(|sku| (sku.id.clone(), sku.clone())).collect();
     let meters: BTreeMap<&MeterId, &Meter> = version.meters().map(|meter| (&meter.id, meter)).collect();
+    let policies: BTreeMap<&str, &BillableStates> = version.billable_states().map(|policy| (policy.id.as_str(), policy)).collect();
+    let documents = Documents { skus: &skus, meters: &meters, policies: &policies };
     let mut plan = plan::Plan { version: version.address(), ..plan::Plan::default() };
     let mut books: BTreeMap<&str, usize> = BTreeMap::new();
     for book in version.price_books() {
         books.insert(&book.id, plan.books.len());
-        plan.books.push(price_book(book, &skus, &meters)?);
+        plan.books.push(price_book(book, &documents)?);
     }
     for contract in version.contracts() {
         let missing = || CompileError::Missing {
@@ -76,9 +95,10 @@ pub fn compile(version: &Version) -> Result<Compiled, CompileError> {
     for contracts in plan.contracts.values_mut().chain([&mut plan.default_contracts]) {
         contracts.sort_by_key(|contract| contract.effective_at);
     }
+    let meters = version.meters().map(|metered| meter(metered, version, &policies)).collect::<Result<_, _>>()?;
     Ok(Compiled {
         address: version.address(),
-        meters: version.meters().map(meter).collect(),
+        meters,
         plan,
         units: version.units().map(|unit| (unit.id.clone(), unit.clone())).collect(),
         skus,
@@ -90,8 +110,12 @@ fn contracts_of<'p>(plan: &'p mut plan::Plan, organization: &OrganizationId) -> 
     plan.contracts.entry(organization.clone()).or_default()
 }
 
-fn meter(meter: &Meter) -> platform_usage::Meter {
-    platform_usage::Meter {
+fn meter(meter: &Meter, version: &Version, policies: &BTreeMap<&str, &BillableStates>) -> Result<platform_usage::Meter, CompileError> {
+    let billable = match &meter.billable {
+        Some(id) => Some(Arc::new(billable::states(meter, policy_of(meter, id, policies)?, version)?)),
+        None => None,
+    };
+    Ok(platform_usage::Meter {
         id: meter.id.clone(),
         event_type: meter.event_type.as_str().into(),
         // Intake reads a value or one; how readings add up is the price's business.
@@ -107,26 +131,37 @@ fn meter(meter: &Meter) -> platform_usage::Meter {
             Negative::Accept => platform_usage::Negative::Accept,
         },
         part_of: meter.part_of.as_deref().map(Arc::from),
-    }
+        billable,
+    })
+}
+
+fn policy_of<'v>(meter: &Meter, id: &str, policies: &BTreeMap<&str, &'v BillableStates>) -> Result<&'v BillableStates, CompileError> {
+    let missing =
+        || CompileError::Missing { from: format!("meter {:?}", meter.id.as_str()), kind: Kind::BillableStates, id: id.to_owned() };
+    policies.get(id).copied().ok_or_else(missing)
 }
 
 /// A line for each SKU that the book prices; its rows are sorted by SKU and instant.
-fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>, meters: &BTreeMap<&MeterId, &Meter>) -> Result<plan::PriceBook, CompileError> {
+fn price_book(book: &PriceBook, documents: &Documents<'_>) -> Result<plan::PriceBook, CompileError> {
     let mut compiled = plan::PriceBook { currency: book.currency.clone(), lines: BTreeMap::new() };
     for rows in book.prices.chunk_by(|a, b| a.sku == b.sku) {
         let Some(first) = rows.first() else { continue };
         let missing =
             || CompileError::Missing { from: format!("price {:?}", first.id.as_str()), kind: Kind::Sku, id: first.sku.to_string() };
-        let sku = skus.get(&first.sku).ok_or_else(missing)?;
+        let sku = documents.skus.get(&first.sku).ok_or_else(missing)?;
         let missing = || CompileError::Missing { from: format!("sku {:?}", sku.id.as_str()), kind: Kind::Meter, id: sku.meter.to_string() };
-        let meter = meters.get(&sku.meter).ok_or_else(missing)?;
+        let meter = documents.meters.get(&sku.meter).ok_or_else(missing)?;
+        let measure = match &meter.billable {
+            Some(id) => billable::measure(meter, policy_of(meter, id, documents.policies)?)?,
+            None => measure(&meter.aggregation),
+        };
         compiled.lines.entry(sku.meter.clone()).or_default().push(plan::Line {
             sku: sku.id.clone(),
             family: sku.family.as_str().into(),
             meter: sku.meter.clone(),
             matches: Dimensions::new(sku.matches.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))),
             bands: bands(sku),
-            prices: rows.iter().map(|row| price_row(row, &meter.aggregation)).collect(),
+            prices: rows.iter().map(|row| price_row(row, &measure)).collect(),
         });
     }
     for lines in compiled.lines.values_mut() {
@@ -136,7 +171,7 @@ fn price_book(book: &PriceBook, skus: &BTreeMap<SkuId, Sku>, meters: &BTreeMap<&
     Ok(compiled)
 }
 
-fn price_row(row: &PriceRow, aggregation: &Aggregation) -> plan::PriceRow {
+fn price_row(row: &PriceRow, measure: &Measure) -> plan::PriceRow {
     let (convert, free, applies_to, model) = row.model.parts();
     let (per, model) = match model {
         PriceModel::PerUnit { per, unit_price } => (*per, plan::PriceModel::PerUnit { unit_price: *unit_price }),
@@ -151,7 +186,7 @@ fn price_row(row: &PriceRow, aggregation: &Aggregation) -> plan::PriceRow {
         // Never read: an adjusted model holds no other one.
         PriceModel::Adjusted { .. } => (one(), plan::PriceModel::Free { rule: "adjusted".into() }),
     };
-    let measure = if applies_to == AppliesTo::EachEvent { Measure::Each } else { measure(aggregation) };
+    let measure = if applies_to == AppliesTo::EachEvent { Measure::Each } else { measure.clone() };
     let basis = Basis { measure, convert: convert.map(conversion), free, ..Basis::default() };
     plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model, basis }
 }

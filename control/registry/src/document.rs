@@ -1,6 +1,7 @@
 //! The documents of a registry and their canonical JSON: what a version's address covers.
 //! It knows no file, no TOML and no other document: references are checked elsewhere.
 
+mod billable;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,11 +12,18 @@ use shared_types::{
     AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId, canonical_json,
 };
 
-pub use self::terms::{AppliesTo, BlockTier, Bucket, ChargedAt, Clock, Convert, Each, Percentage, RoundTo, Then, UniquePer};
+pub use self::billable::{BillableStates, BilledMeter, Told};
+pub(crate) use self::billable::{micros, minutes};
+pub use self::terms::{
+    AppliesTo, BilledDuring, BlockTier, Bucket, ChargedAt, Clock, Convert, CutAt, Each, Percentage, RoundTo, StepRounding, StepsOf, Then,
+    UniquePer,
+};
 
 /// What a document is about. The order is the one of the kinds' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// Which time of a lease is billed.
+    BillableStates,
     /// Who pays by which price book from when on.
     Contract,
     /// How a quantity is read from events.
@@ -32,11 +40,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in order.
-    pub const ALL: [Self; 6] = [Self::Contract, Self::Meter, Self::PriceBook, Self::Rounding, Self::Sku, Self::Unit];
+    pub const ALL: [Self; 7] = [Self::BillableStates, Self::Contract, Self::Meter, Self::PriceBook, Self::Rounding, Self::Sku, Self::Unit];
 
     /// The name in documents, for example `price_book`.
     pub fn name(self) -> &'static str {
         match self {
+            Self::BillableStates => "billable_states",
             Self::Contract => "contract",
             Self::Meter => "meter",
             Self::PriceBook => "price_book",
@@ -57,6 +66,8 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Document {
+    /// Billable states.
+    BillableStates(BillableStates),
     /// A contract.
     Contract(Contract),
     /// A meter.
@@ -161,6 +172,9 @@ pub struct Meter {
     /// Path inside `data` of the total that this value is a part of, with all other meters of the event type that name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<String>,
+    /// The billable states by which its time is billed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billable: Option<String>,
 }
 
 /// What is sold.
@@ -403,6 +417,7 @@ impl Document {
     /// What it is about.
     pub fn kind(&self) -> Kind {
         match self {
+            Self::BillableStates(_) => Kind::BillableStates,
             Self::Contract(_) => Kind::Contract,
             Self::Meter(_) => Kind::Meter,
             Self::PriceBook(_) => Kind::PriceBook,
@@ -415,6 +430,7 @@ impl Document {
     /// Its name among documents of its kind; a rounding is named by its asset.
     pub fn id(&self) -> &str {
         match self {
+            Self::BillableStates(policy) => &policy.id,
             Self::Contract(contract) => contract.id.as_str(),
             Self::Meter(meter) => meter.id.as_str(),
             Self::PriceBook(book) => &book.id,

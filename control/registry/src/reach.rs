@@ -9,7 +9,7 @@ use shared_types::{ContractId, Instant, OrganizationId, SkuId};
 
 use crate::Version;
 use crate::band::{meet, names};
-use crate::document::{Contract, Covers, PriceBook, PriceRow, Rounding, Sku};
+use crate::document::{BillableStates, Contract, Covers, PriceBook, PriceRow, Rounding, Sku};
 use crate::matching::MatchIndex;
 
 /// A change and how far back ratings could differ because of it.
@@ -165,13 +165,14 @@ pub fn refuse_reach_back(reaches: &[Reach], rated: &[RatedKey]) -> Result<(), Re
     if conflicts.is_empty() { Ok(()) } else { Err(ReachBack { conflicts }) }
 }
 
-/// Every change from one version to the next, in a fixed order: meters, SKUs, price books, contracts, roundings, units.
+/// Every change from one version to the next, in a fixed order: billable states, meters, SKUs, price books, contracts, roundings, units.
 ///
 /// - A row of a price book reaches back to the `effective_at` at which it is added, removed or altered; its name is part of it.
-/// - Meters, and family, meter and match of SKUs, reach back to the beginning. So does a SKU that takes readings from another one.
+/// - Billable states, meters, and family, meter and match of SKUs, reach back to the beginning. So does a SKU that takes readings from another one.
 /// - Contracts are compared as what they mean: from which instant on an organization falls under another contract or price book.
 pub fn reach_back(old: &Version, new: &Version) -> Vec<Reach> {
     let mut changes = Changes { old, new, reaches: Vec::new() };
+    changes.billable_states();
     changes.meters();
     changes.skus();
     changes.price_books();
@@ -207,6 +208,26 @@ impl<'v> Changes<'v> {
             }
             let skus = self.old.skus().filter(|sku| sku.meter.as_str() == id).map(|sku| sku.id.clone()).collect();
             self.add(what, Instant::EPOCH, Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
+        }
+    }
+
+    /// Billable states decide how events of the meters that name them are read and how their time is counted.
+    fn billable_states(&mut self) {
+        let old = by_id(self.old.billable_states(), |policy| policy.id.as_str());
+        let new = by_id(self.new.billable_states(), |policy| policy.id.as_str());
+        for (id, before, after) in paired(&old, &new) {
+            let Some(change) = change(before, after) else { continue };
+            let what = format!("billable_states {id:?} {change}");
+            let described = |policy: Option<&BillableStates>| policy.map(|policy| BillableStates { description: None, ..policy.clone() });
+            if before.is_none() || described(before) == described(after) {
+                self.quiet(what);
+                continue;
+            }
+            let meters: BTreeSet<&str> =
+                self.old.meters().filter(|meter| meter.billable.as_deref() == Some(id)).map(|meter| meter.id.as_str()).collect();
+            let skus = self.old.skus().filter(|sku| meters.contains(sku.meter.as_str())).map(|sku| sku.id.clone()).collect();
+            let remedy = format!("leave billable_states {id:?} as it was; bill another event type by new ones");
+            self.add(what, Instant::EPOCH, Scope::Skus(skus), Remedy::Leave(remedy));
         }
     }
 

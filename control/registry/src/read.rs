@@ -2,6 +2,7 @@
 //! It does not know other documents: references and names used twice are checked elsewhere.
 
 mod band;
+mod billable;
 mod field;
 mod meter;
 mod price;
@@ -86,8 +87,8 @@ pub(crate) fn read(findings: &mut Findings) -> Contents {
 }
 
 /// Fields whose places the checks across documents ask for.
-const FIELDS_WITH_PLACES: [&str; 11] =
-    ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions", "of", "recurring"];
+const FIELDS_WITH_PLACES: [&str; 12] =
+    ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions", "of", "recurring", "billable"];
 const ROW_FIELDS_WITH_PLACES: [(&str, &str); 3] = [("sku", "price.sku"), ("effective_at", "price.effective_at"), ("id", "price.id")];
 
 /// A field that was read: left out, wrong (and said so), or good.
@@ -161,6 +162,7 @@ impl Reader<'_> {
             places.extend(field.map(|field| ((*field, 0), self.at(value.span().start))));
         }
         let document = match kind {
+            Kind::BillableStates => self.billable_states(&table, &mut places).map(Document::BillableStates),
             Kind::Contract => self.contract(&table, &mut places).map(Document::Contract),
             Kind::Meter => self.meter(&table).map(Document::Meter),
             Kind::PriceBook => self.price_book(&table, &mut places).map(Document::PriceBook),
@@ -192,7 +194,7 @@ impl Reader<'_> {
         let event_type = self.required_text(table, "event_type", "name the CloudEvents type, for example event_type = \"llm.request\"");
         let (fields, aggregation) = self.aggregation(table);
         self.not_live(table, meter::NOT_LIVE);
-        let common = ["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of"];
+        let common = ["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of", "billable"];
         self.only_but(table, &[&common[..], fields].concat(), meter::NOT_LIVE);
         let value = self.text_field(table, "value");
         let value = self.path(table, "value", value);
@@ -214,6 +216,7 @@ impl Reader<'_> {
         let negative = self.word(table, "negative", &words);
         let negative = self.or(negative, Negative::Quarantine);
         let part_of = self.part_of(table, aggregation.as_ref());
+        let billable = self.billable(table, aggregation.as_ref());
         Some(Meter {
             id: id?,
             event_type: event_type?,
@@ -223,6 +226,7 @@ impl Reader<'_> {
             dimensions: dimensions??,
             negative: negative?,
             part_of: part_of?,
+            billable: billable?,
         })
     }
 

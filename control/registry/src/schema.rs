@@ -8,7 +8,7 @@ mod folder;
 use serde_json::{Map, Value, json};
 use shared_types::{Price, Quantity};
 
-use crate::document::{ChargedAt, Recurring};
+use crate::document::{BilledDuring, ChargedAt, CutAt, Recurring, StepRounding, StepsOf};
 
 pub use canonical::version_schema;
 pub use folder::folder_schema;
@@ -53,6 +53,45 @@ fn by_dimension(value: &Value, most: Option<usize>) -> Value {
         schema.insert("maxProperties".to_owned(), most.into());
     }
     schema
+}
+
+/// Texts by text.
+fn texts(value: &Value) -> Value {
+    json!({"type": "object", "additionalProperties": value})
+}
+
+fn states() -> Value {
+    json!({"type": "array", "uniqueItems": true, "items": text()})
+}
+
+/// What billable states say beside how they are told, and what they bill of each meter, in the one form or the other of numbers.
+fn billable(counted: &Value, above_zero: &Value) -> (Vec<(&'static str, Value)>, Vec<(&'static str, Value)>) {
+    let times = json!({"type": "object", "propertyNames": {"pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}, "additionalProperties": text()});
+    let policy = vec![
+        ("id", name()),
+        ("description", text()),
+        ("states", json!({"type": "array", "minItems": 1, "uniqueItems": true, "items": text()})),
+        ("start", states()),
+        ("stop", states()),
+        ("ready", states()),
+        ("never_ready", text()),
+        ("session", path()),
+        ("split", words(CutAt::WORDS.iter().map(|(word, _)| *word))),
+        ("zone", text()),
+        ("bands", times),
+    ];
+    let meter = vec![
+        ("meter", id()),
+        ("rates", texts(&text())),
+        ("during", words(BilledDuring::WORDS.iter().map(|(word, _)| *word))),
+        ("increment", above_zero.clone()),
+        ("rounding", words(StepRounding::WORDS.iter().map(|(word, _)| *word))),
+        ("minimum", counted.clone()),
+        ("each", words(StepsOf::WORDS.iter().map(|(word, _)| *word))),
+        ("greater_of", texts(above_zero)),
+        ("at_least", counted.clone()),
+    ];
+    (policy, meter)
 }
 
 /// A recurring fee, in the one form or the other of instants and numbers. Canonical ones name their event type.

@@ -1,13 +1,14 @@
 //! Documents as TOML again: what it writes reads back to the same address. It does not keep comments, files or spellings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use shared_types::Quantity;
 
 use crate::Version;
 use crate::document::{
-    Aggregation, AppliesTo, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel, PriceRow, Recurring, Tier,
+    Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel,
+    PriceRow, Recurring, Tier, Told,
 };
 
 impl Version {
@@ -23,6 +24,7 @@ impl Document {
     pub fn to_toml(&self) -> String {
         let mut toml = Toml { text: format!("[[{}]]\n", self.kind()) };
         match self {
+            Self::BillableStates(policy) => toml.billable_states(policy),
             Self::Contract(contract) => {
                 toml.field("id", contract.id.as_str());
                 match &contract.covers {
@@ -53,6 +55,7 @@ impl Document {
                 };
                 toml.field("negative", negative);
                 toml.optional("part_of", meter.part_of.as_deref());
+                toml.optional("billable", meter.billable.as_deref());
             }
             Self::PriceBook(book) => {
                 toml.field("id", &book.id);
@@ -188,6 +191,54 @@ impl Toml {
 
     fn tiers(&mut self, tiers: impl Iterator<Item = String>) {
         self.raw("tiers", &format!("[\n{}]", tiers.collect::<String>()));
+    }
+
+    fn list(&mut self, name: &str, words: &BTreeSet<String>) {
+        if !words.is_empty() {
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            self.raw(name, &format!("[{}]", words.join(", ")));
+        }
+    }
+
+    fn billable_states(&mut self, policy: &BillableStates) {
+        self.field("id", &policy.id);
+        self.optional("description", policy.description.as_deref());
+        self.list("states", &policy.states);
+        match &policy.told {
+            Told::State(path) => self.field("state", path),
+            Told::Spans(path) => self.field("spans", path),
+        }
+        for (name, states) in [("start", &policy.start), ("stop", &policy.stop), ("ready", &policy.ready)] {
+            self.list(name, states);
+        }
+        self.optional("never_ready", policy.never_ready.as_deref());
+        self.optional("session", policy.session.as_deref());
+        self.field("split", policy.split.name());
+        self.field("zone", &policy.zone);
+        self.texts("bands", &policy.bands);
+        for billed in &policy.meters {
+            self.text.push_str("\n[[billable_states.meter]]\n");
+            self.billed(billed);
+        }
+    }
+
+    fn billed(&mut self, billed: &BilledMeter) {
+        self.field("meter", billed.meter.as_str());
+        self.texts("rates", &billed.rates);
+        self.field("during", billed.during.name());
+        self.optional("increment", billed.increment.map(|seconds| seconds.to_string()).as_deref());
+        if billed.minimum > Quantity::ZERO {
+            self.field("minimum", &billed.minimum.to_string());
+        }
+        // Without steps neither says anything, and reading refuses what says nothing.
+        if billed.increment.is_some() || billed.minimum > Quantity::ZERO {
+            self.field("rounding", billed.rounding.name());
+            self.field("each", billed.each.name());
+        }
+        self.texts("greater_of", &billed.greater_of.iter().map(|(path, factor)| (path.clone(), factor.to_string())).collect());
+        if billed.at_least > Quantity::ZERO {
+            self.field("at_least", &billed.at_least.to_string());
+        }
     }
 
     fn aggregation(&mut self, aggregation: &Aggregation) {

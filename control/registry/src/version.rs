@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shared_types::Digest;
 
 use crate::check::{check, within_limits};
-use crate::document::{Contract, Document, DocumentError, Meter, PriceBook, Rounding, Sku, Unit};
+use crate::document::{BillableStates, Contract, Document, DocumentError, Meter, PriceBook, Rounding, Sku, Unit};
 use crate::problem::{At, Findings, Text};
 use crate::{Kind, Problems, SourceFile};
 
@@ -143,6 +143,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    /// Billable states by id.
+    billable_states, BillableStates;
     /// Contracts by id.
     contracts, Contract;
     /// Meters by id.

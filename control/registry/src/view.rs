@@ -11,7 +11,7 @@ impl Version {
     /// The documents by which an organization's usage is metered, priced and rounded, by kind, then by id.
     ///
     /// - Its own contracts hide the default ones, as in rating; a contract shows no other organization that it covers.
-    /// - With them: their price books, the SKUs of these, the meters of those, the units of those, and the roundings of the currencies.
+    /// - With them: their price books, the SKUs of these, the meters of those, the billable states and units of those, and the roundings of the currencies.
     pub fn seen_by(&self, organization: &OrganizationId) -> Vec<Document> {
         let contracts = self.contracts_of(organization);
         let books: BTreeSet<&str> = contracts.iter().map(|contract| contract.price_book.as_str()).collect();
@@ -20,9 +20,12 @@ impl Version {
         let skus: Vec<_> = self.skus().filter(|sku| skus.contains(&sku.id)).collect();
         let meters: BTreeSet<_> = skus.iter().map(|sku| &sku.meter).collect();
         let meters: Vec<_> = self.meters().filter(|meter| meters.contains(&meter.id)).collect();
+        let policies: BTreeSet<&str> = meters.iter().filter_map(|meter| meter.billable.as_deref()).collect();
         let units: BTreeSet<_> = meters.iter().map(|meter| &meter.unit).collect();
         let currencies: BTreeSet<_> = books.iter().map(|book| &book.currency).collect();
-        let mut documents: Vec<Document> = contracts.into_iter().map(Document::Contract).collect();
+        let policies = self.billable_states().filter(|policy| policies.contains(policy.id.as_str()));
+        let mut documents: Vec<Document> = policies.cloned().map(Document::BillableStates).collect();
+        documents.extend(contracts.into_iter().map(Document::Contract));
         documents.extend(meters.into_iter().cloned().map(Document::Meter));
         documents.extend(books.into_iter().cloned().map(Document::PriceBook));
         documents.extend(self.roundings().filter(|rounding| currencies.contains(&rounding.asset)).cloned().map(Document::Rounding));

@@ -4,6 +4,9 @@
 #[path = "registry/band.rs"]
 mod band;
 #[cfg(test)]
+#[path = "registry/billable.rs"]
+mod billable;
+#[cfg(test)]
 #[path = "registry/checks.rs"]
 mod checks;
 #[cfg(test)]

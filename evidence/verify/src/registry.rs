@@ -50,6 +50,8 @@ pub struct Meter {
     dimensions: BTreeMap<String, String>,
     /// How its readings add up, as the document says it.
     aggregation: Value,
+    /// Billable states that cut its events: what such readings are, this program has not learnt.
+    billable: Option<String>,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,9 @@ impl UsedRows {
         let (Some(row), Some(meter)) = (version.rows.get(price), version.meters.get(meter)) else { return Ok(true) };
         if let Some(used) = self.0.get(price) {
             return Ok(used.row == *row && used.aggregation == meter.aggregation);
+        }
+        if let Some(states) = &meter.billable {
+            anyhow::bail!("price {price} cannot be judged by this version: billable states {states} cut the events of its meter");
         }
         let learnt = Price::of(row.get("model").unwrap_or(&Value::Null), &meter.aggregation);
         let learnt = learnt.with_context(|| format!("price {price} cannot be judged by this version"))?;
@@ -191,6 +196,7 @@ impl Version {
                     unit: text(document, "unit")?,
                     dimensions: texts(document, "dimensions"),
                     aggregation: document.get("aggregation").cloned().unwrap_or_default(),
+                    billable: document.get("billable").map(|states| states.as_str().unwrap_or_default().to_owned()),
                 };
                 self.meters.insert(text(document, "id")?, meter);
             }
@@ -208,7 +214,8 @@ impl Version {
                 };
                 self.roundings.insert(text(document, "asset")?, (text(document, "scale")?.parse()?, half));
             }
-            "unit" => {}
+            // Billable states belong to meters that do not add up, which are not judged.
+            "unit" | "billable_states" => {}
             other => anyhow::bail!("the kind of document {other:?} is unknown"),
         }
         Ok(())
@@ -291,6 +298,22 @@ mod tests {
         assert!(take(&first, "of-no-book", "tokens"));
         assert!(rows.get("december").is_some() && rows.get("of-no-book").is_none());
         assert!(UsedRows::default().take(&first, "now", "odd").is_err(), "not learnt");
+    }
+
+    #[test]
+    fn time_that_is_billed_by_states_is_not_judged() {
+        let mut version = Version::default();
+        let meter =
+            |id: &str| json!({"kind": "meter", "id": id, "event_type": "lease", "unit": "gpu", "value": "gpus", "aggregation": "sum"});
+        let mut billed = meter("billed");
+        billed["billable"] = json!("leases");
+        for document in [meter("plain"), billed, json!({"kind": "billable_states", "id": "leases"})] {
+            version.add(&document).unwrap();
+        }
+        version.rows.insert("row".to_owned(), json!({"id": "row", "model": {"per_unit": {"per": "1", "unit_price": "1"}}}));
+        assert!(UsedRows::default().take(&version, "row", "plain").unwrap());
+        let refused = UsedRows::default().take(&version, "row", "billed").unwrap_err().to_string();
+        assert_eq!(refused, "price row cannot be judged by this version: billable states leases cut the events of its meter");
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl TestRules {
             dimensions: Vec::new(),
             negative: Negative::Quarantine,
             part_of: None,
+            billable: None,
         };
         let meters = vec![meter("n", Aggregation::Sum, Some("n")), meter("requests", Aggregation::Count, None)];
         Self { key: IdentityKey::new(&[1; 32]), limits: EventLimits::default(), meters: Arc::new(MeterSet::new(meters).unwrap()) }

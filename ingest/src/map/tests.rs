@@ -300,6 +300,7 @@ fn meter(id: &str, event_type: &str) -> Meter {
         dimensions: vec![],
         negative: Negative::Quarantine,
         part_of: None,
+        billable: None,
     }
 }
 

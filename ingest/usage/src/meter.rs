@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use shared_types::{MeterId, UnitId};
 
+use crate::BillableStates;
+
 /// How the readings of a meter add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Aggregation {
@@ -43,4 +45,6 @@ pub struct Meter {
     /// Path inside `data` of a total that this value is a part of. All meters of the event type that name one total are its parts: they
     /// share nothing and add up to it, else none of them has a quantity. A part that is absent or zero has no reading.
     pub part_of: Option<Arc<str>>,
+    /// For a level whose time is billed: which of it, and at which rates. A reading is then a piece of time, its quantity the level.
+    pub billable: Option<Arc<BillableStates>>,
 }

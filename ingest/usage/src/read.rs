@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use shared_types::{MeterId, NumberError, Quantity, UnitId};
+use shared_types::{Instant, MeterId, NumberError, Quantity, UnitId};
 
+use crate::billable::{Policy, Source};
 use crate::json::{Cursor, JsonError};
 use crate::{Aggregation, Defect, Dimensions, Event, Meter, Negative, Reason};
 
@@ -52,6 +53,14 @@ pub enum MeterSetError {
         /// The total's path.
         total: Arc<str>,
     },
+    /// A level that is held over time is no part of a total.
+    #[error("meter {meter} bills time, so it cannot be a part of {total:?}")]
+    TimeAsPart {
+        /// The meter.
+        meter: MeterId,
+        /// The total's path.
+        total: Arc<str>,
+    },
     /// Ordinals are 16 bits wide.
     #[error("more than 65536 meters read events of type {event_type:?}")]
     TooMany {
@@ -63,7 +72,7 @@ pub enum MeterSetError {
 /// One meter's reading of an event, good or refused. A refused one has its dimensions too, as far as they could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeterReading {
-    /// Index of the meter among those of the event's type, sorted by meter id: fixed for a registry version.
+    /// Number of the reading within its event, from 0: by meter id, then by time. Fixed for a registry version.
     pub ordinal: u16,
     /// The meter.
     pub meter: MeterId,
@@ -71,6 +80,10 @@ pub struct MeterReading {
     pub unit: UnitId,
     /// What tells prices apart.
     pub dimensions: Dimensions,
+    /// When it began: the event's time, or where a piece of it begins.
+    pub start_at: Instant,
+    /// When it ended, for intervals.
+    pub end_at: Option<Instant>,
     /// How much, or why that cannot be said.
     pub result: Result<Quantity, Defect>,
 }
@@ -100,7 +113,6 @@ struct TypeMeters {
 
 #[derive(Clone, Debug)]
 struct Compiled {
-    ordinal: u16,
     id: MeterId,
     unit: UnitId,
     value: Option<Path>,
@@ -109,17 +121,19 @@ struct Compiled {
     dimensions: usize,
     /// Index into [`TypeMeters::totals`], for a part of one.
     part_of: Option<usize>,
+    /// For levels whose time is billed by states.
+    billable: Option<Policy>,
 }
 
 /// Member names inside `data`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Path {
+pub(crate) struct Path {
     text: Arc<str>,
-    names: Vec<Box<str>>,
+    pub(crate) names: Vec<Box<str>>,
 }
 
 impl Path {
-    fn compile(meter: &MeterId, text: &Arc<str>) -> Result<Self, MeterSetError> {
+    pub(crate) fn compile(meter: &MeterId, text: &Arc<str>) -> Result<Self, MeterSetError> {
         let names: Vec<Box<str>> = text.split('.').map(Box::from).collect();
         if names.iter().any(|name| name.is_empty()) {
             return Err(MeterSetError::Path { meter: meter.clone(), path: text.clone() });
@@ -127,7 +141,7 @@ impl Path {
         Ok(Self { text: text.clone(), names })
     }
 
-    fn field(&self) -> String {
+    pub(crate) fn field(&self) -> String {
         format!("data.{}", self.text)
     }
 }
@@ -161,10 +175,13 @@ impl MeterSet {
                 of_type.dimensions.push(dimensions);
                 of_type.dimensions.len() - 1
             });
-            let ordinal =
-                u16::try_from(of_type.meters.len()).map_err(|_| MeterSetError::TooMany { event_type: meter.event_type.clone() })?;
+            if of_type.meters.len() >= READINGS_MAX {
+                return Err(MeterSetError::TooMany { event_type: meter.event_type.clone() });
+            }
+            let billable = meter.billable.as_ref().map(|policy| Policy::compile(&meter.id, policy)).transpose()?;
             let part_of = match (meter.part_of, &value) {
                 (None, _) => None,
+                (Some(total), _) if billable.is_some() => return Err(MeterSetError::TimeAsPart { meter: meter.id, total }),
                 (Some(total), None) => return Err(MeterSetError::CountAsPart { meter: meter.id, total }),
                 (Some(total), Some(_)) => {
                     let total = Path::compile(&meter.id, &total)?;
@@ -175,7 +192,7 @@ impl MeterSet {
                 }
             };
             let negative = meter.negative;
-            of_type.meters.push(Compiled { ordinal, id: meter.id, unit: meter.unit, value, negative, dimensions: list, part_of });
+            of_type.meters.push(Compiled { id: meter.id, unit: meter.unit, value, negative, dimensions: list, part_of, billable });
         }
         Ok(Self { types })
     }
@@ -186,7 +203,7 @@ impl MeterSet {
     }
 
     /// One reading for each meter of the event's type, in order of ordinal; none for a type that no meter reads, and none of a part of a
-    /// total that is absent or zero.
+    /// total that is absent or zero. Of a level whose time is billed by states, one for each piece of billed time, or a refused one.
     ///
     /// - Totals: where the parts of a total do not add up to it, or one of them or the total cannot be read, every meter of that total is
     ///   refused: [`Reason::PartsDiffer`], [`Reason::MissingQuantity`] of the total, or the part's own reason.
@@ -197,31 +214,55 @@ impl MeterSet {
     pub fn read(&self, event: &Event) -> Vec<MeterReading> {
         let Some(of_type) = self.types.get(event.event_type()) else { return Vec::new() };
         let data = event.data().unwrap_or("{}");
-        let lists: Vec<(Dimensions, Option<Defect>)> = of_type.dimensions.iter().map(|list| read_dimensions(data, list)).collect();
+        let lists: Vec<(Dimensions, Option<Defect>)> = of_type.dimensions.iter().map(|list| read_dimensions(whole(data), list)).collect();
         let totals: Vec<Option<Defect>> = (0..of_type.totals.len()).map(|total| of_type.parts_differ(total, data)).collect();
-        of_type
-            .meters
-            .iter()
-            .filter_map(|meter| {
-                let differ = meter.part_of.and_then(|total| totals.get(total)?.clone());
-                let quantity = match (meter.part_of, differ) {
-                    (None, _) => read_quantity(data, meter),
-                    (Some(_), None) => read_part(data, meter).map(|part| part.unwrap_or(Quantity::ZERO)),
-                    (Some(_), Some(differ)) => read_part(data, meter).and(Err(differ)),
-                };
-                // The other parts fill the total, so nothing is missing here.
-                if meter.part_of.is_some() && quantity == Ok(Quantity::ZERO) {
-                    return None;
-                }
-                let (dimensions, defect) = lists.get(meter.dimensions).cloned().unwrap_or_default();
-                let result = match defect {
-                    None => quantity,
-                    Some(defect) => Err(defect),
-                };
-                Some(MeterReading { ordinal: meter.ordinal, meter: meter.id.clone(), unit: meter.unit.clone(), dimensions, result })
-            })
-            .collect()
+        let mut readings = Vec::with_capacity(of_type.meters.len());
+        // What all meters together may give has a number.
+        let most = READINGS_MAX.checked_div(of_type.meters.len()).unwrap_or(1);
+        for meter in &of_type.meters {
+            if let Some(policy) = &meter.billable {
+                of_type.time(meter, policy, event, most, &mut readings);
+                continue;
+            }
+            let differ = meter.part_of.and_then(|total| totals.get(total)?.clone());
+            let quantity = match (meter.part_of, differ) {
+                (None, _) => read_quantity(whole(data), meter),
+                (Some(_), None) => read_part(data, meter).map(|part| part.unwrap_or(Quantity::ZERO)),
+                (Some(_), Some(differ)) => read_part(data, meter).and(Err(differ)),
+            };
+            // The other parts fill the total, so nothing is missing here.
+            if meter.part_of.is_some() && quantity == Ok(Quantity::ZERO) {
+                continue;
+            }
+            let (dimensions, defect) = lists.get(meter.dimensions).cloned().unwrap_or_default();
+            let result = match defect {
+                None => quantity,
+                Some(defect) => Err(defect),
+            };
+            push(&mut readings, meter, dimensions, (event.start_at(), event.end_at()), result);
+        }
+        readings
     }
+}
+
+/// Readings of one event at most: ordinals are 16 bits wide.
+const READINGS_MAX: usize = 65_536;
+
+fn push(
+    readings: &mut Vec<MeterReading>,
+    meter: &Compiled,
+    dimensions: Dimensions,
+    (start_at, end_at): (Instant, Option<Instant>),
+    result: Result<Quantity, Defect>,
+) {
+    // No more than READINGS_MAX are pushed.
+    let ordinal = u16::try_from(readings.len()).unwrap_or(u16::MAX);
+    readings.push(MeterReading { ordinal, meter: meter.id.clone(), unit: meter.unit.clone(), dimensions, start_at, end_at, result });
+}
+
+/// All of an event.
+fn whole(data: &str) -> Source<'_> {
+    Source { own: None, data }
 }
 
 impl MeterSet {
@@ -232,7 +273,7 @@ impl MeterSet {
         let stated = of_type.totals.iter().enumerate().map(|(total, path)| {
             let meters = of_type.meters.iter().filter(|meter| meter.part_of == Some(total));
             let parts = meters.map(|meter| {
-                let dimensions = of_type.dimensions.get(meter.dimensions).map(|list| read_dimensions(data, list).0);
+                let dimensions = of_type.dimensions.get(meter.dimensions).map(|list| read_dimensions(whole(data), list).0);
                 let quantity = read_part(data, meter).ok().flatten().unwrap_or(Quantity::ZERO);
                 (meter.id.clone(), dimensions.unwrap_or_default(), quantity)
             });
@@ -247,6 +288,30 @@ impl MeterSet {
 }
 
 impl TypeMeters {
+    /// The readings of a level whose time is billed by states.
+    fn time(&self, meter: &Compiled, policy: &Policy, event: &Event, most: usize, readings: &mut Vec<MeterReading>) {
+        let none = Vec::new();
+        let list = self.dimensions.get(meter.dimensions).unwrap_or(&none);
+        let read = |source: Source<'_>| match read_dimensions(source, list) {
+            (_, Some(defect)) => Err(defect),
+            (dimensions, None) => Ok((policy.level(source, read_quantity(source, meter)?)?, dimensions)),
+        };
+        match policy.pieces(event, most, read) {
+            Ok(pieces) => {
+                for piece in pieces {
+                    let (level, own) = piece.read;
+                    let own = own.iter().map(|(name, value)| (Arc::from(name), Arc::from(value)));
+                    let dimensions = Dimensions::new(piece.dimensions.into_iter().chain(own));
+                    push(readings, meter, dimensions, (piece.start, Some(piece.end)), Ok(level));
+                }
+            }
+            Err(defect) => {
+                let dimensions = read_dimensions(whole(event.data().unwrap_or("{}")), list).0;
+                push(readings, meter, dimensions, (event.start_at(), event.end_at()), Err(defect));
+            }
+        }
+    }
+
     /// Why the parts of a total do not make it up.
     fn parts_differ(&self, total: usize, data: &str) -> Option<Defect> {
         let path = self.totals.get(total)?;
@@ -277,20 +342,20 @@ impl TypeMeters {
 
 /// The value of a part of a total; none where it is absent.
 fn read_part(data: &str, meter: &Compiled) -> Result<Option<Quantity>, Defect> {
-    match read_quantity(data, meter) {
+    match read_quantity(whole(data), meter) {
         Ok(quantity) => Ok(Some(quantity)),
         Err(defect) if defect.reason == Reason::MissingQuantity => Ok(None),
         Err(defect) => Err(defect),
     }
 }
 
-fn read_quantity(data: &str, meter: &Compiled) -> Result<Quantity, Defect> {
+fn read_quantity(source: Source<'_>, meter: &Compiled) -> Result<Quantity, Defect> {
     let Some(path) = &meter.value else { return Quantity::parse("1").map_err(|error| refused("data", "1", &error)) };
     let missing = || {
         let remedy = format!("meter {} reads its quantity here; add the member", meter.id);
         Defect::new(Reason::MissingQuantity, &path.field(), "", remedy)
     };
-    let text = match find(data, &path.names) {
+    let text = match source.find(path) {
         None | Some(Found::Null) => return Err(missing()),
         Some(Found::Text(text)) => text,
         Some(Found::Other(text)) => {
@@ -305,7 +370,7 @@ fn read_quantity(data: &str, meter: &Compiled) -> Result<Quantity, Defect> {
     Ok(quantity)
 }
 
-fn refused(field: &str, text: &str, error: &NumberError) -> Defect {
+pub(crate) fn refused(field: &str, text: &str, error: &NumberError) -> Defect {
     let (reason, remedy) = match error {
         NumberError::Malformed { .. } => (Reason::InvalidQuantity, "must be a decimal number, plain or quoted"),
         NumberError::TooFine { .. } => (Reason::QuantityTooFine, "has more than 9 decimal places; send a smaller unit"),
@@ -316,12 +381,12 @@ fn refused(field: &str, text: &str, error: &NumberError) -> Defect {
     Defect::new(reason, field, text, remedy)
 }
 
-fn read_dimensions(data: &str, list: &[(Arc<str>, Path)]) -> (Dimensions, Option<Defect>) {
+fn read_dimensions(source: Source<'_>, list: &[(Arc<str>, Path)]) -> (Dimensions, Option<Defect>) {
     let mut pairs = Vec::with_capacity(list.len());
     let mut defect = None;
     for (name, path) in list {
         let invalid = |text: &str, remedy: &str| Defect::new(Reason::InvalidDimension, &path.field(), text, remedy);
-        match find(data, &path.names) {
+        match source.find(path) {
             None | Some(Found::Null) => {}
             Some(Found::Text(text)) if text.len() > DIMENSION_BYTES_MAX || text.chars().any(char::is_control) => {
                 let found = invalid(&text, "a dimension has at most 1024 bytes and no control characters");
@@ -339,7 +404,7 @@ fn read_dimensions(data: &str, list: &[(Arc<str>, Path)]) -> (Dimensions, Option
 }
 
 /// A value of canonical data. Numbers stand there as quoted plain decimals, hence as text.
-enum Found<'a> {
+pub(crate) enum Found<'a> {
     Null,
     /// A string or a number.
     Text(Cow<'a, str>),
@@ -348,7 +413,7 @@ enum Found<'a> {
 }
 
 /// The value at a path, or nothing where a member is absent or a step leads into something that is no object.
-fn find<'a>(data: &'a str, names: &[Box<str>]) -> Option<Found<'a>> {
+pub(crate) fn find<'a>(data: &'a str, names: &[Box<str>]) -> Option<Found<'a>> {
     let mut cursor = Cursor::new(data);
     for name in names {
         if !enter(&mut cursor, name) {
@@ -396,6 +461,7 @@ mod tests {
             dimensions: dimensions.iter().map(|(name, path)| (Arc::from(*name), Arc::from(*path))).collect(),
             negative: Negative::Quarantine,
             part_of: None,
+            billable: None,
         }
     }
 
@@ -497,9 +563,9 @@ mod tests {
         let part = |id: &str| Meter { part_of: Some(Arc::from("total")), ..meter(id, Some(id), &[]) };
         let meters = || vec![part("cached"), part("fresh"), meter("other", Some("other"), &[])];
         check(meters(), r#"{"total":10,"cached":4,"fresh":6,"other":1}"#, &["0 cached {} 4", "1 fresh {} 6", "2 other {} 1"]);
-        check(meters(), r#"{"total":6,"cached":0,"fresh":6,"other":1}"#, &["1 fresh {} 6", "2 other {} 1"]);
-        check(meters(), r#"{"total":6,"fresh":6,"other":1}"#, &["1 fresh {} 6", "2 other {} 1"]);
-        check(meters(), r#"{"total":0,"other":1}"#, &["2 other {} 1"]);
+        check(meters(), r#"{"total":6,"cached":0,"fresh":6,"other":1}"#, &["0 fresh {} 6", "1 other {} 1"]);
+        check(meters(), r#"{"total":6,"fresh":6,"other":1}"#, &["0 fresh {} 6", "1 other {} 1"]);
+        check(meters(), r#"{"total":0,"other":1}"#, &["0 other {} 1"]);
         let missing = "missing_quantity: data.total: meters read parts of this total; send it, 0 where there is none";
         for data in [r#"{"other":1}"#, r#"{"cached":4,"fresh":6,"other":1}"#] {
             check(meters(), data, &[&format!("0 cached {{}} {missing}"), &format!("1 fresh {{}} {missing}"), "2 other {} 1"]);

@@ -57,6 +57,8 @@ reasons! {
     PartsDiffer = "parts_differ",
     /// A dimension that the meter needs is absent or not text.
     InvalidDimension = "invalid_dimension",
+    /// A state that the meter's billable states do not know.
+    UnknownState = "unknown_state",
     /// No contract covers the organization at that time.
     NoContract = "no_contract",
     /// No price covers the reading at that time.

@@ -9,7 +9,7 @@ use super::{EvaluateError, Step};
 use crate::basis::{Basis, FirstFee, Measure, Then};
 use crate::plan::{BlockTier, Percentage, PriceModel, PriceRow, Tier};
 use crate::ratio::Ratio;
-use crate::state::{Classes, Detail, SegmentState, StepSum};
+use crate::state::{Classes, Detail, SegmentState, StepSum, counted};
 
 /// A quantity on its way through a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,12 @@ pub(super) fn measured(row: &PriceRow, segment: &SegmentState) -> Option<Vec<Bil
         (_, Detail::Latest(_, quantity)) => one(Ratio::from(Quantity::ZERO.max(*quantity))),
         (_, Detail::Set { days, items }) => {
             one(Ratio::new(i128::try_from(items.len()).ok()?.checked_mul(1_000_000_000)?, i128::from(*days).max(1))?)
+        }
+        (Measure::Stepped(stepped), Detail::Held { unit_micros, period_micros }) => {
+            one(Ratio::new(*unit_micros, if stepped.share { i128::from(*period_micros) } else { 1_000_000 })?)
+        }
+        (Measure::Stepped(stepped), Detail::Sessions { period_micros, held }) => {
+            one(Ratio::new(counted(stepped, held)?, if stepped.share { i128::from(*period_micros) } else { 1_000_000 })?)
         }
         (Measure::Prorated { .. }, Detail::Held { unit_micros, period_micros }) => {
             Some(vec![Billed { priced: Ratio::new(*unit_micros, i128::from(*period_micros))?, reached: Ratio::from(segment.quantity) }])

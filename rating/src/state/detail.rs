@@ -7,7 +7,7 @@ use platform_usage::{Dimensions, MeteredReading};
 use shared_types::{Digest, IdentityHash, Instant, Month, Price, Quantity};
 
 use super::take;
-use crate::basis::{Clock, Each, Measure, Shape};
+use crate::basis::{Clock, Each, Measure, Shape, Stepped, Together};
 use crate::evaluate::Allowance;
 use crate::plan::{Percentage, PriceModel, PriceRow};
 
@@ -98,6 +98,13 @@ pub enum Detail {
     },
     /// What each tier got of readings that were priced alone, by the tier's lower bound.
     Steps(BTreeMap<Quantity, StepSum>),
+    /// Microseconds held by each level of what belongs together.
+    Sessions {
+        /// The length of the service period in microseconds.
+        period_micros: i64,
+        /// By the first 128 bits of the SHA-256 of what belongs together, zeros for the whole period, and level. None is zero.
+        held: BTreeMap<([u8; 16], Quantity), i64>,
+    },
 }
 
 /// What one tier got.
@@ -191,6 +198,7 @@ impl Detail {
             Self::Buckets { .. } => Shape::Buckets,
             Self::Transactions { .. } => Shape::Transactions,
             Self::Steps(_) => Shape::Steps,
+            Self::Sessions { .. } => Shape::Sessions,
         }
     }
 
@@ -217,6 +225,7 @@ impl Detail {
             }
             Shape::Transactions => Self::Transactions { head: BTreeMap::new(), tail: Classes::default() },
             Shape::Steps => Self::Steps(BTreeMap::new()),
+            Shape::Sessions => Self::Sessions { period_micros: fact.period_micros()?, held: BTreeMap::new() },
         })
     }
 
@@ -231,6 +240,14 @@ impl Detail {
                 let value = fact.dimensions.get(of).ok_or(Refused::WithoutDimension)?;
                 see(*days > 0, items, value, fact).ok_or(Refused::Range)
             }
+            Self::Sessions { held, .. } => {
+                let Measure::Stepped(stepped) = &row.basis.measure else { return Err(Refused::Range) };
+                let session = match &stepped.together {
+                    Together::Dimension(of) => Some(fact.dimensions.get(of).ok_or(Refused::WithoutDimension)?),
+                    Together::Reading | Together::Period => None,
+                };
+                hold(held, session, fact).ok_or(Refused::Range)
+            }
             _ => self.fold(row, fact).ok_or(Refused::Range),
         }
     }
@@ -238,7 +255,7 @@ impl Detail {
     fn fold(&mut self, row: &PriceRow, fact: &Fact<'_>) -> Option<()> {
         let quantity = fact.quantity;
         match self {
-            Self::Sums | Self::Set { .. } => {}
+            Self::Sums | Self::Set { .. } | Self::Sessions { .. } => {}
             Self::Extreme(extreme) => {
                 let better = if row.basis.measure == Measure::Min { quantity < *extreme } else { quantity > *extreme };
                 *extreme = if better { quantity } else { *extreme };
@@ -250,6 +267,7 @@ impl Detail {
             }
             Self::Held { unit_micros, .. } => {
                 let held = fact.held(row.basis.clock())?;
+                let held = if let Measure::Stepped(stepped) = &row.basis.measure { stepped.count(held)? } else { held };
                 *unit_micros = unit_micros.checked_add(quantity.units().checked_mul(i128::from(held))?)?;
             }
             Self::Levels { changes, .. } => {
@@ -353,6 +371,16 @@ impl Detail {
                     bytes.extend_from_slice(&sum.fees.to_be_bytes());
                 }
             }
+            Self::Sessions { period_micros, held } => {
+                bytes.push(9);
+                bytes.extend_from_slice(&period_micros.to_be_bytes());
+                length_into(held.len(), bytes);
+                for ((session, level), micros) in held {
+                    bytes.extend_from_slice(session);
+                    bytes.extend_from_slice(&level.units().to_be_bytes());
+                    bytes.extend_from_slice(&micros.to_be_bytes());
+                }
+            }
         }
     }
 
@@ -396,6 +424,11 @@ impl Detail {
                 };
                 Self::Steps(list(rest, |rest| Some((quantity(rest)?, sum(rest)?)))?.into_iter().collect())
             }
+            9 => {
+                let period_micros = i64::from_be_bytes(take(rest)?);
+                let entry = |rest: &mut &[u8]| Some(((take(rest)?, quantity(rest)?), i64::from_be_bytes(take(rest)?)));
+                Self::Sessions { period_micros, held: list(rest, entry)?.into_iter().collect() }
+            }
             _ => return None,
         })
     }
@@ -412,6 +445,35 @@ fn see(per_day: bool, items: &mut BTreeSet<(u32, [u8; 16])>, value: &str, fact: 
         }
     }
     Some(())
+}
+
+/// Adds the time that a level was held; a level below zero takes time of the same level back.
+fn hold(held: &mut BTreeMap<([u8; 16], Quantity), i64>, session: Option<&str>, fact: &Fact<'_>) -> Option<()> {
+    let micros = fact.held(Clock::Microsecond)?;
+    let level = Quantity::from_units(fact.quantity.units().checked_abs()?).ok()?;
+    if level == Quantity::ZERO || micros == 0 {
+        return Some(());
+    }
+    let micros = if fact.quantity < Quantity::ZERO { micros.checked_neg()? } else { micros };
+    let session = session.map_or(Some([0; 16]), |session| Digest::of(session.as_bytes()).0.first_chunk().copied())?;
+    let entry = (session, level);
+    if held.len() >= ENTRIES_MAX && !held.contains_key(&entry) {
+        return None;
+    }
+    let sum = held.get(&entry).copied().unwrap_or(0).checked_add(micros)?;
+    // A level that was taken back altogether leaves no trace: equal sums have equal bytes.
+    if sum == 0 {
+        held.remove(&entry);
+    } else {
+        held.insert(entry, sum);
+    }
+    Some(())
+}
+
+/// Σ level × microseconds as they are counted, in units of 10^-9.
+pub(crate) fn counted(stepped: &Stepped, held: &BTreeMap<([u8; 16], Quantity), i64>) -> Option<i128> {
+    held.iter()
+        .try_fold(0_i128, |sum, ((_, level), micros)| sum.checked_add(level.units().checked_mul(i128::from(stepped.count(*micros)?))?))
 }
 
 /// Moves readings behind the end of the allowance from the head to the classes. The head never grows again: what comes later uses up

@@ -255,6 +255,7 @@ fn event(id: &str, data: &str) -> String {
 pub fn meter(value: &str) -> anyhow::Result<MeterSet> {
     Ok(MeterSet::new(vec![Meter {
         part_of: None,
+        billable: None,
         id: MeterId::parse("duration")?,
         event_type: "job".into(),
         aggregation: Aggregation::Sum,

@@ -9,7 +9,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use platform_rating::{
     Basis, BlockTier, Clock, Contract, Convert, Each, FirstFee, Line, Measure, Percentage, Plan, PriceBook, PriceIndex, PriceModel,
-    PriceRow, RatingState, RoundTo, Then, Tier, evaluate, rate, totals_from_arrow, totals_to_arrow,
+    PriceRow, RatingState, RoundTo, Stepped, Then, Tier, Together, evaluate, rate, totals_from_arrow, totals_to_arrow,
 };
 use platform_usage::{Dimensions, MeteredReading};
 use proptest::prelude::*;
@@ -82,6 +82,30 @@ fn measured(measure: &Measure, uses: &[Use]) -> Vec<(BigRational, BigRational)> 
         }
         Measure::TimeWeighted { by } => one(time(*by) / n(1_000_000)),
         Measure::Prorated { by } => vec![(time(*by) / n(PERIOD.into()), sum())],
+        Measure::Stepped(stepped) => {
+            // Time by what belongs together and level; each sum in steps.
+            let mut times: BTreeMap<(String, i128), BigRational> = BTreeMap::new();
+            for used in uses {
+                let together = match &stepped.together {
+                    Together::Reading => format!("{}", used.id),
+                    Together::Dimension(_) => format!("{}", used.item),
+                    Together::Period => String::new(),
+                };
+                let time = held(used, Clock::Microsecond) * n(used.units.signum());
+                let sum = times.entry((together, used.units.abs())).or_insert_with(|| n(0));
+                *sum = &*sum + time;
+            }
+            let step = n(stepped.step_micros.into());
+            let convert = Convert { multiply: "1".parse().unwrap(), divide: "1".parse().unwrap(), rounding: Some((0, stepped.rounding)) };
+            let sum = times.into_iter().fold(n(0), |sum, ((_, level), time)| {
+                let sign = n(if time < n(0) { -1 } else { 1 });
+                let time = time * &sign;
+                let counted =
+                    if time == n(0) { n(0) } else { (converted(&convert, &(time / &step)) * &step).max(n(stepped.least_micros.into())) };
+                sum + units(level) * counted * sign
+            });
+            one(if stepped.share { sum / n(PERIOD.into()) } else { sum / n(1_000_000) })
+        }
         Measure::Bucketed { seconds, each, then } => {
             let length = i64::from(*seconds) * 1_000_000;
             let mut buckets: BTreeMap<i64, i128> = BTreeMap::new();
@@ -300,6 +324,16 @@ fn measure() -> impl Strategy<Value = Measure> {
         2 => any::<bool>().prop_map(|per_day| Measure::Unique { of: "item".into(), per_day }),
         1 => clock().prop_map(|by| Measure::TimeWeighted { by }),
         2 => clock().prop_map(|by| Measure::Prorated { by }),
+        3 => (
+            select(vec![Together::Reading, Together::Dimension("item".into()), Together::Period]),
+            select(vec![1_i64, 1_000, 60_000_000, 3_600_000_000]),
+            select(vec![RoundTo::Ceiling, RoundTo::Floor, RoundTo::HalfAwayFromZero, RoundTo::HalfEven]),
+            select(vec![0_i64, 60_000_000, 7_200_000_000]),
+            any::<bool>(),
+        )
+            .prop_map(|(together, step_micros, rounding, least_micros, share)| {
+                Measure::Stepped(Stepped { together, step_micros, rounding, least_micros, share })
+            }),
         2 => (
             select(vec![300_u32, 3_600, 86_400]),
             select(vec![Each::Max, Each::Sum]),

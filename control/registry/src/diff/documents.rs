@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{aggregation, day};
 use super::{Change, Difference};
-use crate::document::{BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, Recurring, Rounding, Sku, Unit};
+use crate::document::{
+    BillableStates, BilledMeter, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, Recurring, Rounding, Sku, Told,
+    Unit,
+};
 use crate::{Kind, Version};
 
 /// What differs between two documents of one name, prices aside: the whole document where there is only one, else each field.
@@ -83,6 +86,7 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
         fields.insert(label.to_owned(), value.to_owned());
     };
     match document {
+        Document::BillableStates(policy) => states(policy, &mut add),
         Document::Contract(Contract { id: _, covers, price_book, effective_at, billing_period: BillingPeriod::Month, recurring }) => {
             add("price book", price_book);
             add("from", &day(*effective_at));
@@ -91,7 +95,8 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
                 let Recurring { id, event_type, item, quantity, charged_at, from, until } = fee;
                 let from = from.map(|from| format!(" from {}", day(from))).unwrap_or_default();
                 let until = until.map(|until| format!(" until {}", day(until))).unwrap_or_default();
-                let words = format!("{quantity} of {item} as {event_type}, charged at the {} of the period{from}{until}", charged_at.name());
+                let words =
+                    format!("{quantity} of {item} as {event_type}, charged at the {} of the period{from}{until}", charged_at.name());
                 add(&format!("recurring fee {id}"), &words);
             }
             match covers {
@@ -101,7 +106,8 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
                 }
             }
         }
-        Document::Meter(Meter { id: _, event_type, aggregation: how, value, unit, dimensions, negative, part_of }) => {
+        Document::Meter(Meter { id: _, event_type, aggregation: how, value, unit, dimensions, negative, part_of, billable }) => {
+            billable.iter().for_each(|states| add("billable states", states));
             add("event type", event_type);
             add("aggregation", &aggregation(how));
             add("unit", unit.as_str());
@@ -133,4 +139,37 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
         }
     }
     fields
+}
+
+fn states(policy: &BillableStates, add: &mut impl FnMut(&str, &str)) {
+    let BillableStates { id: _, description, states, told, start, stop, ready, never_ready, session, split, zone, bands, meters } = policy;
+    description.iter().for_each(|text| add("description", text));
+    let listed = |states: &BTreeSet<String>| states.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    add("states", &listed(states));
+    match told {
+        Told::State(path) => add("state of an event", path),
+        Told::Spans(path) => add("spans of an event", path),
+    }
+    for (label, states) in [("a session opens at", start), ("a session closes at", stop), ("a session is ready at", ready)] {
+        if !states.is_empty() {
+            add(label, &listed(states));
+        }
+    }
+    never_ready.iter().for_each(|rate| add("rate of a session that never was ready", rate));
+    session.iter().for_each(|path| add("session", path));
+    add("cut at each local", split.name());
+    add("zone", zone);
+    bands.iter().for_each(|(time, band)| add(&format!("band from {time}"), band));
+    for billed in meters {
+        let BilledMeter { meter, rates, during, increment, rounding, minimum, each, greater_of, at_least } = billed;
+        let mut add = |label: &str, value: &str| add(&format!("meter {meter}: {label}"), value);
+        rates.iter().for_each(|(state, rate)| add(&format!("rate of {state}"), rate));
+        add("billed time", during.name());
+        increment.iter().for_each(|seconds| add("increment", &format!("{seconds} seconds")));
+        add("begun steps", rounding.name());
+        add("minimum", &format!("{minimum} seconds"));
+        add("steps of each", each.name());
+        greater_of.iter().for_each(|(path, factor)| add(&format!("or {path} times"), &factor.to_string()));
+        add("level at least", &at_least.to_string());
+    }
 }

@@ -181,3 +181,47 @@ words!(
         End = "end",
     }
 );
+
+words!(
+    /// Which time of a lease is billed.
+    BilledDuring {
+        /// That of its sessions.
+        Session = "session",
+        /// All of it.
+        Lease = "lease",
+    }
+);
+
+words!(
+    /// Where local time cuts intervals.
+    CutAt {
+        /// Where months begin.
+        Month = "month",
+        /// Where days begin.
+        Day = "day",
+    }
+);
+
+words!(
+    /// What becomes of a begun step.
+    StepRounding {
+        /// It counts in full.
+        Up = "up",
+        /// It does not count.
+        Down = "down",
+        /// It counts from a half on; a half goes to the even number of steps.
+        HalfEven = "half_even",
+    }
+);
+
+words!(
+    /// Whose time is counted in steps together.
+    StepsOf {
+        /// Each reading's.
+        Reading = "reading",
+        /// That of a session, by level and rate.
+        Session = "session",
+        /// That of the service period, by level and rate.
+        Period = "period",
+    }
+);

@@ -125,6 +125,7 @@ impl Measure {
         let more = self.dimension.map(|name| (name, name));
         let dimensions = usual.into_iter().chain([(CONTEXT, context)]).chain(more);
         Ok(Meter {
+            billable: None,
             id: MeterId::parse(self.meter)?,
             event_type: self.event_type(),
             aggregation: Aggregation::Sum,

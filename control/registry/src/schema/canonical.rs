@@ -2,17 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::{DIALECT, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
+use super::{DIALECT, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
 use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
 use crate::read::DIMENSIONS_MAX;
 
 /// The content of a version: what [`Version::canonical`](crate::Version::canonical) writes and the address covers, document by document.
 pub fn version_schema() -> Value {
-    let kinds = ["contract", "meter", "price_book", "rounding", "sku", "unit"];
+    let kinds = ["billable_states", "contract", "meter", "price_book", "rounding", "sku", "unit"];
     let any = kinds.map(|kind| json!({"$ref": format!("#/$defs/{kind}")}));
     let documents = list(&json!({"oneOf": any}));
     let mut schema = object([("documents", documents), ("format", words(["1"]))], &[]);
+    let (states, billed) = billable(&counted(), &above_zero());
     let definitions = json!({
+        "billable_states": document("billable_states", states.into_iter().chain([
+            ("told", json!({"oneOf": [tagged("state", path()), tagged("spans", path())]})),
+            ("meters", list(&object(billed, &["increment"]))),
+        ]).collect(), &["description", "never_ready", "session"]),
         "contract": document("contract", vec![
             ("id", id()),
             ("covers", json!({"oneOf": [words(["default"]), object([("organizations", organizations())], &[])]})),
@@ -30,7 +35,8 @@ pub fn version_schema() -> Value {
             ("dimensions", by_dimension(&path(), Some(DIMENSIONS_MAX))),
             ("negative", words(["quarantine", "accept"])),
             ("part_of", path()),
-        ], &["value", "part_of"]),
+            ("billable", name()),
+        ], &["value", "part_of", "billable"]),
         "price_book": document("price_book", vec![
             ("id", name()),
             ("currency", id()),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DIALECT, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
+use super::{DIALECT, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
 use crate::Kind;
 use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
 use crate::read::DIMENSIONS_MAX;
@@ -12,6 +12,7 @@ pub fn folder_schema() -> Value {
     let documents = Kind::ALL.map(|kind| (kind.name(), list(&json!({"$ref": format!("#/$defs/{kind}")}))));
     let mut schema = object(documents, &Kind::ALL.map(Kind::name));
     let definitions = json!({
+        "billable_states": states(),
         "contract": contract(),
         "meter": meter(),
         "price_book": object(
@@ -108,6 +109,21 @@ fn contract() -> Value {
     schema
 }
 
+fn states() -> Value {
+    let (states, billed) = billable(&counted(), &above_zero());
+    let billed = object(billed, &["during", "increment", "rounding", "minimum", "each", "greater_of", "at_least"]);
+    let members = states.into_iter().chain([("state", path()), ("spans", path()), ("meter", list(&billed))]);
+    let optional = ["description", "start", "stop", "ready", "never_ready", "session", "split", "zone", "bands", "state", "spans"];
+    let mut schema = object(members, &optional);
+    // One state tells nothing of a lease's history.
+    let history = json!({"start": false, "stop": false, "ready": false, "never_ready": false});
+    let ways = [json!({"required": ["state"], "properties": history}), json!({"required": ["spans"]})];
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("oneOf".to_owned(), json!(ways));
+    }
+    schema
+}
+
 fn meter() -> Value {
     let common = |aggregation: Value| {
         vec![
@@ -125,13 +141,13 @@ fn meter() -> Value {
     };
     let valued = |aggregations: Value, own: Vec<(&'static str, Value)>| {
         let value = [("value", path()), ("part_of", path())];
-        object(common(aggregations).into_iter().chain(value).chain(own), &["dimensions", "negative", "part_of", "by", "each"])
+        object(common(aggregations).into_iter().chain(value).chain(own), &["dimensions", "negative", "part_of", "by", "each", "billable"])
     };
     json!({"oneOf": [
         valued(words(["sum", "max", "min", "average", "latest"]), vec![]),
         counting("count", vec![]),
         counting("unique", vec![("of", text()), ("per", words(UniquePer::WORDS.iter().map(|(word, _)| *word)))]),
-        valued(words(["time_weighted", "prorated"]), vec![("by", words(Clock::WORDS.iter().map(|(word, _)| *word)))]),
+        valued(words(["time_weighted", "prorated"]), vec![("by", words(Clock::WORDS.iter().map(|(word, _)| *word))), ("billable", name())]),
         valued(words(["bucketed"]), vec![
             ("bucket", words(Bucket::WORDS.iter().map(|(word, _)| *word))),
             ("each", words(Each::WORDS.iter().map(|(word, _)| *word))),

@@ -39,10 +39,10 @@ fn totals(events: &[(&str, &str, &str)]) -> BTreeMap<String, String> {
                 unit: reading.unit,
                 dimensions: reading.dimensions,
                 quantity: reading.result.unwrap(),
-                start_at: event.start_at(),
-                end_at: event.end_at(),
+                start_at: reading.start_at,
+                end_at: reading.end_at,
                 accepted_at: event.start_at(),
-                accounting_period: event.start_at().month(),
+                accounting_period: reading.start_at.month(),
                 commitment: Digest::ZERO,
                 refused: None,
             });

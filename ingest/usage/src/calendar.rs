@@ -1,4 +1,4 @@
-//! Days, months and zones: the lengths that proration divides by. IANA zones from data that is compiled in, so that every machine counts
+//! Days, months and zones: where intervals are cut, and the lengths that proration divides by. IANA zones from data that is compiled in, so that every machine counts
 //! alike. It knows no price and no clock: "now" is no question that it answers.
 
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum CalendarError {
 pub struct Day(Date);
 
 /// A zone of the IANA database.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone(TimeZone);
 
 impl Day {
@@ -57,6 +57,16 @@ impl Day {
     /// Days from here to a last day, both counted.
     pub fn days_through(self, last: Self) -> i64 {
         self.days_to(last).saturating_add(1)
+    }
+
+    /// The day before.
+    pub fn previous(self) -> Result<Self, CalendarError> {
+        self.0.yesterday().map(Self).map_err(|_| CalendarError::OutOfRange)
+    }
+
+    /// The first day of the month after.
+    pub fn next_month(self) -> Result<Self, CalendarError> {
+        self.0.first_of_month().checked_add(1.month()).map(Self).map_err(|_| CalendarError::OutOfRange)
     }
 
     /// The day after.
@@ -92,6 +102,16 @@ impl Zone {
     /// A local day as a half-open range of instants: days follow one another without gap or overlap, and may have 23 or 25 hours.
     pub fn window(&self, day: Day) -> Result<(Instant, Instant), CalendarError> {
         Ok((self.start_of(day)?, self.start_of(day.next()?)?))
+    }
+
+    /// A local time of a day, in minutes since midnight. Where clocks skip it, the same time after midnight that would have been; where they show
+    /// it twice, the first.
+    pub fn time_of(&self, day: Day, minutes: u16) -> Result<Instant, CalendarError> {
+        let part = |minutes: u16| i8::try_from(minutes).map_err(|_| CalendarError::OutOfRange);
+        let (hour, minute) = (part(minutes / 60)?, part(minutes % 60)?);
+        let time = jiff::civil::Time::new(hour, minute, 0, 0).map_err(|_| CalendarError::OutOfRange)?;
+        let zoned = day.0.to_datetime(time).to_zoned(self.0.clone()).map_err(|_| CalendarError::OutOfRange)?;
+        Instant::from_micros(zoned.timestamp().as_microsecond()).map_err(|_| CalendarError::OutOfRange)
     }
 
     /// How many local dates lie between two instants: zero on the same date.
