@@ -24,6 +24,7 @@ pub mod contract;
 pub mod evaluate;
 pub mod explain;
 pub mod line_index;
+pub mod per_row;
 pub mod plan;
 pub mod rate;
 pub mod ratio;
