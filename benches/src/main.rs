@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use benches::machine::Profile;
-use benches::result::Reported;
 use benches::rate::{Job, Peers};
+use benches::result::Reported;
 use benches::{commit, path, rate};
 use clap::{Args, Parser, Subcommand};
 

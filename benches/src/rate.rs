@@ -145,7 +145,8 @@ pub fn run(
         "events": events, "rounds": rounds, "threads": threads, "jobs": jobs, "ratios_to_best": ratios, "apart": field.apart,
         "tally_by_threads": by_threads, "postgres_at_1m": postgres, "peers": versions,
     });
-    let verdict = if agree { "all answers are equal, row by row".to_owned() } else { format!("ANSWERS DIFFER\n{}", field.apart.join("\n")) };
+    let verdict =
+        if agree { "all answers are equal, row by row".to_owned() } else { format!("ANSWERS DIFFER\n{}", field.apart.join("\n")) };
     let mut reported = begun.end(figures, &format!("{text}\n{verdict}\n"))?;
     if let Some(json) = reported.json.as_object_mut() {
         json.insert("engines".to_owned(), jobs.get(Job::Rate.name()).cloned().unwrap_or_default());
@@ -224,7 +225,8 @@ impl Field<'_> {
                         self.apart.push(format!("{}: {OURS} with {threads} threads says {}", job.name(), digest.text()));
                     }
                 }
-                figures.insert(format!("{} {threads}", job.name()), json!({"wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_mb": run.peak_mb}));
+                figures
+                    .insert(format!("{} {threads}", job.name()), json!({"wall_s": run.wall_s, "cpu_s": run.cpu_s, "peak_mb": run.peak_mb}));
                 std::fs::remove_dir_all(&output)?;
             }
         }
@@ -243,7 +245,8 @@ impl Field<'_> {
                     continue;
                 }
                 let Some(median) = Run::median(runs) else { continue };
-                let cells = [format!("{:.3}", median.wall_s), format!("{:.2}", median.cpu_s), median.peak_mb.to_string(), median.rows.to_string()];
+                let cells =
+                    [format!("{:.3}", median.wall_s), format!("{:.2}", median.cpu_s), median.peak_mb.to_string(), median.rows.to_string()];
                 let mut line = vec![job.name().to_owned(), engine.clone()];
                 line.extend(cells);
                 line.push(median.others.to_string());
@@ -267,7 +270,8 @@ impl Field<'_> {
 
 impl Run {
     fn read(text: &str, others: f64) -> anyhow::Result<Self> {
-        let said: Value = serde_json::from_str(text.trim().lines().last().unwrap_or_default()).with_context(|| format!("no figures in {text:?}"))?;
+        let said: Value =
+            serde_json::from_str(text.trim().lines().last().unwrap_or_default()).with_context(|| format!("no figures in {text:?}"))?;
         let number = |key: &str| said.get(key).and_then(Value::as_f64).with_context(|| format!("{text:?} has no {key}"));
         let peak_mb = said.get("peak_mb").and_then(Value::as_u64).with_context(|| format!("{text:?} has no peak_mb"))?;
         let stages = said.get("stages").cloned().unwrap_or_default();
@@ -328,4 +332,30 @@ fn said(command: &mut Command) -> anyhow::Result<String> {
         bail!("{:?} ended with {}:\n{}", command, output.status, String::from_utf8_lossy(&output.stderr));
     }
     Ok(String::from_utf8(output.stdout)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_two_and_four_threads_give_the_same_rows() {
+        let scratch = tempfile::tempdir().unwrap();
+        let input = scratch.path().join("usage");
+        usage::write(&input, 20_000).unwrap();
+        let mut wanted: BTreeMap<&str, RowsDigest> = BTreeMap::new();
+        for threads in [1, 2, 4] {
+            let output = scratch.path().join(threads.to_string());
+            for job in Job::ALL {
+                std::fs::create_dir_all(&output).unwrap();
+                job::run(job, &input, &output, threads).unwrap();
+                for (file, columns) in job.answers() {
+                    let digest = rows::digest(&output.join(file), columns).unwrap();
+                    assert_eq!(digest, *wanted.entry(file).or_insert(digest), "{file} with {threads} threads");
+                }
+            }
+        }
+        // One row in a hundred repeats another.
+        assert_eq!(wanted["rated"].rows, 19_800);
+    }
 }

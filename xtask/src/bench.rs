@@ -76,9 +76,15 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Rate { events, rounds, threads, how } => {
             let python = tools::engines()?;
             let postgres = tools::postgres(&python)?;
-            let mut arguments = vec!["rate".to_owned(), "--events".to_owned(), events.to_string(), "--rounds".to_owned(), rounds.to_string()];
+            let mut arguments =
+                vec!["rate".to_owned(), "--events".to_owned(), events.to_string(), "--rounds".to_owned(), rounds.to_string()];
             arguments.extend(threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
-            arguments.extend(["--python".to_owned(), python.display().to_string(), "--postgres".to_owned(), postgres.display().to_string()]);
+            arguments.extend([
+                "--python".to_owned(),
+                python.display().to_string(),
+                "--postgres".to_owned(),
+                postgres.display().to_string(),
+            ]);
             (how, arguments)
         }
     };

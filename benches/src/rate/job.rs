@@ -315,7 +315,8 @@ fn totals(output: &Path) -> anyhow::Result<Stages> {
 
 /// A small file, whole.
 fn whole(path: &Path) -> anyhow::Result<RecordBatch> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(path).with_context(|| format!("could not read {}", path.display()))?)?;
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(File::open(path).with_context(|| format!("could not read {}", path.display()))?)?;
     let (schema, rows) = (builder.schema().clone(), usize::try_from(builder.metadata().file_metadata().num_rows())?);
     let batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
     Ok(arrow::compute::concat_batches(&schema, &batches)?)
@@ -348,14 +349,15 @@ fn properties() -> anyhow::Result<WriterPropertiesBuilder> {
         .set_data_page_row_count_limit(usize::MAX))
 }
 
+/// Encodings by what the columns hold: bytes that look random as they are, numbers as the bits of their differences (which needs no table of
+/// values as a dictionary does), wide amounts byte by byte, so that their leading zeros lie together.
 fn rated_properties() -> anyhow::Result<WriterPropertiesBuilder> {
-    let column = |name: &str| ColumnPath::from(name);
-    Ok(properties()?
-        .set_column_statistics_enabled(column("event_at"), EnabledStatistics::Chunk)
-        .set_column_dictionary_enabled(column("identity"), false)
-        .set_column_dictionary_enabled(column("quantity"), false)
-        .set_column_dictionary_enabled(column("event_at"), false)
-        .set_column_encoding(column("event_at"), Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(column("amount"), false)
-        .set_column_encoding(column("amount"), Encoding::BYTE_STREAM_SPLIT))
+    let mut properties = properties()?.set_column_statistics_enabled(ColumnPath::from("event_at"), EnabledStatistics::Chunk);
+    let differences = ["account_id", "project_id", "meter_id", "sku_id", "event_at", "quantity", "price_id"];
+    let encodings = differences.iter().map(|name| (*name, Encoding::DELTA_BINARY_PACKED));
+    for (name, encoding) in encodings.chain([("identity", Encoding::PLAIN), ("amount", Encoding::BYTE_STREAM_SPLIT)]) {
+        let column = ColumnPath::from(name);
+        properties = properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding);
+    }
+    Ok(properties)
 }

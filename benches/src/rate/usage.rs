@@ -111,7 +111,9 @@ fn below(numbers: &mut Numbers, bound: i32) -> i32 {
 
 /// Sums of weights that fall with the rank: where a number among them lies names an account.
 fn ranks() -> Vec<u64> {
-    (1..=u64::from(ACCOUNTS.unsigned_abs())).scan(0, |sum, rank| Some(std::mem::replace(sum, *sum + 1_000_000_000_000 / rank) + 1_000_000_000_000 / rank)).collect()
+    (1..=u64::from(ACCOUNTS.unsigned_abs()))
+        .scan(0, |sum, rank| Some(std::mem::replace(sum, *sum + 1_000_000_000_000 / rank) + 1_000_000_000_000 / rank))
+        .collect()
 }
 
 fn events_of(rows: &[Row]) -> anyhow::Result<RecordBatch> {

@@ -58,7 +58,8 @@ impl Prices {
         let until = numbers::<TimestampMicrosecondType>(rows, "until_at", &instants(), "timestamp(µs, UTC)")?;
         let unit_prices = numbers::<Decimal128Type>(rows, "unit_price", &UNIT_PRICES, "decimal(18,10)")?;
         let mut keyed = Vec::with_capacity(rows.num_rows());
-        for (row, ((((id, sku), from_at), until_at), unit_price)) in ids.iter().zip(skus).zip(from).zip(until).zip(unit_prices).enumerate() {
+        for (row, ((((id, sku), from_at), until_at), unit_price)) in ids.iter().zip(skus).zip(from).zip(until).zip(unit_prices).enumerate()
+        {
             let unit_price = i64::try_from(*unit_price).map_err(|_| RowError::Value { column: "unit_price", row })?;
             keyed.push((key(row, *sku), Price { from_at: *from_at, until_at: *until_at, id: *id, unit_price }));
         }

@@ -12,7 +12,7 @@ use arrow::record_batch::RecordBatch;
 use shared_types::{Instant, Month};
 
 use super::repeats::identities;
-use super::{AMOUNTS, BuildSpread, PerRowError, QUANTITIES, UNIT_PRICES, numbers, pair, round};
+use super::{AMOUNTS, BuildSpread, PerRowError, QUANTITIES, UNIT_PRICES, numbers, pair, round, unpaired};
 use crate::columns::{RowError, instants};
 
 /// The tiers of each meter, from zero upwards without a gap.
@@ -29,7 +29,8 @@ struct Tier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Event {
     event_at: i64,
-    identity: u128,
+    /// In two halves: aligned to eight bytes an event has forty, and sorting moves them.
+    identity: (u64, u64),
     account_id: i32,
     meter_id: i32,
     quantity: i64,
@@ -45,17 +46,14 @@ pub struct EventOrder {
 #[derive(Debug)]
 pub struct TieredTotals<'a> {
     tiers: &'a TierTable,
-    place: HashMap<(u64, i32), usize, BuildSpread>,
-    totals: Vec<Running<'a>>,
+    /// By account and meter, and month.
+    totals: HashMap<(u64, i32), Running<'a>, BuildSpread>,
     /// The month of the last event, with the microseconds it spans: nearly always that of the next one too.
     month: Option<(i64, i64, Month)>,
 }
 
 #[derive(Debug)]
 struct Running<'a> {
-    account_id: i32,
-    meter_id: i32,
-    month: Month,
     /// The tier that the total lies in, and those above it.
     tiers: &'a [Tier],
     /// Σ quantity, scale 6.
@@ -104,6 +102,7 @@ pub fn events(rows: &RecordBatch, into: &mut Vec<Event>) -> Result<(), PerRowErr
     for (row, ((((identity, account_id), meter_id), event_at), quantity)) in columns.enumerate() {
         let quantity = i64::try_from(*quantity).map_err(|_| RowError::Value { column: "quantity", row })?;
         let identity = u128::from_be_bytes(*identity);
+        let identity = ((identity >> 64) as u64, identity as u64);
         into.push(Event { event_at: *event_at, identity, account_id: *account_id, meter_id: *meter_id, quantity });
     }
     Ok(())
@@ -132,7 +131,7 @@ impl EventOrder {
 impl<'a> TieredTotals<'a> {
     /// Nothing counted yet.
     pub fn new(tiers: &'a TierTable) -> Self {
-        Self { tiers, place: HashMap::default(), totals: Vec::new(), month: None }
+        Self { tiers, totals: HashMap::default(), month: None }
     }
 
     /// Counts events; those of one key come in their order.
@@ -146,15 +145,11 @@ impl<'a> TieredTotals<'a> {
     fn count_one(&mut self, event: &Event) -> Result<(), &'static str> {
         let month = self.month_of(event.event_at)?;
         let key = (pair(event.account_id, event.meter_id), month.number());
-        let next = self.totals.len();
-        let place = *self.place.entry(key).or_insert(next);
-        if place == next {
-            let tiers = self.tiers.0.get(&event.meter_id).ok_or("its meter has no tiers")?;
-            let (account_id, meter_id) = (event.account_id, event.meter_id);
-            self.totals.push(Running { account_id, meter_id, month, tiers, total: 0, worth: 0 });
+        if let Some(running) = self.totals.get_mut(&key) {
+            return running.count(event.quantity);
         }
-        let running = self.totals.get_mut(place).ok_or("its key has no place")?;
-        running.count(event.quantity)
+        let tiers = self.tiers.0.get(&event.meter_id).ok_or("its meter has no tiers")?;
+        self.totals.entry(key).or_insert(Running { tiers, total: 0, worth: 0 }).count(event.quantity)
     }
 
     fn month_of(&mut self, at: i64) -> Result<Month, &'static str> {
@@ -171,14 +166,15 @@ impl<'a> TieredTotals<'a> {
 
     /// `account_id`, `meter_id`, `month` (yyyymm) and `amount` (scale 12, half to even), by account, meter and month.
     pub fn into_columns(self) -> Vec<(&'static str, ArrayRef)> {
-        let mut totals = self.totals;
-        totals.sort_unstable_by_key(|running| (running.account_id, running.meter_id, running.month.number()));
+        let mut totals: Vec<((i32, i32), i32, i128)> =
+            self.totals.into_iter().map(|((key, month), running)| (unpaired(key), month, round(running.worth))).collect();
+        totals.sort_unstable();
         // Below 2^127 divided by 10,000: within 38 digits.
-        let amounts: Decimal128Array = totals.iter().map(|running| Some(round(running.worth))).collect();
+        let amounts: Decimal128Array = totals.iter().map(|(_, _, amount)| Some(*amount)).collect();
         vec![
-            ("account_id", Arc::new(totals.iter().map(|running| running.account_id).collect::<Int32Array>()) as ArrayRef),
-            ("meter_id", Arc::new(totals.iter().map(|running| running.meter_id).collect::<Int32Array>())),
-            ("month", Arc::new(totals.iter().map(|running| running.month.number()).collect::<Int32Array>())),
+            ("account_id", Arc::new(totals.iter().map(|((account_id, _), _, _)| *account_id).collect::<Int32Array>()) as ArrayRef),
+            ("meter_id", Arc::new(totals.iter().map(|((_, meter_id), _, _)| *meter_id).collect::<Int32Array>())),
+            ("month", Arc::new(totals.iter().map(|(_, month, _)| *month).collect::<Int32Array>())),
             ("amount", Arc::new(amounts.with_data_type(AMOUNTS))),
         ]
     }

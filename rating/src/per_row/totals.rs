@@ -14,14 +14,10 @@ pub const TOTAL_QUANTITIES: DataType = DataType::Decimal128(38, 6);
 
 /// Rows, Σ quantity and Σ amount of each account and meter. A sum does not depend on the order, so parts can be kept apart and joined.
 #[derive(Debug, Default)]
-pub struct RowTotals {
-    place: HashMap<u64, usize, BuildSpread>,
-    totals: Vec<RowTotal>,
-}
+pub struct RowTotals(HashMap<u64, RowTotal, BuildSpread>);
 
 #[derive(Clone, Copy, Debug)]
 struct RowTotal {
-    key: u64,
     rows: i64,
     quantity: i128,
     amount: i128,
@@ -38,7 +34,7 @@ impl RowTotals {
         let quantities = numbers::<Decimal128Type>(rows, "quantity", &QUANTITIES, "decimal(18,6)")?;
         // Under a null the value is zero.
         for (((account, meter), quantity), amount) in accounts.iter().zip(meters).zip(quantities).zip(rated.amount.values()) {
-            self.sum(RowTotal { key: pair(*account, *meter), rows: 1, quantity: *quantity, amount: *amount })?;
+            self.sum(pair(*account, *meter), RowTotal { rows: 1, quantity: *quantity, amount: *amount })?;
         }
         Ok(())
     }
@@ -47,17 +43,15 @@ impl RowTotals {
     ///
     /// - Errors: a sum beyond 127 bits.
     pub fn join(&mut self, other: &Self) -> Result<(), PerRowError> {
-        other.totals.iter().try_for_each(|total| self.sum(*total))
+        other.0.iter().try_for_each(|(key, total)| self.sum(*key, *total))
     }
 
-    fn sum(&mut self, more: RowTotal) -> Result<(), PerRowError> {
-        let next = self.totals.len();
-        let place = *self.place.entry(more.key).or_insert(next);
-        let Some(total) = self.totals.get_mut(place) else {
-            self.totals.push(more);
+    fn sum(&mut self, key: u64, more: RowTotal) -> Result<(), PerRowError> {
+        let Some(total) = self.0.get_mut(&key) else {
+            self.0.insert(key, more);
             return Ok(());
         };
-        let (account_id, meter_id) = unpaired(more.key);
+        let (account_id, meter_id) = unpaired(key);
         let too_large = || PerRowError::TotalTooLarge { account_id, meter_id };
         total.rows = total.rows.checked_add(more.rows).ok_or_else(too_large)?;
         total.quantity = total.quantity.checked_add(more.quantity).ok_or_else(too_large)?;
@@ -69,18 +63,19 @@ impl RowTotals {
     ///
     /// - Errors: a sum beyond 38 digits.
     pub fn into_columns(self) -> Result<Vec<(&'static str, ArrayRef)>, PerRowError> {
-        let mut totals = self.totals;
-        totals.sort_unstable_by_key(|total| unpaired(total.key));
-        let keys = || totals.iter().map(|total| unpaired(total.key));
-        let quantities: Decimal128Array = totals.iter().map(|total| Some(total.quantity)).collect();
-        let amounts: Decimal128Array = totals.iter().map(|total| Some(total.amount)).collect();
+        let mut totals: Vec<((i32, i32), RowTotal)> = self.0.into_iter().map(|(key, total)| (unpaired(key), total)).collect();
+        totals.sort_unstable_by_key(|(key, _)| *key);
+        let keys = || totals.iter().map(|(key, _)| *key);
+        let sums = || totals.iter().map(|(_, total)| total);
+        let quantities: Decimal128Array = sums().map(|total| Some(total.quantity)).collect();
+        let amounts: Decimal128Array = sums().map(|total| Some(total.amount)).collect();
         let (quantities, amounts) = (quantities.with_data_type(TOTAL_QUANTITIES), amounts.with_data_type(AMOUNTS));
         quantities.validate_decimal_precision(38)?;
         amounts.validate_decimal_precision(38)?;
         Ok(vec![
             ("account_id", Arc::new(keys().map(|(account, _)| account).collect::<Int32Array>()) as ArrayRef),
             ("meter_id", Arc::new(keys().map(|(_, meter)| meter).collect::<Int32Array>())),
-            ("rows", Arc::new(totals.iter().map(|total| total.rows).collect::<Int64Array>())),
+            ("rows", Arc::new(sums().map(|total| total.rows).collect::<Int64Array>())),
             ("quantity", Arc::new(quantities)),
             ("amount", Arc::new(amounts)),
         ])

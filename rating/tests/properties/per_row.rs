@@ -10,7 +10,8 @@ use arrow::array::{
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, TimestampMicrosecondType};
 use platform_rating::per_row::{
-    Arrivals, EventOrder, PerRowError, PriceTable, QUANTITIES, RowTotals, TierTable, TieredTotals, UNIT_PRICES, amount, rate_rows, repeats, tiers,
+    Arrivals, EventOrder, PerRowError, PriceTable, QUANTITIES, RowTotals, TierTable, TieredTotals, UNIT_PRICES, amount, rate_rows, repeats,
+    tiers,
 };
 use platform_rating::{Ratio, RoundTo, RowError};
 use proptest::prelude::*;
@@ -126,7 +127,11 @@ fn counted(rows: &[Row], stretch: usize, threads: usize) -> Vec<RecordBatch> {
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     // Few identities, accounts and instants, so that they meet; quantities that make ties and the largest products.
     let quantity = prop_oneof![
-        Just(0), 1_i64..100, 1_i64..1_000_000_000, (1_i64..1_000).prop_map(|whole| whole * 1_000_000), Just(999_999_999_999_999_999),
+        Just(0),
+        1_i64..100,
+        1_i64..1_000_000_000,
+        (1_i64..1_000).prop_map(|whole| whole * 1_000_000),
+        Just(999_999_999_999_999_999),
     ];
     let row = (prop_oneof![0_u128..12, any::<u128>()], 0_i32..4, 0_i32..3, -1_i32..4, quantity, 0_i64..40, 0_i64..6, any::<bool>());
     let row = row.prop_map(|(identity, account_id, meter_id, sku_id, quantity, day, accepted, negative)| {
@@ -170,9 +175,10 @@ fn rows_are_rated_as_the_scalar_version_rates_them() {
             let into = if number % 2 == 0 { &mut totals } else { &mut joined };
             into.add(batch, &rated).unwrap();
             for row in 0..batch.num_rows() {
-                let price = rated.amount.is_valid(row).then(|| {
-                    (rated.price_id.value(row), i64::try_from(rated.unit_price.value(row)).unwrap(), rated.amount.value(row))
-                });
+                let price = rated
+                    .amount
+                    .is_valid(row)
+                    .then(|| (rated.price_id.value(row), i64::try_from(rated.unit_price.value(row)).unwrap(), rated.amount.value(row)));
                 let identity = u128::from_be_bytes(batch["identity"].as_fixed_size_binary().value(row).try_into().unwrap());
                 found.push((identity, batch["quantity"].as_primitive::<Decimal128Type>().value(row), price));
             }
@@ -251,7 +257,10 @@ fn events_are_split_as_the_scalar_version_splits_them() {
         prop_assert_eq!(months, wanted.keys().map(|key| key.2).collect::<Vec<_>>());
         edges.met("two months", wanted.keys().any(|key| key.2 == 202_611) && wanted.keys().any(|key| key.2 == 202_610));
         edges.met("late rows", rows.is_sorted_by_key(|row| row.event_at));
-        edges.met("an event in two tiers", rows.iter().any(|row| tiers.iter().any(|tier| tier.meter_id == row.meter_id && row.quantity > tier.up_to)));
+        edges.met(
+            "an event in two tiers",
+            rows.iter().any(|row| tiers.iter().any(|tier| tier.meter_id == row.meter_id && row.quantity > tier.up_to)),
+        );
         Ok(())
     });
     edges.all_met();
@@ -283,16 +292,24 @@ fn halves_go_to_the_even_neighbour() {
 #[test]
 fn what_has_no_answer_is_refused_by_name() {
     let price = |price_id, from, until| Price {
-        price_id, account_id: None, sku_id: 1, from_at: OCTOBER + from * DAY, until_at: OCTOBER + until * DAY, unit_price: 1,
+        price_id,
+        account_id: None,
+        sku_id: 1,
+        from_at: OCTOBER + from * DAY,
+        until_at: OCTOBER + until * DAY,
+        unit_price: 1,
     };
     let refused = price_table(&[price(7, 3, 9), price(4, 0, 4)]).unwrap_err();
     assert_eq!(refused.to_string(), "price 7 begins before price 4 of the same SKU ends");
     let tier = |up_to| Tier { meter_id: 2, up_to, unit_price: 1 };
     assert_eq!(tier_table(&[tier(5), tier(5)]).unwrap_err().to_string(), "tier 1 of meter 2 does not begin where the one before it ends");
 
-    let row = |meter_id, quantity| Row { identity: 1, account_id: 3, meter_id, sku_id: 1, quantity, event_at: OCTOBER, accepted_at: OCTOBER };
+    let row =
+        |meter_id, quantity| Row { identity: 1, account_id: 3, meter_id, sku_id: 1, quantity, event_at: OCTOBER, accepted_at: OCTOBER };
     let refusals = [
-        (row(2, -1), "its quantity is below zero"), (row(2, 6), "its running total leaves the last tier"), (row(1, 1), "its meter has no tiers"),
+        (row(2, -1), "its quantity is below zero"),
+        (row(2, 6), "its running total leaves the last tier"),
+        (row(1, 1), "its meter has no tiers"),
     ];
     let table = tier_table(&[tier(5)]).unwrap();
     for (row, reason) in refusals {
