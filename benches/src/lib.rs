@@ -7,6 +7,7 @@ pub mod machine;
 pub mod native;
 pub mod path;
 pub mod profile;
+pub mod rate;
 pub mod registry;
 pub mod result;
 pub mod server;

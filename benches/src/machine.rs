@@ -126,9 +126,22 @@ pub fn own_time() -> anyhow::Result<Duration> {
     stat_times("self", 13)
 }
 
+/// Processor time of the calling thread, as far as the scheduler has counted it: to some milliseconds. Zero where the kernel does not say.
+pub fn own_thread_time() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
+}
+
 /// Processor time of the children of this process that have ended.
 pub fn ended_children_time() -> anyhow::Result<Duration> {
     stat_times("self", 15)
+}
+
+/// The most memory that this process has held at once, in MB of 1,000,000 bytes.
+pub fn own_peak_mb() -> anyhow::Result<u64> {
+    let peak = field(&fs::read_to_string("/proc/self/status")?, "VmHWM", ':').context("/proc/self/status names no VmHWM")?;
+    let kib: u64 = peak.trim_end_matches(" kB").parse()?;
+    Ok(kib * 1_024 / 1_000_000)
 }
 
 /// Two neighbouring fields of `/proc/<process>/stat`, counted from 0.

@@ -1,11 +1,12 @@
-//! `benches commit`, `benches path`, `benches registry`: run by `cargo xtask bench`, which builds `tally` first.
+//! `benches commit`, `benches path`, `benches rate`, `benches registry`: run by `cargo xtask bench`, which builds or installs first what they measure.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use benches::machine::Profile;
+use benches::rate::{Job, Peers};
 use benches::result::Reported;
-use benches::{commit, path, registry};
+use benches::{commit, path, rate, registry};
 use clap::{Args, Parser, Subcommand};
 
 /// Benchmarks of the Tallystick workspace.
@@ -14,8 +15,6 @@ use clap::{Args, Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
-    #[command(flatten)]
-    output: Output,
 }
 
 #[derive(Args)]
@@ -47,6 +46,8 @@ enum Bench {
         /// Measured rounds at each of them.
         #[arg(long, default_value_t = 100)]
         rounds: u32,
+        #[command(flatten)]
+        output: Output,
     },
     /// `tally serve` from the wire to SQL.
     Path {
@@ -56,6 +57,43 @@ enum Bench {
         /// The binary.
         #[arg(long)]
         tally: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The per-row kernels beside other engines: the same files, jobs and answers.
+    Rate {
+        /// Rows of usage.
+        #[arg(long, default_value_t = 10_000_000)]
+        events: u64,
+        /// Measured rounds, in which the engines take turns.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Threads of each engine; as many as there are processors by default.
+        #[arg(long)]
+        threads: Option<usize>,
+        /// A Python that has the engines of `benches/peers/requirements.txt`.
+        #[arg(long)]
+        python: PathBuf,
+        /// The folder of PostgreSQL's programs; without it PostgreSQL takes no part.
+        #[arg(long)]
+        postgres: Option<PathBuf>,
+        /// The engines beside ours; all of them by default.
+        #[arg(long, value_delimiter = ',')]
+        engines: Option<Vec<String>>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One job of `rate` by our kernels, in this process: what `rate` starts and measures.
+    RateJob {
+        /// The job.
+        #[arg(value_enum)]
+        job: Job,
+        /// Where the usage lies.
+        input: PathBuf,
+        /// Where to write.
+        output: PathBuf,
+        /// Threads.
+        threads: usize,
     },
     /// A large registry: checking, comparing, compiling.
     Registry {
@@ -68,31 +106,66 @@ enum Bench {
         /// Measured rounds.
         #[arg(long, default_value_t = 30)]
         rounds: u32,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
 fn main() -> anyhow::Result<()> {
-    let Cli { bench, output } = Cli::parse();
-    std::fs::create_dir_all(&output.scratch)?;
-    let scratch = tempfile::tempdir_in(&output.scratch)?;
-    let patience = Duration::from_secs(output.patience);
-    let reported: Reported = match bench {
-        Bench::Registry { skus, contracts, rounds } => {
+    let (output, reported) = match Cli::parse().bench {
+        Bench::Commit { at, rounds, output } => {
+            let scratch = output.scratch()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(registry::run(scratch.path(), output.profile, patience, skus, contracts, rounds))?
+            let reported = runtime.block_on(commit::run(scratch.path(), output.profile, output.patience(), &at, rounds))?;
+            (output, reported)
         }
-        Bench::Commit { at, rounds } => {
+        Bench::Path { events, tally, output } => {
+            let scratch = output.scratch()?;
+            let reported = path::run(scratch.path(), output.profile, output.patience(), &tally, events)?;
+            (output, reported)
+        }
+        Bench::Rate { events, rounds, threads, python, postgres, engines, output } => {
+            let scratch = output.scratch()?;
+            let threads = threads.map_or_else(|| std::thread::available_parallelism().map(std::num::NonZero::get), Ok)?;
+            let peers = Peers::new(python, postgres, engines)?;
+            let reported = rate::run(scratch.path(), output.profile, output.patience(), &peers, events, rounds, threads)?;
+            (output, reported)
+        }
+        Bench::Registry { skus, contracts, rounds, output } => {
+            let scratch = output.scratch()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(commit::run(scratch.path(), output.profile, patience, &at, rounds))?
+            let measured = registry::run(scratch.path(), output.profile, output.patience(), skus, contracts, rounds);
+            let reported = runtime.block_on(measured)?;
+            (output, reported)
         }
-        Bench::Path { events, tally } => path::run(scratch.path(), output.profile, patience, &tally, events)?,
+        Bench::RateJob { job, input, output, threads } => {
+            println!("{}", rate::job::run(job, &input, &output, threads)?);
+            return Ok(());
+        }
     };
-    let file = reported.keep(&output.results)?;
-    if output.json {
-        println!("{}", reported.json_text()?);
-    } else {
-        println!("{}", reported.table);
-        println!("kept in {}", file.display());
-    }
+    output.keep(&reported)?;
+    anyhow::ensure!(reported.json.get("agree") != Some(&serde_json::Value::Bool(false)), "the engines do not agree");
     Ok(())
+}
+
+impl Output {
+    fn scratch(&self) -> anyhow::Result<tempfile::TempDir> {
+        std::fs::create_dir_all(&self.scratch)?;
+        Ok(tempfile::tempdir_in(&self.scratch)?)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience)
+    }
+
+    fn keep(&self, reported: &Reported) -> anyhow::Result<()> {
+        let file = reported.keep(&self.results)?;
+        if self.json {
+            println!("{}", reported.json_text()?);
+        } else {
+            println!("{}", reported.table);
+            println!("kept in {}", file.display());
+        }
+        Ok(())
+    }
 }

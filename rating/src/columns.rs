@@ -133,6 +133,17 @@ finders! {
     instant_column: TimestampMicrosecondArray = instants(), "timestamp(µs, UTC)";
 }
 
+impl<'a, A: Array> Column<'a, A> {
+    /// The whole column, where no row of it is null.
+    pub(crate) fn without_nulls(&self) -> Result<&'a A, RowError> {
+        let null = self.array.nulls().and_then(|nulls| (0..nulls.len()).find(|row| nulls.is_null(*row)));
+        match null {
+            Some(row) => Err(RowError::Value { column: self.name, row }),
+            None => Ok(self.array),
+        }
+    }
+}
+
 impl<'a, A: Array> Column<'a, A>
 where
     &'a A: ArrayAccessor,

@@ -23,6 +23,7 @@ pub mod contract;
 pub mod evaluate;
 pub mod explain;
 pub mod line_index;
+pub mod per_row;
 pub mod plan;
 mod provable;
 pub mod rate;

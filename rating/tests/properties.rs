@@ -17,6 +17,12 @@ mod models;
 #[path = "properties/oracle.rs"]
 mod oracle;
 #[cfg(test)]
+#[path = "properties/per_row.rs"]
+mod per_row;
+#[cfg(test)]
+#[path = "properties/per_row_scalar.rs"]
+mod per_row_scalar;
+#[cfg(test)]
 #[path = "properties/world.rs"]
 mod world;
 

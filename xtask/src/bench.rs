@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::shell;
+use crate::{shell, tools};
 
 /// A benchmark.
 #[derive(Subcommand)]
@@ -42,9 +42,23 @@ pub enum Bench {
         #[command(flatten)]
         how: How,
     },
+    /// The per-row kernels beside Polars, DuckDB and DataFusion, and PostgreSQL at 1,000,000 rows: the same files, jobs and answers.
+    Rate {
+        /// Rows of usage.
+        #[arg(long, default_value_t = 10_000_000)]
+        events: u64,
+        /// Measured rounds, in which the engines take turns.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Threads of each engine; as many as there are processors by default.
+        #[arg(long)]
+        threads: Option<usize>,
+        #[command(flatten)]
+        how: How,
+    },
 }
 
-/// What both share.
+/// What all share.
 #[derive(Args)]
 pub struct How {
     /// Print the result as JSON.
@@ -78,19 +92,32 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
             };
             (how, vec!["path".to_owned(), "--events".to_owned(), events.to_string(), "--tally".to_owned(), tally.display().to_string()])
         }
+        Bench::Rate { events, rounds, threads, how } => {
+            let python = tools::engines()?;
+            let postgres = tools::postgres(&python)?;
+            let mut arguments =
+                vec!["rate".to_owned(), "--events".to_owned(), events.to_string(), "--rounds".to_owned(), rounds.to_string()];
+            arguments.extend(threads.iter().flat_map(|threads| ["--threads".to_owned(), threads.to_string()]));
+            arguments.extend([
+                "--python".to_owned(),
+                python.display().to_string(),
+                "--postgres".to_owned(),
+                postgres.display().to_string(),
+            ]);
+            (how, arguments)
+        }
     };
     let mut run = shell::cargo()?;
     run.args(["run", "--quiet", "--package", "benches"]);
     if how.release {
         run.arg("--release");
     }
-    run.args(["--", "--profile", if how.release { "release" } else { "dev" }]);
+    run.arg("--").args(arguments).args(["--profile", if how.release { "release" } else { "dev" }]);
     run.arg("--results").arg(shell::root()?.join("benches/results")).arg("--scratch").arg(shell::target_folder()?.join("bench"));
     run.arg("--patience").arg(how.patience.to_string());
     if how.json {
         run.arg("--json");
     }
-    run.args(arguments);
     shell::run(&mut run)
 }
 

@@ -7,6 +7,9 @@ use anyhow::{Context, bail};
 
 use crate::shell;
 
+/// The pinned versions of foreign programs that the tests need.
+const FOREIGN: &str = "tests/foreign/requirements.txt";
+
 /// What was found or installed.
 pub struct Tools {
     /// The Python of `.tools/py` with the packages of `tests/foreign/requirements.txt`.
@@ -24,12 +27,17 @@ pub fn prepare() -> anyhow::Result<Tools> {
 
 /// A Python with stock DuckDB, and nothing else.
 pub fn duckdb() -> anyhow::Result<PathBuf> {
-    environment("duckdb", &["duckdb", "--constraint"])
+    environment("duckdb", &["duckdb", "--constraint"], FOREIGN)
+}
+
+/// A Python with the engines that `bench rate` runs beside ours.
+pub fn engines() -> anyhow::Result<PathBuf> {
+    environment("engines", &["--requirement"], "benches/peers/requirements.txt")
 }
 
 /// A Python with every foreign program that PyPI has.
 fn python() -> anyhow::Result<PathBuf> {
-    environment("py", &["--requirement"])
+    environment("py", &["--requirement"], FOREIGN)
 }
 
 /// The folder of npm's packages of `tests/foreign/package-lock.json`, installed below `.tools/`.
@@ -53,11 +61,11 @@ pub fn node_modules() -> anyhow::Result<PathBuf> {
 }
 
 /// A virtual environment below `.tools/` with what pip installs by these arguments, which end before the file of pinned versions.
-fn environment(name: &str, what: &[&str]) -> anyhow::Result<PathBuf> {
+fn environment(name: &str, what: &[&str], pins: &str) -> anyhow::Result<PathBuf> {
     let root = shell::root()?;
     let folder = root.join(".tools").join(name);
     let python = folder.join("bin/python");
-    let pins = root.join("tests/foreign/requirements.txt");
+    let pins = root.join(pins);
     let wanted = std::fs::read_to_string(&pins).with_context(|| format!("could not read {}", pins.display()))?;
     let mark = folder.join("installed.txt");
     if std::fs::read_to_string(&mark).ok().as_deref() == Some(wanted.as_str()) {
@@ -92,7 +100,7 @@ fn pythons() -> Vec<PathBuf> {
 }
 
 /// PostgreSQL: from the environment, Debian's folders, the path, or PyPI.
-fn postgres(python: &Path) -> anyhow::Result<PathBuf> {
+pub fn postgres(python: &Path) -> anyhow::Result<PathBuf> {
     if let Some(folder) = std::env::var_os("TALLY_PGBIN") {
         return Ok(PathBuf::from(folder));
     }

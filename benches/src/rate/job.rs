@@ -1,0 +1,363 @@
+//! Our side of the comparison: the jobs of the peers' scripts over the same files, by the per-row kernels. It runs in a process of its own.
+//!
+//! Each pass shares the row groups of the input among threads; what it answers does not depend on how many. What is written is synced.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant as Timer};
+
+use anyhow::{Context, anyhow};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int32Array, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int32Type, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::statistics::Statistics;
+use parquet::schema::types::ColumnPath;
+use platform_rating::per_row::{Arrivals, EventOrder, PriceTable, RowTotals, TierTable, TieredTotals, rate_rows, repeats, tiers};
+use platform_rating::{Ratio, RoundTo};
+use serde_json::{Value, json};
+
+use super::Job;
+use crate::figures::{milliseconds, seconds};
+use crate::machine;
+
+/// Rows that are decoded, rated and encoded at once.
+const BATCH_ROWS: usize = 1 << 14;
+/// The state that `rate` keeps and `totals` answers from.
+const TOTALS: &str = "totals.parquet";
+
+/// Runs a job and says what it took: `wall_s`, `cpu_s`, `peak_mb`, `stages`.
+pub fn run(job: Job, input: &Path, output: &Path, threads: usize) -> anyhow::Result<Value> {
+    let (began, used) = (Timer::now(), machine::own_time()?);
+    let stages = match job {
+        Job::Rate => rate(input, output, threads)?,
+        Job::Tiers => tiered(input, output, threads)?,
+        Job::Totals => totals(output)?,
+    };
+    let wall = stages.answered.unwrap_or_else(|| began.elapsed());
+    Ok(json!({
+        "wall_s": wall.as_secs_f64(), "cpu_s": seconds(machine::own_time()?.saturating_sub(used)), "peak_mb": machine::own_peak_mb()?,
+        "stages": stages.spent.iter().map(|(name, time)| ((*name).to_owned(), json!(milliseconds(*time)))).collect::<serde_json::Map<_, _>>(),
+    }))
+}
+
+/// Processor time of the threads by what they did, summed: so it means the same on a busy machine.
+#[derive(Default)]
+struct Stages {
+    spent: BTreeMap<&'static str, Duration>,
+    /// When the answer was there, where something untimed follows it.
+    answered: Option<Duration>,
+}
+
+impl Stages {
+    fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
+        let began = machine::own_thread_time();
+        let done = work();
+        *self.spent.entry(name).or_default() += machine::own_thread_time().saturating_sub(began);
+        done
+    }
+
+    fn join(&mut self, other: Self) {
+        for (name, time) in other.spent {
+            *self.spent.entry(name).or_default() += time;
+        }
+    }
+}
+
+/// A row group of the input.
+struct Part {
+    path: PathBuf,
+    metadata: ArrowReaderMetadata,
+    row_group: usize,
+    first_row: u64,
+    rows: u64,
+    /// The earliest event, where the file says it.
+    event_at_min: Option<i64>,
+}
+
+impl Part {
+    /// All of a folder, in the order of arrival.
+    fn all(folder: &Path) -> anyhow::Result<Vec<Self>> {
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        paths.sort();
+        let (mut parts, mut first_row) = (Vec::new(), 0);
+        for path in paths {
+            let metadata = ArrowReaderMetadata::load(&File::open(&path)?, ArrowReaderOptions::new())?;
+            let event_at = metadata.schema().index_of("event_at")?;
+            for (row_group, group) in metadata.metadata().row_groups().iter().enumerate() {
+                let event_at_min = match group.column(event_at).statistics() {
+                    Some(Statistics::Int64(values)) => values.min_opt().copied(),
+                    _ => None,
+                };
+                let rows = u64::try_from(group.num_rows())?;
+                parts.push(Self { path: path.clone(), metadata: metadata.clone(), row_group, first_row, rows, event_at_min });
+                first_row += rows;
+            }
+        }
+        Ok(parts)
+    }
+
+    fn read(&self, columns: &[&str]) -> anyhow::Result<ParquetRecordBatchReader> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(File::open(&self.path)?, self.metadata.clone());
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        Ok(builder.with_projection(mask).with_row_groups(vec![self.row_group]).with_batch_size(BATCH_ROWS).build()?)
+    }
+
+    /// Every batch of rows with the number of its first row.
+    fn each(
+        &self,
+        columns: &[&str],
+        decode: &'static str,
+        stages: &mut Stages,
+        mut visit: impl FnMut(&mut Stages, u64, RecordBatch) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut reader = self.read(columns)?;
+        let mut row = self.first_row;
+        while let Some(batch) = stages.time(decode, || reader.next()) {
+            let batch = batch?;
+            let rows = u64::try_from(batch.num_rows())?;
+            visit(stages, row, batch)?;
+            row += rows;
+        }
+        Ok(())
+    }
+}
+
+/// Does something with every part on so many threads; the answers stand in the order of the parts.
+fn share<T: Send>(threads: usize, parts: &[Part], work: impl Fn(&Part) -> anyhow::Result<T> + Sync) -> anyhow::Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let take = || {
+            let mut done = Vec::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(part) = parts.get(number) else { return Ok(done) };
+                done.push((number, work(part)?));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a thread panicked")).flatten());
+        joined.collect::<anyhow::Result<Vec<_>>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect();
+    done.sort_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, done)| done).collect())
+}
+
+/// The numbers of the rows that repeat an earlier arrival.
+fn find_repeats(threads: usize, parts: &[Part], stages: &mut Stages) -> anyhow::Result<Vec<u64>> {
+    let (seen, suspected) = repeats::for_rows(parts.iter().map(|part| part.rows).sum());
+    let noted = share(threads, parts, |part| {
+        let mut stages = Stages::default();
+        part.each(&["identity"], "identity: decode", &mut stages, |stages, _, rows| {
+            Ok(stages.time("identity: note", || seen.note(&rows, &suspected))?)
+        })?;
+        Ok(stages)
+    })?;
+    noted.into_iter().for_each(|noted| stages.join(noted));
+    drop(seen);
+    let gathered = share(threads, parts, |part| {
+        let (mut stages, mut arrivals) = (Stages::default(), Arrivals::default());
+        part.each(&["identity", "accepted_at"], "identity: decode", &mut stages, |stages, first, rows| {
+            Ok(stages.time("identity: gather", || arrivals.gather(first, &rows, &suspected))?)
+        })?;
+        Ok((stages, arrivals))
+    })?;
+    let mut arrivals = Arrivals::default();
+    for (taken, part) in gathered {
+        stages.join(taken);
+        arrivals.join(part);
+    }
+    Ok(stages.time("identity: decide", || repeats::repeats(arrivals)))
+}
+
+/// The rows of a batch that are not among the repeats.
+fn without(repeats: &[u64], first: u64, rows: RecordBatch) -> anyhow::Result<RecordBatch> {
+    let until = first + u64::try_from(rows.num_rows())?;
+    let from = repeats.partition_point(|row| *row < first);
+    let mut here = repeats.get(from..).unwrap_or_default().iter().take_while(|row| **row < until).peekable();
+    if here.peek().is_none() {
+        return Ok(rows);
+    }
+    let kept: BooleanArray = (first..until).map(|row| Some(here.next_if_eq(&&row).is_none())).collect();
+    Ok(filter_record_batch(&rows, &kept)?)
+}
+
+/// Job A: repeats dropped, price in force, amount, written; and the totals of it all.
+fn rate(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
+    let mut stages = Stages::default();
+    let parts = Part::all(&input.join("events"))?;
+    let prices = PriceTable::new(&whole(&input.join("prices.parquet"))?, &whole(&input.join("own_prices.parquet"))?)?;
+    let repeats = find_repeats(threads, &parts, &mut stages)?;
+    let folder = output.join("rated");
+    std::fs::create_dir_all(&folder)?;
+    let rated = share(threads, &parts, |part| {
+        let (mut stages, mut totals) = (Stages::default(), RowTotals::default());
+        let path = folder.join(part.path.with_extension(format!("{}.parquet", part.row_group)).file_name().context("a file has a name")?);
+        let mut writer: Option<ArrowWriter<File>> = None;
+        let columns = ["identity", "account_id", "project_id", "meter_id", "sku_id", "event_at", "quantity"];
+        part.each(&columns, "decode", &mut stages, |stages, first, rows| {
+            let rows = stages.time("filter", || without(&repeats, first, rows))?;
+            let rated = stages.time("price and amount", || rate_rows(&rows, &prices))?;
+            stages.time("totals", || totals.add(&rows, &rated))?;
+            let rows = stages.time("encode", || with_columns(&rows, rated.into_columns().into()))?;
+            let writer = match &mut writer {
+                Some(writer) => writer,
+                None => writer.insert(ArrowWriter::try_new(File::create(&path)?, rows.schema(), Some(rated_properties()?.build()))?),
+            };
+            Ok(stages.time("encode", || writer.write(&rows))?)
+        })?;
+        if let Some(writer) = writer {
+            let file = stages.time("encode", || writer.into_inner())?;
+            stages.time("sync", || file.sync_all())?;
+        }
+        Ok((stages, totals))
+    })?;
+    let mut totals = RowTotals::default();
+    for (taken, part) in rated {
+        stages.join(taken);
+        stages.time("totals", || totals.join(&part))?;
+    }
+    let columns = totals.into_columns()?;
+    stages.time("state", || write_whole(&output.join(TOTALS), columns))?;
+    stages.time("sync", || File::open(&folder)?.sync_all())?;
+    Ok(stages)
+}
+
+/// Job B2: graduated tiers, event by event in the order of events.
+fn tiered(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
+    let mut stages = Stages::default();
+    let parts = Part::all(&input.join("events"))?;
+    let tier_table = TierTable::new(&whole(&input.join("tiers.parquet"))?)?;
+    let repeats = find_repeats(threads, &parts, &mut stages)?;
+    let mut totals = TieredTotals::new(&tier_table);
+    let mut order = EventOrder::default();
+    std::thread::scope(|scope| {
+        let (parts, repeats) = (&parts, &repeats);
+        // Each worker has every so manieth part ready when its turn comes, and not the one after it.
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                let (ready, take) = sync_channel(0);
+                scope.spawn(move || {
+                    for part in parts.iter().skip(worker).step_by(threads) {
+                        if ready.send(events_of(part, repeats)).is_err() {
+                            return;
+                        }
+                    }
+                });
+                take
+            })
+            .collect();
+        for (number, take) in (0..parts.len()).zip(workers.iter().cycle()) {
+            let (taken, events) = stages.time("wait", || take.recv())??;
+            stages.join(taken);
+            let later = parts.get(number + 1..).unwrap_or_default();
+            // A part that does not say when it begins may begin at any time.
+            let horizon = later.iter().map(|part| part.event_at_min.unwrap_or(i64::MIN)).min();
+            let due = stages.time("order", || {
+                order.hold(events);
+                order.release(horizon)
+            });
+            stages.time("tiers", || totals.count(&due))?;
+        }
+        anyhow::Ok(())
+    })?;
+    let columns = totals.into_columns();
+    stages.time("write", || write_whole(&output.join("tiers.parquet"), columns))?;
+    Ok(stages)
+}
+
+fn events_of(part: &Part, repeats: &[u64]) -> anyhow::Result<(Stages, Vec<tiers::Event>)> {
+    let mut stages = Stages::default();
+    let mut events = Vec::with_capacity(usize::try_from(part.rows)?);
+    part.each(&["identity", "account_id", "meter_id", "event_at", "quantity"], "decode", &mut stages, |stages, first, rows| {
+        let rows = stages.time("filter", || without(repeats, first, rows))?;
+        Ok(stages.time("events", || tiers::events(&rows, &mut events))?)
+    })?;
+    stages.time("order", || events.sort_unstable());
+    Ok((stages, events))
+}
+
+/// Job C: the totals of accounts and meters as kept, and from them each account's to two digits. They are written after the answer.
+fn totals(output: &Path) -> anyhow::Result<Stages> {
+    let began = Timer::now();
+    let state = whole(&output.join(TOTALS))?;
+    let column = |name: &str| state.column_by_name(name).with_context(|| format!("the totals have no {name}"));
+    let accounts = column("account_id")?.as_primitive::<Int32Type>().values();
+    let amounts = column("amount")?.as_primitive::<Decimal128Type>().values();
+    let mut sums: BTreeMap<i32, i128> = BTreeMap::new();
+    for (account_id, amount) in accounts.iter().zip(amounts) {
+        let sum = sums.entry(*account_id).or_default();
+        *sum = sum.checked_add(*amount).context("the total of an account does not fit")?;
+    }
+    // Sums have 12 digits behind the point, a ratio counts nine; cents are the second.
+    let cents = |sum: i128| Some(Ratio::new(sum, 1_000)?.round(2, RoundTo::HalfEven)?.units() / 10_000_000);
+    let totals: Option<Vec<i128>> = sums.values().map(|sum| cents(*sum)).collect();
+    let totals: Decimal128Array = totals.context("the total of an account does not fit")?.into_iter().map(Some).collect();
+    let invoices: Vec<(&str, ArrayRef)> = vec![
+        ("account_id", Arc::new(sums.keys().copied().collect::<Int32Array>())),
+        ("total", Arc::new(totals.with_data_type(DataType::Decimal128(38, 2)))),
+    ];
+    let answered = Some(began.elapsed());
+    write_whole(&output.join("invoices.parquet"), invoices)?;
+    Ok(Stages { answered, ..Stages::default() })
+}
+
+/// A small file, whole.
+fn whole(path: &Path) -> anyhow::Result<RecordBatch> {
+    let builder =
+        ParquetRecordBatchReaderBuilder::try_new(File::open(path).with_context(|| format!("could not read {}", path.display()))?)?;
+    let (schema, rows) = (builder.schema().clone(), usize::try_from(builder.metadata().file_metadata().num_rows())?);
+    let batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
+    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+}
+
+fn write_whole(path: &Path, columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<()> {
+    let rows = RecordBatch::try_from_iter(columns)?;
+    let mut writer = ArrowWriter::try_new(File::create(path)?, rows.schema(), Some(properties()?.build()))?;
+    writer.write(&rows)?;
+    writer.into_inner()?.sync_all()?;
+    Ok(())
+}
+
+fn with_columns(rows: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> anyhow::Result<RecordBatch> {
+    let mut fields = rows.schema().fields().to_vec();
+    let mut columns = rows.columns().to_vec();
+    for (name, column) in more {
+        fields.push(Arc::new(Field::new(name, column.data_type().clone(), true)));
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// As the lake writes: zstd level 1, no bounds but of the columns that files are left out by.
+fn properties() -> anyhow::Result<WriterPropertiesBuilder> {
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .set_data_page_row_count_limit(usize::MAX))
+}
+
+/// Encodings by what the columns hold: bytes that look random as they are, numbers as the bits of their differences (which needs no table of
+/// values as a dictionary does). Wide decimals split by bytes would compress faster, but stock DuckDB does not read them.
+fn rated_properties() -> anyhow::Result<WriterPropertiesBuilder> {
+    let mut properties = properties()?.set_column_statistics_enabled(ColumnPath::from("event_at"), EnabledStatistics::Chunk);
+    let differences = ["account_id", "project_id", "meter_id", "sku_id", "event_at", "quantity", "price_id"];
+    let encodings = differences.iter().map(|name| (*name, Encoding::DELTA_BINARY_PACKED));
+    for (name, encoding) in encodings.chain([("identity", Encoding::PLAIN), ("amount", Encoding::PLAIN)]) {
+        let column = ColumnPath::from(name);
+        properties = properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding);
+    }
+    Ok(properties)
+}
