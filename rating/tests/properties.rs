@@ -17,6 +17,9 @@ mod models;
 #[path = "properties/oracle.rs"]
 mod oracle;
 #[cfg(test)]
+#[path = "properties/rerating.rs"]
+mod rerating;
+#[cfg(test)]
 #[path = "properties/world.rs"]
 mod world;
 

@@ -170,6 +170,10 @@ async fn read_batches(
                     let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
                     let Some(to) = covered.get(&month) else { continue };
                     let leaf = if log_seq < *to {
+                        if charge.supersedes.is_some() {
+                            let (id, kind) = (format!("{}:{}", charge.identity, charge.ordinal), "usage that was rated again".to_owned());
+                            bail!(NotProvable { what: "reading", id, kind });
+                        }
                         wanted.insert(charge.identity);
                         Leaf::Covered(Box::new(covered_of(charge)?))
                     } else {

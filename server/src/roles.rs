@@ -157,9 +157,9 @@ impl Running {
         Ok(Self { intake, access, iam, books, commands, folded, commits, registry, invoice, stop, tasks, compaction, compactor, lock })
     }
 
-    /// Publishes a registry version behind everything accepted so far.
-    pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
-        self.publisher().publish(permit, version).await
+    /// Publishes a registry version behind everything accepted so far; [`Publisher::publish`].
+    pub async fn publish(&self, permit: Permit, version: Version, rerate: bool) -> anyhow::Result<Published> {
+        self.publisher().publish(permit, version, rerate).await
     }
 
     /// The lock of the home.
@@ -233,10 +233,12 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes a registry version behind everything accepted so far.
-    pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
+    ///
+    /// - `rerate`: whether usage that was rated before and that it reaches back over is rated again; else such a version is refused.
+    pub async fn publish(&self, permit: Permit, version: Version, rerate: bool) -> anyhow::Result<Published> {
         let (answer, answered) = oneshot::channel();
         self.commands
-            .send(Command::Publish { permit: Box::new(permit), version: Box::new(version), answer })
+            .send(Command::Publish { permit: Box::new(permit), version: Box::new(version), rerate, answer })
             .await
             .map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
         let published = answered.await.context("the billing role has ended")??;

@@ -53,6 +53,7 @@ mod billing {
                 readings: 1,
             }],
             log_sizes: BTreeMap::from([(month(service), size.parse().unwrap())]),
+            rerated: None,
         }
     }
 

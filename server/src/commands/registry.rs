@@ -29,6 +29,9 @@ pub enum RegistryCommand {
     Publish {
         /// Folder with `.toml` files, at any depth.
         folder: PathBuf,
+        /// Rate again what was rated before and the version reaches back over; without it such a version is refused.
+        #[arg(long)]
+        rerate: bool,
     },
     /// Turn LiteLLM's map of model prices into a folder of documents; suspicious prices are held beside it.
     ImportLitellm {
@@ -58,7 +61,7 @@ pub enum RegistryCommand {
 pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Outcome> {
     match command {
         RegistryCommand::Check { folder } => check(&folder, common.format),
-        RegistryCommand::Publish { folder } => publish(&folder, common).await,
+        RegistryCommand::Publish { folder, rerate } => publish(&folder, rerate, common).await,
         RegistryCommand::ImportLitellm { file, against, out, effective_at } => {
             import_litellm(&file, against.as_deref(), &out, effective_at.as_deref(), common.format)
         }
@@ -154,19 +157,8 @@ fn imported(made: &Import, version: &Version) -> serde_json::Value {
     })
 }
 
-async fn publish(folder: &Path, common: &Common) -> anyhow::Result<Outcome> {
-    let home = Home::open(&common.home)?;
-    let version = read_version(folder)?;
-    let (address, control_no, changed) = match OwnerClient::of(&home)? {
-        Some(owner) => publish_to_owner(folder, &owner).await?,
-        None => {
-            let running = Running::start(&home, OnFailure::End).await?;
-            let permit = access::local(Action::RegistryPublish)?;
-            let published = running.publish(permit, version).await.map_err(|error| Refused(format!("{error:#}")))?;
-            running.drain().await?;
-            (published.address.to_string(), published.control_no.0, published.changed)
-        }
-    };
+async fn publish(folder: &Path, rerate: bool, common: &Common) -> anyhow::Result<Outcome> {
+    let (address, control_no, changed) = put_in_force(&Home::open(&common.home)?, folder, rerate).await?;
     match common.format {
         Format::Json => println!("{}", json!({"version": address, "control_no": control_no, "changed": changed})),
         _ if changed => println!("version {address} is in force (control record {control_no})"),
@@ -175,9 +167,27 @@ async fn publish(folder: &Path, common: &Common) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn publish_to_owner(folder: &Path, owner: &OwnerClient) -> anyhow::Result<(String, u64, bool)> {
+/// Publishes a folder, by the owner of the home or as its owner: address, control record, and whether anything changed.
+///
+/// - `rerate`: whether usage that was rated before and that the version reaches back over is rated again.
+pub async fn put_in_force(home: &Home, folder: &Path, rerate: bool) -> anyhow::Result<(String, u64, bool)> {
+    let version = read_version(folder)?;
+    match OwnerClient::of(home)? {
+        Some(owner) => publish_to_owner(folder, rerate, &owner).await,
+        None => {
+            let running = Running::start(home, OnFailure::End).await?;
+            let permit = access::local(Action::RegistryPublish)?;
+            let published = running.publish(permit, version, rerate).await.map_err(|error| Refused(format!("{error:#}")))?;
+            running.drain().await?;
+            Ok((published.address.to_string(), published.control_no.0, published.changed))
+        }
+    }
+}
+
+async fn publish_to_owner(folder: &Path, rerate: bool, owner: &OwnerClient) -> anyhow::Result<(String, u64, bool)> {
     let files = read_folder(folder)?.into_iter().map(|file| PublishFile { name: file.name, text: file.text }).collect();
-    let answer = owner.ask(Method::Post(serde_json::to_value(PublishRequest { files })?), "/v1/registry/versions").await?;
+    let answer =
+        owner.ask(Method::Post(serde_json::to_value(PublishRequest { files, rerate: Some(rerate) })?), "/v1/registry/versions").await?;
     let read = || -> Option<(String, u64, bool)> {
         Some((answer.get("version")?.as_str()?.to_owned(), answer.get("control_no")?.as_u64()?, answer.get("changed")?.as_bool()?))
     };

@@ -18,6 +18,7 @@ use crate::answers::Answers;
 use crate::contract::{Operation, wire};
 use crate::problem::{JsonBody, Problem, internal};
 use crate::roles::Publisher;
+use crate::roles::billing::NotRerated;
 
 wire! {
     /// The documents to publish, as files.
@@ -26,6 +27,9 @@ wire! {
     pub struct PublishRequest {
         /// Every `.toml` file of the folder.
         pub files: Vec<PublishFile>,
+        /// Whether usage that was rated before and that the version reaches back over is rated again, each shard at the version's control
+        /// record; else such a version is refused. False by default.
+        pub rerate: Option<bool>,
     }
 }
 
@@ -90,12 +94,12 @@ pub async fn publish_version(State(publisher): State<Publisher>, caller: Caller,
         Ok(version) => version,
         Err(problems) => return refused(problems.to_string()),
     };
-    match publisher.publish(permit, version).await {
+    match publisher.publish(permit, version, request.rerate.unwrap_or(false)).await {
         Ok(published) => {
             Json(PublishedView { version: published.address.to_string(), control_no: published.control_no.0, changed: published.changed })
                 .into_response()
         }
-        Err(error) if error.chain().any(|cause| cause.is::<ReachBack>()) => refused(format!("{error:#}")),
+        Err(error) if error.chain().any(|cause| cause.is::<ReachBack>() || cause.is::<NotRerated>()) => refused(format!("{error:#}")),
         Err(error) => Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "REGISTRY-0002",
