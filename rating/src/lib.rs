@@ -11,8 +11,8 @@
 //! - `RAT-3` F of a key's state under the plan rounds to what was booked: [`rate()`] halts with [`RateError::TotalDiffers`] otherwise.
 //!   The registry refuses a publication that changes a used row.
 //! - `RAT-4` `log_seq` is dense from 0 per (organization, UTC month of the reading's start), over charged and free readings in sealed order.
-//! - `RAT-6` The charges of a key that stand sum to its T: [`rerate()`] halts with [`RerateError::BookedDiffers`] otherwise.
 //! - `RAT-5` A state restored from `totals` equals the state that was kept by applying overlays. Property tests.
+//! - `RAT-6` The charges of a key that stand sum to its T: [`rerate()`] halts with [`RerateError::BookedDiffers`] otherwise.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
 pub mod allocate;

@@ -40,6 +40,9 @@ mod path;
 #[path = "whole/reference.rs"]
 mod reference;
 #[cfg(test)]
+#[path = "whole/rerate.rs"]
+mod rerate;
+#[cfg(test)]
 #[path = "whole/tally.rs"]
 mod tally;
 #[cfg(test)]

@@ -258,7 +258,15 @@ impl Fold for LedgerFold {
     }
 
     async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
-        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        let mut headers = headers(&self.log, self.cursor().await?, end).await?;
+        // What was rated again is an entry of its own, beside no live usage: its batch leads to the cause.
+        for at in 0..headers.len() {
+            let Some((header, _)) = headers.get(at) else { break };
+            if self.lake.rerates(header)? {
+                headers.truncate(at.max(1));
+                break;
+            }
+        }
         self.fold(&headers).await?;
         Ok(bounds(&headers)?.1)
     }
