@@ -37,6 +37,8 @@ pub struct ControlEffect {
     pub registry_version: Option<Digest>,
     /// The accounting month behind which nothing is booked any more, if it closes one.
     pub closes: Option<Month>,
+    /// Whether what was rated before is rated again where it stands: then it is a range of its own.
+    pub rerates: bool,
     /// What it is, for the row's detail, for example `registry`.
     pub kind: String,
 }
@@ -131,7 +133,7 @@ struct Parsed {
 }
 
 /// Builds a batch. A control record that changes the registry version or closes a month ends its shard's range; later records of that
-/// shard stay for the next batch.
+/// shard stay for the next batch. One that has usage rated again is a range of its own: everything before it is committed then.
 pub fn build(shards: Vec<ShardRecords>, rules: &dyn Rules, identities: &dyn Identities) -> Result<Built, BuildError> {
     let mut built = Built {
         rows: Vec::new(),
@@ -218,18 +220,28 @@ fn parse_range(
     built: &mut Built,
 ) -> Result<Vec<Parsed>, BuildError> {
     let mut parsed = Vec::with_capacity(records.len());
-    for record in records {
+    for (at, record) in records.into_iter().enumerate() {
         let follows = record.position.shard == state.position.shard
             && record.position.incarnation == state.position.incarnation
             && Some(record.position.sequence) == state.position.sequence.next();
         if !follows {
             return Err(BuildError::Gap { after: state.position, found: record.position });
         }
+        let control = match record.kind {
+            RecordKind::Usage | RecordKind::Own => None,
+            RecordKind::Control => {
+                let effect = rules.control(&record.payload).map_err(|why| BuildError::Control { position: record.position, why })?;
+                if effect.rerates && applies(&effect, state) && at > 0 {
+                    break;
+                }
+                Some(effect)
+            }
+        };
         state.position = record.position;
         state.digest = record.digest;
         built.accepted_to = built.accepted_to.max(record.accepted_at);
-        match record.kind {
-            RecordKind::Usage | RecordKind::Own => {
+        match control {
+            None => {
                 let event = parse_event(&record, rules).map(|event| {
                     let identity = event.identity_hash(rules.identity_key());
                     let digest = event.content_digest();
@@ -237,8 +249,7 @@ fn parse_range(
                 });
                 parsed.push(Parsed { record, event });
             }
-            RecordKind::Control => {
-                let effect = rules.control(&record.payload).map_err(|why| BuildError::Control { position: record.position, why })?;
+            Some(effect) => {
                 let ends_range = apply_control(&effect, state);
                 built.rows.push(control_row(&record, &effect, ends_range.is_some()));
                 if ends_range == Some(true) {
@@ -266,7 +277,7 @@ fn parse_event(record: &StreamRecord, rules: &dyn Rules) -> Result<Event, Defect
 /// Applies a control record in its dense order. `None`: ignored (a repeat, or one whose predecessor has not come: the relay
 /// appends both again). `Some(true)`: what follows is rated or booked otherwise, so the range ends here.
 fn apply_control(effect: &ControlEffect, state: &mut ShardState) -> Option<bool> {
-    if Some(effect.control_no) != state.control_no.next() {
+    if !applies(effect, state) {
         return None;
     }
     let before = (state.registry_version, state.oldest_open);
@@ -275,6 +286,11 @@ fn apply_control(effect: &ControlEffect, state: &mut ShardState) -> Option<bool>
     // Closed months stay closed: a close only ever moves forward.
     state.oldest_open = state.oldest_open.max(effect.closes.and_then(Month::next));
     Some((state.registry_version, state.oldest_open) != before)
+}
+
+/// Whether a control record is the next one of its shard.
+pub fn applies(effect: &ControlEffect, state: &ShardState) -> bool {
+    Some(effect.control_no) == state.control_no.next()
 }
 
 fn empty_row(record: &StreamRecord, outcome: Outcome) -> EventRow {

@@ -74,7 +74,7 @@ pub struct EventRow {
     pub accepted_at: Instant,
     /// Canonical JSON of the event; accepted events only.
     pub attributes: Option<String>,
-    /// How many readings the event has in `charges`; 0 unless accepted.
+    /// How many rows the event has in `charges`; 0 unless accepted, or a control record that had usage rated again.
     pub readings: i32,
     /// Quarantined events: why.
     pub reason: Option<Reason>,

@@ -149,7 +149,7 @@ pub struct Charge {
     pub accounting_period: Month,
     /// The registry version it was rated under.
     pub registry_version: Digest,
-    /// The reading it replaces, after a re-rating.
+    /// The event of the reading that a re-rating took back or rated again with this row; none for the reading's first row.
     pub supersedes: Option<IdentityHash>,
     /// H(salt ‖ every string that the source supplied).
     pub commitment: Digest,
@@ -157,8 +157,15 @@ pub struct Charge {
     pub fate: Fate,
 }
 
-/// Columns by which the rows of a batch are digested: sealed order.
-pub const CHARGES_ORDER: &[&str] = &["shard", "incarnation", "sequence", "ordinal"];
+impl Charge {
+    /// Its place in sealed order. Rows of a re-rating stand at one position: identity and place in the log tell them apart.
+    pub fn place(&self) -> (Position, u16, IdentityHash, u64) {
+        (self.position, self.ordinal, self.identity, self.fate.priced().map_or(u64::MAX, |priced| priced.log_seq))
+    }
+}
+
+/// Columns by which the rows of a batch are digested. The first four tell the readings of events apart, the others the rows of a re-rating.
+pub const CHARGES_ORDER: &[&str] = &["shard", "incarnation", "sequence", "ordinal", "identity", "log_seq"];
 /// Columns by which the file is sorted.
 pub const CHARGES_SORT: &[&str] = &["organization", "shard", "incarnation", "sequence", "ordinal"];
 

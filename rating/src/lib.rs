@@ -12,6 +12,7 @@
 //!   The registry refuses a publication that changes a used row.
 //! - `RAT-4` `log_seq` is dense from 0 per (organization, UTC month of the reading's start), over charged and free readings in sealed order.
 //! - `RAT-5` A state restored from `totals` equals the state that was kept by applying overlays. Property tests.
+//! - `RAT-6` The charges of a key that stand sum to its T: [`rerate()`] halts with [`RerateError::BookedDiffers`] otherwise.
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic))]
 
 pub mod allocate;
@@ -28,6 +29,7 @@ pub mod plan;
 mod provable;
 pub mod rate;
 pub mod ratio;
+pub mod rerate;
 pub mod state;
 pub mod totals;
 
@@ -46,5 +48,6 @@ pub use line_index::LineIndex;
 pub use plan::{Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
 pub use rate::{RateError, RatedBatch, rate};
 pub use ratio::{Ratio, RoundTo};
+pub use rerate::{Gathering, RerateError, Standing, Unit, rerate};
 pub use state::{Detail, Fact, Key, KeyState, Overlay, Place, RatingState, SegmentState, StateError, decode_segments, encode_segments};
 pub use totals::{TOTALS_ORDER, TOTALS_SORT, Total, totals_from_arrow, totals_schema, totals_to_arrow};

@@ -171,7 +171,7 @@ fn gather(readings: usize, rated: Vec<Result<RatedOrganization, (usize, RateErro
     Ok(batch)
 }
 
-fn place_of(total: &Total) -> impl Ord {
+pub(crate) fn place_of(total: &Total) -> impl Ord {
     (
         (&total.organization, &total.contract, &total.sku),
         (total.service_period, &total.currency, total.accounting_period, total.last_sequence),

@@ -23,6 +23,9 @@ mod per_row;
 #[path = "properties/per_row_scalar.rs"]
 mod per_row_scalar;
 #[cfg(test)]
+#[path = "properties/rerating.rs"]
+mod rerating;
+#[cfg(test)]
 #[path = "properties/world.rs"]
 mod world;
 

@@ -174,6 +174,10 @@ async fn read_batches(
                     let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
                     let Some(to) = covered.get(&month) else { continue };
                     let leaf = if log_seq < *to {
+                        if charge.supersedes.is_some() {
+                            let what = format!("reading {}:{}", charge.identity, charge.ordinal);
+                            bail!(NotProvable { what, kind: "usage that was rated again" });
+                        }
                         wanted.insert(charge.identity);
                         Leaf::Covered(Box::new(covered_of(charge)?))
                     } else {
@@ -317,11 +321,11 @@ async fn registry(
     Ok((indexes, documents))
 }
 
-/// A price of a reading that bundles of this format do not prove yet.
+/// A reading, or the price of one, that bundles of this format do not prove yet.
 #[derive(Debug, thiserror::Error)]
-#[error("price {price} is of the kind {kind}, which bundles cannot prove yet: send the invoice without one")]
+#[error("{what} is of the kind {kind}, which bundles cannot prove yet: send the invoice without one")]
 pub struct NotProvable {
-    price: PriceId,
+    what: String,
     kind: &'static str,
 }
 
@@ -333,11 +337,11 @@ fn provable(version: &Version, prices: &BTreeSet<PriceId>) -> anyhow::Result<()>
     let lines = compiled.plan.books.iter().flat_map(|book| book.lines.values().flatten());
     let pieces = lines.filter(|line| cut.contains(&line.meter)).flat_map(|line| &line.prices).find(|row| prices.contains(&row.id));
     if let Some(row) = pieces {
-        bail!(NotProvable { price: row.id.clone(), kind: "billable_states" });
+        bail!(NotProvable { what: format!("price {}", row.id), kind: "billable_states" });
     }
     let rows = PriceIndex::of(&compiled.plan);
     match prices.iter().find_map(|price| Some((price.clone(), rows.get(price)?.unproved()?))) {
-        Some((price, kind)) => bail!(NotProvable { price, kind }),
+        Some((price, kind)) => bail!(NotProvable { what: format!("price {price}"), kind }),
         None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! What must hold over a home's rows, and where it does not: conservation, chains, and folds that equal the log.
 //! Everything is recomputed from rows; nothing trusts a counter. A row that does not read is a finding, not an error: the others are still read.
 
+mod again;
 mod audit;
 mod billing;
 mod compaction;
@@ -85,6 +86,10 @@ struct Gathered {
     headers: Vec<(Header, Digest)>,
     /// Where the log ends.
     end: BatchNo,
+    /// Batches of usage that was rated again.
+    again: BTreeSet<BatchNo>,
+    /// What stands of each reading, where any was rated again.
+    stands: Option<again::Stands>,
 }
 
 /// The folds as they stood before the log was read: so an owner at work never makes a fold seem to run ahead.
@@ -179,7 +184,7 @@ fn nothing_is_behind(readers: &Readers, snapshots: &Snapshots, gathered: &Gather
 
 /// One pass over the batch log and its files.
 async fn walk(readers: &Readers, report: &mut Report, digests: bool) -> anyhow::Result<Gathered> {
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered { stands: again::Stands::of(readers).await, ..Gathered::default() };
     let mut previous = Some(Digest::ZERO);
     loop {
         let mut tx = readers.log.read().await?;
@@ -295,6 +300,12 @@ fn batch_holds(readers: &Readers, header: &Header, digests: bool, gathered: &mut
     // Behind a batch that does not read, every running number would seem wrong.
     if report.unread.is_empty() {
         outcomes_hold(header, &rows.facts, &rows.charges, gathered, report);
+        if rows.charges.iter().any(|charge| charge.supersedes.is_some()) {
+            gathered.again.insert(header.batch_no);
+        }
+        if let Some(stands) = &mut gathered.stands {
+            stands.hold(header, &rows.charges, report);
+        }
         sums_hold(header, &rows.charges, &rows.totals, gathered, report);
     }
     Ok(())
@@ -315,7 +326,7 @@ fn rows_of(readers: &Readers, header: &Header, digests: bool, report: &mut Repor
     let totals = table_holds(readers, header, TOTALS, &totals_schema(), TOTALS_ORDER, digests, |rows| Ok(totals_from_arrow(rows)?), report);
     let (mut facts, mut charges, totals) = (facts?, charges?, totals?);
     facts.sort_by_key(|(position, _)| *position);
-    charges.sort_by_key(|charge: &Charge| (charge.position, charge.ordinal));
+    charges.sort_by_key(Charge::place);
     Some(Rows { facts, charges, totals })
 }
 
@@ -456,15 +467,25 @@ fn outcomes_hold(header: &Header, facts: &[(Position, EventFact)], charges: &[Ch
         report.add("one-outcome", stray, "has a row in events but lies in no range of its batch");
     }
     let mut readings: HashMap<Position, BTreeSet<u16>> = HashMap::new();
+    // Rows of usage that was rated again stand at the control record that asks for it.
+    let mut again: HashMap<Position, i32> = HashMap::new();
     for charge in charges {
-        if !readings.entry(charge.position).or_default().insert(charge.ordinal) {
+        if charge.supersedes.is_some() {
+            let rows = again.entry(charge.position).or_default();
+            *rows = rows.saturating_add(1);
+        } else if !readings.entry(charge.position).or_default().insert(charge.ordinal) {
             report.add("one-fate", charge.position, format!("reading {} has more than one row in charges", charge.ordinal));
         }
     }
     for (position, fact) in facts {
         let found = readings.remove(position).unwrap_or_default();
         let complete = found.iter().enumerate().all(|(at, ordinal)| at == usize::from(*ordinal));
-        if i32::try_from(found.len()) != Ok(fact.readings) || !complete {
+        if fact.outcome == "control" && found.is_empty() {
+            let rows = again.remove(position).unwrap_or(0);
+            if rows != fact.readings {
+                report.add("one-fate", position, format!("has {rows} rows of usage rated again; its record says {}", fact.readings));
+            }
+        } else if i32::try_from(found.len()) != Ok(fact.readings) || !complete {
             report.add("one-fate", position, format!("has readings {found:?} in charges; its event has {}", fact.readings));
         }
         match (fact.outcome.as_str(), fact.identity) {
@@ -480,6 +501,9 @@ fn outcomes_hold(header: &Header, facts: &[(Position, EventFact)], charges: &[Ch
             ("quarantined" | "control" | "duplicate" | "conflict", _) => {}
             (other, _) => report.add("one-outcome", position, format!("has the unknown outcome {other:?}")),
         }
+    }
+    for position in again.into_keys() {
+        report.add("one-fate", position, "has rows of usage rated again but no control record");
     }
     for position in readings.into_keys() {
         report.add("one-fate", position, "has readings in charges but no event in its batch");

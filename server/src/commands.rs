@@ -17,6 +17,7 @@ pub mod period;
 pub mod quarantine;
 pub mod rebuild;
 pub mod registry;
+pub mod rerate;
 pub mod serve;
 pub mod sql;
 

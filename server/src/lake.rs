@@ -281,6 +281,16 @@ impl Lake {
         Ok(rows)
     }
 
+    /// Whether a batch is one of usage that was rated again: its shards stand at the record that asks for it, each alone.
+    pub fn rerates(&self, header: &Header) -> anyhow::Result<bool> {
+        let alone = header.ranges.iter().all(|range| range.first == range.last);
+        if !alone || header.table(TOTALS).is_none_or(|file| file.rows == 0) {
+            return Ok(false);
+        }
+        let rows = self.read(header, CHARGES, Some(&["supersedes"]))?;
+        Ok(rows.iter().filter_map(|rows| rows.column_by_name("supersedes")).any(|column| column.null_count() < column.len()))
+    }
+
     /// Lets go of the merged files that were read.
     pub fn forget(&self) {
         self.opened.lock().clear();

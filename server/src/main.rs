@@ -14,6 +14,7 @@ mod lake;
 mod openapi;
 mod problem;
 mod read_models;
+mod rerating;
 mod roles;
 mod routes;
 mod story;
@@ -70,6 +71,8 @@ enum Command {
     Serve(commands::serve::ServeArguments),
     /// Work until everything accepted is committed and folded.
     Drain,
+    /// Rate what was rated before again, under another book: what would change, by organization, line and cause, and its booking.
+    Rerate(commands::rerate::RerateArguments),
     /// Close a month and all before it: its books are locked, its invoices drafted and issued.
     Close(commands::close::CloseArguments),
     /// Invoices of closed months.
@@ -184,6 +187,7 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Ingest(arguments) => commands::ingest::run(arguments, common).await,
         Command::Serve(arguments) => commands::serve::run(arguments, common).await,
         Command::Drain => commands::drain::run(common).await,
+        Command::Rerate(arguments) => commands::rerate::run(arguments, common).await,
         Command::Close(arguments) => commands::close::run(arguments, common).await,
         Command::Invoice(command) => commands::invoice::run(command, common).await,
         Command::Period(command) => commands::period::run(command, common).await,

@@ -158,9 +158,9 @@ impl Running {
         Ok(Self { intake, access, iam, books, commands, folded, commits, registry, invoice, stop, tasks, compaction, compactor, lock })
     }
 
-    /// Publishes a registry version behind everything accepted so far.
-    pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
-        self.publisher().publish(permit, version).await
+    /// Publishes a registry version behind everything accepted so far; [`Publisher::publish`].
+    pub async fn publish(&self, permit: Permit, version: Version, rerate: bool) -> anyhow::Result<Published> {
+        self.publisher().publish(permit, version, rerate).await
     }
 
     /// The lock of the home.
@@ -234,19 +234,21 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes a registry version behind everything accepted so far.
-    pub async fn publish(&self, permit: Permit, version: Version) -> anyhow::Result<Published> {
-        self.put_in_force(permit, Candidate::Version(version)).await
+    ///
+    /// - `rerate`: whether usage that was rated before and that it reaches back over is rated again; else such a version is refused.
+    pub async fn publish(&self, permit: Permit, version: Version, rerate: bool) -> anyhow::Result<Published> {
+        self.put_in_force(permit, Candidate::Version(version), rerate).await
     }
 
     /// Publishes an approved draft behind everything accepted so far.
     pub async fn publish_draft(&self, permit: Permit, draft_no: DraftNo) -> anyhow::Result<Published> {
-        self.put_in_force(permit, Candidate::Draft(draft_no)).await
+        self.put_in_force(permit, Candidate::Draft(draft_no), false).await
     }
 
-    async fn put_in_force(&self, permit: Permit, candidate: Candidate) -> anyhow::Result<Published> {
+    async fn put_in_force(&self, permit: Permit, candidate: Candidate, rerate: bool) -> anyhow::Result<Published> {
         let (answer, answered) = oneshot::channel();
         self.commands
-            .send(Command::Publish { permit: Box::new(permit), candidate, answer })
+            .send(Command::Publish { permit: Box::new(permit), candidate, rerate, answer })
             .await
             .map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
         let published = answered.await.context("the billing role has ended")??;

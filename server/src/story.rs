@@ -83,6 +83,8 @@ wire! {
         pub meter: String,
         /// How much.
         pub quantity: String,
+        /// Whether the reading was rated again by this row: the one with the opposite quantity takes back what stood, the next one stands.
+        pub rated_again: bool,
         /// What the quantity counts.
         pub unit: String,
         /// `charged`, `free` or `quarantined`.
@@ -371,7 +373,8 @@ pub async fn trace(answers: &Answers, scope: &Scope, asked: &Asked) -> Result<Tr
     let mut readings = Vec::new();
     for rated in charges(answers, scope, identity).await? {
         let postings = match (scope, batch_no) {
-            (Scope::Operator, Some(batch_no)) => postings(answers, scope, &rated, batch_no).await?,
+            // Rows of usage that was rated again are in a later batch than their event.
+            (Scope::Operator, Some(batch_no)) if rated.supersedes.is_none() => postings(answers, scope, &rated, batch_no).await?,
             _ => Vec::new(),
         };
         let line = invoice_line(answers, scope, &rated).await?;
@@ -422,8 +425,13 @@ pub async fn charges(answers: &Answers, scope: &Scope, identity: IdentityHash) -
     let filters = [equal("identity", FilterValue::Bytes(identity.0.to_vec()))];
     let batch = answers.scan("usage.charges", scope, RATED, &filters).await?;
     let mut charges = rated_from_arrow(&batch).map_err(anyhow::Error::from)?;
-    charges.sort_by_key(|charge| charge.ordinal);
+    charges.sort_by_key(|charge| (charge.ordinal, place_in_log(charge)));
     Ok(charges)
+}
+
+/// What was rated again comes later in the log; a reading that went into quarantine by it has its last row there.
+fn place_in_log(charge: &Rated) -> u64 {
+    charge.fate.priced().map_or(u64::MAX, |priced| priced.log_seq)
 }
 
 /// The postings of a charge's key in the entry that covers its batch.
@@ -459,6 +467,7 @@ fn reading(rated: &Rated, invoice_line: Option<TracedLine>, postings: Vec<Traced
         charge: format!("{}:{}", rated.identity, rated.ordinal),
         meter: rated.meter.to_string(),
         quantity: rated.quantity.to_string(),
+        rated_again: rated.supersedes.is_some(),
         unit: rated.unit.to_string(),
         fate: rated.fate.code().to_owned(),
         reason: rated.fate.reason().map(ToOwned::to_owned),
@@ -562,7 +571,8 @@ pub async fn explain_charge(
     identity: IdentityHash,
     ordinal: u16,
 ) -> Result<Option<Explanation>, StoryError> {
-    let found = charges(answers, scope, identity).await?.into_iter().find(|charge| charge.ordinal == ordinal);
+    // The row that stands is the last one.
+    let found = charges(answers, scope, identity).await?.into_iter().rev().find(|charge| charge.ordinal == ordinal);
     match found {
         None => Ok(None),
         Some(rated) => Ok(Some(explain(answers, rated).await?)),
@@ -624,7 +634,8 @@ impl Trace {
                 (Some(amount), Some(currency), None) => format!("{} {amount} {currency}", reading.fate),
                 _ => reading.fate.clone(),
             };
-            line(&format!("  {}  {}: {} {}, {came_to}", reading.charge, reading.meter, reading.quantity, reading.unit));
+            let again = if reading.rated_again { "rated again: " } else { "" };
+            line(&format!("  {}  {}: {again}{} {}, {came_to}", reading.charge, reading.meter, reading.quantity, reading.unit));
             if let (Some(contract_line), Some(period)) = (&reading.contract_line, &reading.service_period) {
                 line(&format!("    in the running total of {contract_line} for {period}, in the books of {}", reading.accounting_period));
             }

@@ -46,6 +46,9 @@ mod recurring;
 #[path = "whole/reference.rs"]
 mod reference;
 #[cfg(test)]
+#[path = "whole/rerate.rs"]
+mod rerate;
+#[cfg(test)]
 #[path = "whole/review.rs"]
 mod review;
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub enum ControlBody {
     Registry {
         /// Address of the version.
         version: Digest,
+        /// Whether what was rated before and is reached by the version is rated again here.
+        rerates: bool,
     },
     /// Time has come this far.
     Tick {
@@ -60,6 +62,8 @@ struct Wire {
     control_no: String,
     kind: String,
     #[serde(default)]
+    rerates: Option<String>,
+    #[serde(default)]
     version: Option<Digest>,
     #[serde(default)]
     at: Option<Instant>,
@@ -80,9 +84,14 @@ impl ControlBody {
     /// The version that it puts in force.
     pub fn registry_version(&self) -> Option<Digest> {
         match self {
-            Self::Registry { version } => Some(*version),
+            Self::Registry { version, .. } => Some(*version),
             Self::Tick { .. } | Self::Close { .. } => None,
         }
+    }
+
+    /// Whether what the version reaches is rated again where the record stands.
+    pub fn rerates(&self) -> bool {
+        matches!(self, Self::Registry { rerates: true, .. })
     }
 
     /// The month that it closes.
@@ -99,7 +108,12 @@ impl Control {
     pub fn payload(&self) -> String {
         let (control_no, kind) = (self.control_no.to_string(), self.kind_code());
         let payload: Value = match self.body {
-            ControlBody::Registry { version } => json!({"control_no": control_no, "kind": kind, "version": version.to_string()}),
+            ControlBody::Registry { version, rerates: false } => {
+                json!({"control_no": control_no, "kind": kind, "version": version.to_string()})
+            }
+            ControlBody::Registry { version, rerates: true } => {
+                json!({"control_no": control_no, "kind": kind, "rerates": "true", "version": version.to_string()})
+            }
             ControlBody::Tick { at } => json!({"control_no": control_no, "kind": kind, "at": at.to_string()}),
             ControlBody::Close { month } => json!({"control_no": control_no, "kind": kind, "month": month.number().to_string()}),
         };
@@ -115,10 +129,11 @@ impl Control {
     /// From a payload; anything but its canonical form is refused.
     pub fn parse(payload: &[u8]) -> Result<Self, ControlError> {
         let wire: Wire = serde_json::from_slice(payload)?;
-        let body = match (wire.kind.as_str(), wire.version, wire.at, &wire.month) {
-            ("registry", Some(version), None, None) => ControlBody::Registry { version },
-            ("tick", None, Some(at), None) => ControlBody::Tick { at },
-            ("close", None, None, Some(month)) => {
+        let body = match (wire.kind.as_str(), wire.version, wire.at, &wire.month, wire.rerates.as_deref()) {
+            ("registry", Some(version), None, None, None) => ControlBody::Registry { version, rerates: false },
+            ("registry", Some(version), None, None, Some("true")) => ControlBody::Registry { version, rerates: true },
+            ("tick", None, Some(at), None, None) => ControlBody::Tick { at },
+            ("close", None, None, Some(month), None) => {
                 let month = month.parse().ok().and_then(|number| Month::from_number(number).ok()).ok_or(ControlError::NotCanonical)?;
                 ControlBody::Close { month }
             }
@@ -138,6 +153,11 @@ impl Control {
     /// The version that it puts in force.
     pub fn registry_version(&self) -> Option<Digest> {
         self.body.registry_version()
+    }
+
+    /// Whether what the version reaches is rated again where the record stands.
+    pub fn rerates(&self) -> bool {
+        self.body.rerates()
     }
 
     /// The month that it closes.
@@ -160,7 +180,9 @@ mod tests {
     fn payloads_are_frozen_and_parse_back() {
         let version = Digest::of(b"");
         let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        check(ControlBody::Registry { version }, &format!(r#"{{"control_no":"7","kind":"registry","version":"{hex}"}}"#));
+        check(ControlBody::Registry { version, rerates: false }, &format!(r#"{{"control_no":"7","kind":"registry","version":"{hex}"}}"#));
+        let rerates = format!(r#"{{"control_no":"7","kind":"registry","rerates":"true","version":"{hex}"}}"#);
+        check(ControlBody::Registry { version, rerates: true }, &rerates);
         let at = Instant::parse("2026-10-01T00:00:00Z").unwrap();
         check(ControlBody::Tick { at }, r#"{"at":"2026-10-01T00:00:00Z","control_no":"7","kind":"tick"}"#);
         let month = Month::from_number(202_610).unwrap();
@@ -176,6 +198,8 @@ mod tests {
             r#"{"control_no":"7","kind":"close","month":"202613"}"#,
             r#"{"at":"2026-10-01T00:00:00Z","control_no":"7","kind":"close","month":"202610"}"#,
             r#"{"control_no":"7","kind":"registry"}"#,
+            r#"{"control_no":"7","kind":"registry","rerates":"false","version":"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#,
+            r#"{"at":"2026-10-01T00:00:00Z","control_no":"7","kind":"tick","rerates":"true"}"#,
         ] {
             assert!(matches!(Control::parse(payload.as_bytes()), Err(ControlError::NotCanonical)), "{payload}");
         }

@@ -272,7 +272,7 @@ pub async fn publish(
     if let Some((control_no, _)) = draft.published {
         return Ok(Published { control_no, address: draft.version, changed: false });
     }
-    let published = store::publish(tx, version, recorded_at).await?;
+    let published = store::publish(tx, version, false, recorded_at).await?;
     let values = [Value::try_from(draft.draft_no.0)?, Value::try_from(published.control_no.0)?, published_by.into()];
     tx.execute(&PUBLICATION_INSERT, &values).await?;
     Ok(published)

@@ -5,7 +5,7 @@
 //! let version = Version::read(Path::new("registry"))?; // every problem with file, line and remedy
 //! let reaches = reach_back(&active, &version);
 //! refuse_reach_back(&reaches, &rated_keys)?;
-//! let published = store::publish(&mut tx, &version, recorded_at).await?;
+//! let published = store::publish(&mut tx, &version, false, recorded_at).await?;
 //! let Compiled { meters, plan, .. } = compile(&version)?;
 //! ```
 
@@ -41,7 +41,7 @@ pub use drafts::{Draft, DraftError, DraftNo, Review, Verdict};
 pub use folder::{SourceFile, read_folder};
 pub use price_at::{NoPrice, Priced, StatedPrice, Under, price_at};
 pub use problem::{Problem, Problems};
-pub use reach::{Conflict, RatedKey, Reach, ReachBack, Scope, reach_back, refuse_reach_back};
+pub use reach::{Conflict, RatedKey, Reach, ReachBack, Scope, reach_back, reached, refuse_reach_back, refuse_rerating};
 pub use recurring::{Fee, Schedule, Tick};
 pub use shown::NamesOthers;
 pub use store::{Closed, Published, PublishedVersion, StoreError};

@@ -1,5 +1,5 @@
 //! What changes between two versions, from which instant on, and for which keys; and the refusal of changes that reach back over keys that
-//! were already rated. It knows no ledger and no state: whoever asks brings the rated keys.
+//! were already rated, unless these are rated again. It knows no ledger and no state: whoever asks brings the rated keys.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -23,6 +23,8 @@ pub struct Reach {
     pub scope: Scope,
     /// What to do where it reaches back over a rated key.
     pub remedy: Remedy,
+    /// Whether rating the reached keys again carries it out. Not so where readings themselves, families or currencies would be others.
+    pub rerates: bool,
 }
 
 /// Which rated keys a change concerns.
@@ -47,7 +49,7 @@ pub enum Scope {
 pub enum Remedy {
     /// By something with a later `effective_at`: the text ends where the instant follows, for example `give it`.
     After(String),
-    /// Not before re-rating exists: the text says what to leave as it was.
+    /// Not at all: the text says what to leave as it was.
     Leave(String),
     /// None is needed: the change reaches no key.
     Unneeded,
@@ -96,8 +98,11 @@ impl fmt::Display for Conflict {
             keys => write!(f, " (and {} more keys)", keys - 1)?,
         }
         match &self.reach.remedy {
-            Remedy::After(what) => write!(f, "\n    remedy: {what} an effective_at after {last_at}; re-rating is not available yet"),
-            Remedy::Leave(what) => write!(f, "\n    remedy: {what}; re-rating is not available yet"),
+            Remedy::After(what) if self.reach.rerates => {
+                write!(f, "\n    remedy: {what} an effective_at after {last_at}, or publish with --rerate: that usage is rated again")
+            }
+            Remedy::After(what) => write!(f, "\n    remedy: {what} an effective_at after {last_at}; rating again cannot carry this out"),
+            Remedy::Leave(what) => write!(f, "\n    remedy: {what}; rating again cannot carry this out"),
             Remedy::Unneeded => Ok(()),
         }
     }
@@ -130,39 +135,77 @@ impl std::error::Error for ReachBack {}
 
 /// Refuses changes that reach back over a key that was already rated at or after their instant.
 ///
-/// - Source: blueprint §5, versions: price rows that begin before the barrier wait for re-rating, which does not exist yet.
+/// - Source: blueprint §5, versions.
 pub fn refuse_reach_back(reaches: &[Reach], rated: &[RatedKey]) -> Result<(), ReachBack> {
-    let mut by_sku: HashMap<&SkuId, Vec<&RatedKey>> = HashMap::new();
-    let mut by_organization: HashMap<&OrganizationId, Vec<&RatedKey>> = HashMap::new();
-    let mut by_contract: HashMap<&ContractId, Vec<&RatedKey>> = HashMap::new();
-    for key in rated {
-        by_sku.entry(&key.sku).or_default().push(key);
-        by_organization.entry(&key.organization).or_default().push(key);
-        by_contract.entry(&key.contract).or_default().push(key);
-    }
+    refuse(reaches.iter(), rated)
+}
+
+/// Refuses, of the changes that reach back over rated keys, those that rating these again does not carry out.
+pub fn refuse_rerating(reaches: &[Reach], rated: &[RatedKey]) -> Result<(), ReachBack> {
+    refuse(reaches.iter().filter(|reach| !reach.rerates), rated)
+}
+
+/// For each change the rated keys that it reaches, as places in `rated`.
+pub fn reached(reaches: &[Reach], rated: &[RatedKey]) -> Vec<Vec<usize>> {
+    let index = Index::new(rated);
+    reaches.iter().map(|reach| index.reached(reach)).collect()
+}
+
+fn refuse<'r>(reaches: impl Iterator<Item = &'r Reach>, rated: &[RatedKey]) -> Result<(), ReachBack> {
+    let index = Index::new(rated);
     let mut conflicts = Vec::new();
     for reach in reaches {
-        let Some(effective_at) = reach.effective_at else { continue };
-        let in_scope: Vec<&RatedKey> = match &reach.scope {
-            Scope::Skus(skus) => skus.iter().filter_map(|sku| by_sku.get(sku)).flatten().copied().collect(),
-            Scope::SkusUnder(skus, contracts) => {
-                let of_skus = skus.iter().filter_map(|sku| by_sku.get(sku)).flatten().copied();
-                of_skus.filter(|key| contracts.contains(&key.contract)).collect()
-            }
-            Scope::Contracts(contracts) => contracts.iter().filter_map(|contract| by_contract.get(contract)).flatten().copied().collect(),
-            Scope::Organizations(organizations) => {
-                organizations.iter().filter_map(|organization| by_organization.get(organization)).flatten().copied().collect()
-            }
-            Scope::OtherOrganizations(named) => rated.iter().filter(|key| !named.contains(&key.organization)).collect(),
-            Scope::Nothing => Vec::new(),
-        };
-        let reached: Vec<&RatedKey> = in_scope.into_iter().filter(|key| key.last_at >= effective_at).collect();
+        let reached: Vec<&RatedKey> = index.reached(reach).into_iter().filter_map(|at| rated.get(at)).collect();
         let latest = reached.iter().max_by_key(|key| (key.last_at, std::cmp::Reverse((&key.organization, &key.contract, &key.sku))));
         if let Some(key) = latest {
             conflicts.push(Conflict { reach: reach.clone(), key: (*key).clone(), keys: reached.len() });
         }
     }
     if conflicts.is_empty() { Ok(()) } else { Err(ReachBack { conflicts }) }
+}
+
+/// Rated keys by what scopes name.
+struct Index<'k> {
+    rated: &'k [RatedKey],
+    by_sku: HashMap<&'k SkuId, Vec<usize>>,
+    by_organization: HashMap<&'k OrganizationId, Vec<usize>>,
+    by_contract: HashMap<&'k ContractId, Vec<usize>>,
+}
+
+impl<'k> Index<'k> {
+    fn new(rated: &'k [RatedKey]) -> Self {
+        let mut index = Self { rated, by_sku: HashMap::new(), by_organization: HashMap::new(), by_contract: HashMap::new() };
+        for (at, key) in rated.iter().enumerate() {
+            index.by_sku.entry(&key.sku).or_default().push(at);
+            index.by_organization.entry(&key.organization).or_default().push(at);
+            index.by_contract.entry(&key.contract).or_default().push(at);
+        }
+        index
+    }
+
+    /// Keys in the scope of a change that were rated at or after its instant.
+    fn reached(&self, reach: &Reach) -> Vec<usize> {
+        let Some(effective_at) = reach.effective_at else { return Vec::new() };
+        let key = |at: &usize| self.rated.get(*at);
+        let in_scope: Vec<usize> = match &reach.scope {
+            Scope::Skus(skus) => skus.iter().filter_map(|sku| self.by_sku.get(sku)).flatten().copied().collect(),
+            Scope::SkusUnder(skus, contracts) => {
+                let of_skus = skus.iter().filter_map(|sku| self.by_sku.get(sku)).flatten().copied();
+                of_skus.filter(|at| key(at).is_some_and(|key| contracts.contains(&key.contract))).collect()
+            }
+            Scope::Contracts(contracts) => {
+                contracts.iter().filter_map(|contract| self.by_contract.get(contract)).flatten().copied().collect()
+            }
+            Scope::Organizations(organizations) => {
+                organizations.iter().filter_map(|organization| self.by_organization.get(organization)).flatten().copied().collect()
+            }
+            Scope::OtherOrganizations(named) => {
+                (0..self.rated.len()).filter(|at| key(at).is_some_and(|key| !named.contains(&key.organization))).collect()
+            }
+            Scope::Nothing => Vec::new(),
+        };
+        in_scope.into_iter().filter(|at| key(at).is_some_and(|key| key.last_at >= effective_at)).collect()
+    }
 }
 
 /// Every change from one version to the next, in a fixed order: billable states, meters, SKUs, price books, contracts, roundings, units.
@@ -189,12 +232,17 @@ struct Changes<'v> {
 
 impl<'v> Changes<'v> {
     fn add(&mut self, what: String, effective_at: Instant, scope: Scope, remedy: Remedy) {
-        self.reaches.push(Reach { what, effective_at: Some(effective_at), scope, remedy });
+        self.reaches.push(Reach { what, effective_at: Some(effective_at), scope, remedy, rerates: true });
+    }
+
+    /// A change that rating again does not carry out.
+    fn fixed(&mut self, what: String, scope: Scope, remedy: Remedy) {
+        self.reaches.push(Reach { what, effective_at: Some(Instant::EPOCH), scope, remedy, rerates: false });
     }
 
     /// A change by which no rating differs.
     fn quiet(&mut self, what: String) {
-        self.reaches.push(Reach { what, effective_at: None, scope: Scope::Nothing, remedy: Remedy::Unneeded });
+        self.reaches.push(Reach { what, effective_at: None, scope: Scope::Nothing, remedy: Remedy::Unneeded, rerates: true });
     }
 
     fn meters(&mut self) {
@@ -207,7 +255,7 @@ impl<'v> Changes<'v> {
                 continue;
             }
             let skus = self.old.skus().filter(|sku| sku.meter.as_str() == id).map(|sku| sku.id.clone()).collect();
-            self.add(what, Instant::EPOCH, Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
+            self.fixed(what, Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
         }
     }
 
@@ -244,7 +292,13 @@ impl<'v> Changes<'v> {
                 Some(after) => format!("{} of sku {id:?} {change}", altered_fields(before, after)),
             };
             let remedy = format!("leave sku {id:?} as it was, price another SKU in a new price book and give the contract that binds it");
-            self.add(what, Instant::EPOCH, Scope::Skus(BTreeSet::from([before.id.clone()])), Remedy::After(remedy));
+            let scope = Scope::Skus(BTreeSet::from([before.id.clone()]));
+            // What a SKU asks of a reading may change; a line whose family, meter or very SKU is gone cannot be adjusted.
+            if after.is_some_and(|after| (&after.family, &after.meter) == (&before.family, &before.meter)) {
+                self.add(what, Instant::EPOCH, scope, Remedy::After(remedy));
+            } else {
+                self.fixed(what, scope, Remedy::After(remedy));
+            }
         }
     }
 
@@ -261,7 +315,7 @@ impl<'v> Changes<'v> {
                     if before.currency != after.currency {
                         let what = format!("currency of price book {id:?} changes from {} to {}", before.currency, after.currency);
                         let remedy = format!("leave price book {id:?} as it was, write a new one and give the contract that binds it");
-                        self.add(what, Instant::EPOCH, Scope::Contracts(Arc::clone(&contracts)), Remedy::After(remedy));
+                        self.fixed(what, Scope::Contracts(Arc::clone(&contracts)), Remedy::After(remedy));
                     }
                     self.rows(rows(before), rows(after), &contracts);
                     self.takeovers(before, after, &contracts);

@@ -99,7 +99,8 @@ pub enum StoreError {
 /// Records a version and puts it in force by a new control record, unless it is in force already.
 ///
 /// - An earlier version may be published again: it gets another control record.
-pub async fn publish(tx: &mut Transaction, version: &Version, recorded_at: Instant) -> Result<Published, StoreError> {
+/// - `rerates`: whether the record has what the version reaches rated again.
+pub async fn publish(tx: &mut Transaction, version: &Version, rerates: bool, recorded_at: Instant) -> Result<Published, StoreError> {
     let address = version.address();
     lock(tx).await?;
     if let Some((control_no, active)) = active_control(tx).await?
@@ -115,7 +116,7 @@ pub async fn publish(tx: &mut Transaction, version: &Version, recorded_at: Insta
         let digests: Vec<Json> = version.entries().map(|entry| Json::String(entry.digest.to_string())).collect();
         tx.execute(&VERSION_INSERT, &[address.into(), Json::Array(digests).to_string().into(), recorded_at.into()]).await?;
     }
-    let control = append(tx, ControlBody::Registry { version: address }, recorded_at).await?;
+    let control = append(tx, ControlBody::Registry { version: address, rerates }, recorded_at).await?;
     Ok(Published { control_no: control.control_no, address, changed: true })
 }
 

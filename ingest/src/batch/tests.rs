@@ -39,12 +39,13 @@ impl TestRules {
 impl Rules for TestRules {
     fn control(&self, payload: &[u8]) -> Result<ControlEffect, String> {
         let text = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
-        // `<number>` publishes the version, `<number> close <month>` closes a month.
+        // `<number>` publishes the version, `<number> close <month>` closes a month, `<number> again` has usage rated again.
+        let (text, rerates) = text.strip_suffix(" again").map_or((text, false), |text| (text, true));
         let (number, closes) = text.split_once(" close ").map_or((text, None), |(number, month)| (number, Some(month)));
         let number = number.parse().map_err(|_| format!("{text:?} is no number"))?;
         let closes = closes.map(|month| Month::parse(month).unwrap());
         let (registry_version, kind) = if closes.is_some() { (None, "close") } else { (Some(VERSION), "registry") };
-        Ok(ControlEffect { control_no: ControlNo(number), registry_version, closes, kind: kind.to_owned() })
+        Ok(ControlEffect { control_no: ControlNo(number), registry_version, closes, rerates, kind: kind.to_owned() })
     }
 
     fn meters(&self, version: &Digest) -> Option<Arc<MeterSet>> {
@@ -246,4 +247,25 @@ fn a_close_parts_the_readings_before_it_from_those_behind_it() {
         assert_eq!(periods, [202_610, 202_611, 202_611], "batches of {cut}");
         assert_eq!((state.control_no, state.oldest_open), (ControlNo(3), Some(Month::parse("2026-11").unwrap())));
     }
+}
+
+#[test]
+fn a_record_that_has_usage_rated_again_is_a_range_of_its_own() {
+    let records = [
+        record(1, RecordKind::Control, "1".to_owned()),
+        record(2, RecordKind::Usage, event(1, 1)),
+        record(3, RecordKind::Control, "2 again".to_owned()),
+        record(4, RecordKind::Control, "2 again".to_owned()),
+        record(5, RecordKind::Usage, event(2, 1)),
+    ];
+    let (mut state, mut ends) = (start(), Vec::new());
+    while state.position.sequence < Sequence(5) {
+        let left = records[usize::try_from(state.position.sequence.0).unwrap()..].to_vec();
+        let shard = ShardRecords { state: state.clone(), records: left };
+        let built = build(vec![shard], &TestRules::new(), &TestIndex::default()).unwrap();
+        state = built.states[0].clone();
+        ends.push(state.position.sequence.0);
+    }
+    // The version does not change by its second publication: what follows may stand in the same range, a repeat is ignored.
+    assert_eq!(ends, [1, 2, 5]);
 }

@@ -10,6 +10,7 @@ use shared_db::{DbError, Row, Transaction, Value};
 use shared_types::{Amount, AssetId, BatchNo, ContractId, Digest, Instant, Month, OrganizationId, Quantity, ShardId, SkuId};
 
 use crate::invoice::{Invoice, InvoiceError, InvoiceId, Invoiced, KeyAtClose, LogRange, Policies, Subject, draft};
+use crate::rerated::fold_reratings;
 use crate::store::{
     CLOSE_INSERT, CLOSE_LAST, CLOSES, DRAFTS_INSERT, INVOICE_FIND, INVOICE_INSERT, INVOICE_NUMBERED, INVOICES_AFTER, INVOICES_OF,
     ISSUE_INSERT, ISSUE_LAST, KeyTotal, LINES_BEFORE, LINES_INSERT, LINES_OF, OPINION_INSERT, ORGANIZATIONS_AFTER, PASSED_BY_ALL,
@@ -144,6 +145,7 @@ fn damaged(problem: String) -> CloseError {
 /// - `deltas`, `ends`: in order of their batches.
 pub async fn fold(tx: &mut Transaction, last: BatchNo, deltas: &[KeyDelta], ends: &[ShardEnd]) -> Result<Vec<Month>, CloseError> {
     fold_totals(tx, deltas).await?;
+    fold_reratings(tx, deltas).await?;
     fold_passes(tx, ends).await?;
     let mut closed = Vec::new();
     for row in tx.query(&PASSED_BY_ALL, &[]).await? {

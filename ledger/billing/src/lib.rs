@@ -8,6 +8,7 @@
 pub mod changes;
 pub mod close;
 pub mod invoice;
+pub mod rerated;
 mod store;
 pub mod usage;
 
@@ -18,5 +19,6 @@ pub use close::{
     unissued,
 };
 pub use invoice::{Invoice, InvoiceError, InvoiceId, Line, LineKind, LogRange, Policies, PriceSum, Rounding, RoundingMode, SkuText};
+pub use rerated::{Rerated, Rerating, reratings, reratings_of};
 pub use store::{KeyTotal, STATEMENTS};
 pub use usage::{BillingError, KeyDelta, postings_of};

@@ -31,9 +31,12 @@ pub(crate) const UNISSUED: Statement = statement!("unissued");
 pub(crate) const ISSUE_LAST: Statement = statement!("issue_last");
 pub(crate) const ISSUE_INSERT: Statement = statement!("issue_insert");
 pub(crate) const OPINION_INSERT: Statement = statement!("opinion_insert");
+pub(crate) const RERATINGS_INSERT: Statement = statement!("reratings_insert");
+pub(crate) const RERATINGS_OF: Statement = statement!("reratings_of");
+pub(crate) const RERATINGS_ALL: Statement = statement!("reratings_all");
 
 /// Every statement of billing, for the test that prepares them on both engines.
-pub const STATEMENTS: [Statement; 24] = [
+pub const STATEMENTS: [Statement; 27] = [
     PASSES_LAST,
     PASSES_INSERT,
     PASSED_BY_ALL,
@@ -58,6 +61,9 @@ pub const STATEMENTS: [Statement; 24] = [
     ISSUE_LAST,
     ISSUE_INSERT,
     OPINION_INSERT,
+    RERATINGS_INSERT,
+    RERATINGS_OF,
+    RERATINGS_ALL,
 ];
 
 /// What one key came to in one accounting period.

@@ -10,6 +10,7 @@ use shared_types::{Amount, AssetId, BatchNo, ContractId, Instant, Month, Organiz
 
 use crate::close::CloseError;
 use crate::invoice::PriceSum;
+use crate::rerated::Rerated;
 use crate::store::KeyTotal;
 
 /// What one batch added to one key in one accounting period.
@@ -43,6 +44,8 @@ pub struct KeyDelta {
     pub prices: Vec<PriceSum>,
     /// Sizes of the organization's logs after the batch, for the months that the key touched.
     pub log_sizes: BTreeMap<Month, u64>,
+    /// The re-rating that it comes from, if it does.
+    pub rerated: Option<Rerated>,
 }
 
 impl KeyDelta {
@@ -199,6 +202,7 @@ mod tests {
             total: Amount::ZERO,
             prices: Vec::new(),
             log_sizes: BTreeMap::new(),
+            rerated: None,
         }
     }
 

@@ -6,9 +6,9 @@ mod billing {
     use std::sync::Arc;
 
     use platform_billing::{
-        CloseError, InvoiceId, KeyDelta, Policies, PriceSum, Rounding, RoundingMode, STATEMENTS, ShardEnd, SkuText, close_of, closes,
-        draft_organization, finish_drafts, fold, invoice, invoices_after, issue, lines_hold, organizations, postings_of, record_opinion,
-        totals, unissued,
+        CloseError, InvoiceId, KeyDelta, Policies, PriceSum, Rerated, Rounding, RoundingMode, STATEMENTS, ShardEnd, SkuText, close_of,
+        closes, draft_organization, finish_drafts, fold, invoice, invoices_after, issue, lines_hold, organizations, postings_of,
+        record_opinion, totals, unissued,
     };
     use shared_db::{Database, DbError, Statement};
     use shared_testkit::{append_only_refusals, on_both_engines};
@@ -53,6 +53,7 @@ mod billing {
                 readings: 1,
             }],
             log_sizes: BTreeMap::from([(month(service), size.parse().unwrap())]),
+            rerated: None,
         }
     }
 
@@ -286,9 +287,12 @@ mod billing {
                 payload: "{}".to_owned(),
             };
             shared_db::enqueue(&mut tx, event).await.unwrap();
+            let by = Rerated { batch_no: BatchNo(2), registry_version: Digest([7; 32]) };
+            let again = KeyDelta { rerated: Some(by), ..delta("acme USD 2026-10 2026-11 1 1 1") };
+            fold(&mut tx, BatchNo(2), &[again], &[]).await.unwrap();
             tx.commit().await.unwrap();
             let tables = append_only_refusals(&db).await.unwrap();
-            for table in ["passes", "closes", "invoices", "lines", "drafts", "issues", "opinions"] {
+            for table in ["passes", "closes", "invoices", "lines", "drafts", "issues", "opinions", "reratings"] {
                 let table = format!("platform_billing_{table}");
                 assert!(tables.contains(&table), "{table} in {tables:?}");
             }

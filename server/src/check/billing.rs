@@ -16,6 +16,7 @@ const PAGE: u32 = 500;
 /// Everything of billing; `through` is where the ledger's fold stands.
 pub async fn rules(books: &mut Transaction, through: BatchNo, gathered: &Gathered, report: &mut Report) -> anyhow::Result<()> {
     let mut owed = totals(books, through, gathered, report).await?;
+    reratings(books, through, gathered, report).await?;
     drafts(books, report).await?;
     let commands: BTreeMap<u64, Command> =
         platform_ledger::commands(books, 0, u32::MAX).await?.into_iter().map(|booked| (booked.entry_no, booked.command)).collect();
@@ -40,6 +41,31 @@ pub async fn rules(books: &mut Transaction, through: BatchNo, gathered: &Gathere
         }
     }
     unbilled(books, &owed, report).await
+}
+
+/// What the books say was rated again is what the batches say.
+async fn reratings(books: &mut Transaction, through: BatchNo, gathered: &Gathered, report: &mut Report) -> anyhow::Result<()> {
+    let mut expected: BTreeMap<(u64, KeyText), i128> = BTreeMap::new();
+    for (batch_no, booked) in gathered.booked.iter().filter(|(batch_no, _)| *batch_no <= through && gathered.again.contains(batch_no)) {
+        expected.extend(booked.iter().map(|(key, amount)| ((batch_no.0, key.clone()), *amount)));
+    }
+    for rerating in platform_billing::reratings(books).await? {
+        let key = (
+            rerating.organization.to_string(),
+            format!("{}/{}", rerating.contract, rerating.sku),
+            rerating.service_period.number(),
+            rerating.currency.to_string(),
+            rerating.accounting_period.number(),
+        );
+        let (wanted, found) = (expected.remove(&(rerating.by.batch_no.0, key.clone())), i128::from(rerating.amount.units()));
+        if wanted != Some(found) {
+            report.add("billing-rerating", name(&key), format!("is {}, the batch's totals say {}", units(Some(found)), units(wanted)));
+        }
+    }
+    for ((_, key), wanted) in expected {
+        report.add("billing-rerating", name(&key), format!("is missing; the batch's totals say {}", units(Some(wanted))));
+    }
+    Ok(())
 }
 
 /// The running totals are the sums of the batches' totals; what each organization was charged by currency.

@@ -69,7 +69,7 @@ pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Ou
     };
     say(format!("home      {}", home.root().display()));
     let running = Running::start(&home, OnFailure::End).await?;
-    let published = running.publish(access::local(Action::RegistryPublish)?, version).await?;
+    let published = running.publish(access::local(Action::RegistryPublish)?, version, false).await?;
     say(format!("registry  version {} is in force", published.address));
 
     let options = datasets::Options { seed: arguments.seed, days: arguments.days, events: arguments.events, ..Default::default() };
@@ -144,7 +144,10 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
     let mut adjusted = all.clone();
     adjusted.retain(|stored| stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment));
     if let Some(largest) = adjusted.into_iter().max_by_key(|stored| stored.invoice.total) {
-        say(format!("\nAn invoice of the second month, with what came late for the first\n{}", super::invoice::page(&largest).trim_end()));
+        say(format!(
+            "\nAn invoice of the second month, with what came late for the first\n{}",
+            super::invoice::page(&largest, &[]).trim_end()
+        ));
         let before =
             all.into_iter().find(|stored| stored.invoice.organization == largest.invoice.organization && stored.invoice.period == first);
         if let Some(before) = before {

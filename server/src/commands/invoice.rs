@@ -5,10 +5,11 @@ pub mod changes;
 use std::fmt::Write as _;
 
 use clap::Subcommand;
-use platform_billing::{CloseError, Line, LineKind, StoredInvoice};
+use platform_billing::{CloseError, Invoice, Line, LineKind, StoredInvoice};
+use platform_registry::{Reach, Scope};
 use serde_json::{Value, json};
 use shared_db::Transaction;
-use shared_types::{Month, OrganizationId};
+use shared_types::{ControlNo, Digest, Month, OrganizationId};
 
 use self::changes::Compared;
 use super::Refused;
@@ -61,11 +62,18 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
             print!("{}", list(&found, common.format));
         }
         InvoiceCommand::Show { invoice } => {
-            let stored = find(&mut books(&home).await?, &invoice).await?;
+            let mut books = books(&home).await?;
+            let stored = find(&mut books, &invoice).await?;
             match common.format {
-                Format::Json => println!("{}", view(&stored)),
+                Format::Json => {
+                    let mut view = view(&stored);
+                    let causes = causes(&mut books, &stored.invoice).await?;
+                    let causes = causes.iter().map(|(line, cause)| json!({"line": line, "cause": cause})).collect();
+                    view.as_object_mut().and_then(|view| view.insert("causes".to_owned(), causes));
+                    println!("{view}");
+                }
                 Format::Csv => print!("{}", csv_lines(&stored)),
-                _ => print!("{}", page(&stored)),
+                _ => print!("{}", page(&stored, &causes(&mut books, &stored.invoice).await?)),
             }
         }
         InvoiceCommand::Compare { before, after } => {
@@ -218,8 +226,62 @@ pub fn csv_lines(stored: &StoredInvoice) -> String {
     out
 }
 
+/// Why lines have what was rated again on them: number of the line, and the cause in words.
+///
+/// Changes of contracts are not told in the registry's words: these name other organizations.
+pub async fn causes(books: &mut Transaction, invoice: &Invoice) -> anyhow::Result<Vec<(u64, String)>> {
+    let closes = platform_billing::closes(books).await?;
+    let previous = closes.iter().find(|close| close.period == invoice.period).and_then(|close| close.previous);
+    let reratings = platform_billing::reratings_of(books, &invoice.organization, previous, invoice.period).await?;
+    let mut causes = Vec::new();
+    for rerating in &reratings {
+        let line = invoice.lines.iter().find(|line| {
+            (&line.contract, &line.sku, line.service_period, &invoice.currency)
+                == (&rerating.contract, &rerating.sku, rerating.service_period, &rerating.currency)
+        });
+        let Some(line) = line else { continue };
+        let version = rerating.by.registry_version;
+        let mut because: Vec<String> = Vec::new();
+        for reach in changes_of(books, version).await? {
+            let told = match &reach.scope {
+                Scope::Skus(skus) => skus.contains(&rerating.sku),
+                Scope::SkusUnder(skus, contracts) => skus.contains(&rerating.sku) && contracts.contains(&rerating.contract),
+                _ => false,
+            };
+            if told && reach.effective_at.is_some_and(|at| rerating.service_period.next().is_none_or(|next| at < next.start())) {
+                because.push(reach.what);
+            }
+        }
+        if because.is_empty() {
+            because.push("the prices that its usage falls under are others".to_owned());
+        }
+        let short: String = version.to_string().chars().take(12).collect();
+        causes.push((line.number, format!("{} by rating again under version {short}: {}", rerating.amount, because.join("; "))));
+    }
+    Ok(causes)
+}
+
+/// What a version changed when it was put in force last with usage rated again.
+async fn changes_of(books: &mut Transaction, address: Digest) -> anyhow::Result<Vec<Reach>> {
+    let mut before = None;
+    let mut found = None;
+    for control in platform_registry::store::controls_after(books, ControlNo(0)).await? {
+        let Some(version) = control.registry_version() else { continue };
+        if version == address && control.rerates() {
+            found = before;
+        }
+        before = Some(version);
+    }
+    let Some(old) = found else { return Ok(Vec::new()) };
+    let old = platform_registry::store::version(books, old).await?;
+    let new = platform_registry::store::version(books, address).await?;
+    Ok(old.zip(new).map(|(old, new)| platform_registry::reach_back(&old, &new)).unwrap_or_default())
+}
+
 /// One page, as one would send it.
-pub fn page(stored: &StoredInvoice) -> String {
+///
+/// - `causes`: of what was rated again, by line.
+pub fn page(stored: &StoredInvoice, causes: &[(u64, String)]) -> String {
     let invoice = &stored.invoice;
     let scale = invoice.rounding.scale;
     let mut out = String::new();
@@ -254,7 +316,8 @@ pub fn page(stored: &StoredInvoice) -> String {
             line.unit.to_string(),
             grouped(&money(line.amount, scale)),
         );
-        for note in notes(line, scale) {
+        let causes: Vec<&str> = causes.iter().filter(|(number, _)| *number == line.number).map(|(_, cause)| cause.as_str()).collect();
+        for note in notes(line, scale, &causes) {
             let _ = writeln!(out, "  {:<4} {:<8} {note}", "", "");
         }
     }
@@ -267,11 +330,12 @@ pub fn page(stored: &StoredInvoice) -> String {
 }
 
 /// What a reader of a line needs beside its figures.
-fn notes(line: &Line, scale: u32) -> Vec<String> {
-    let mut notes: Vec<String> = Vec::new();
+fn notes(line: &Line, scale: u32, causes: &[&str]) -> Vec<String> {
+    let mut notes: Vec<String> = causes.iter().map(|cause| (*cause).to_owned()).collect();
     if line.kind == LineKind::Adjustment {
+        let what = if causes.is_empty() { "usage that came late" } else { "corrected" };
         notes.push(format!(
-            "usage that came late: {} now, {} on earlier invoices",
+            "{what}: {} now, {} on earlier invoices",
             grouped(&money(line.key_amount, scale)),
             grouped(&money(line.invoiced_before, scale))
         ));

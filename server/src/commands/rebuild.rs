@@ -70,6 +70,7 @@ impl FoldName {
             Self::Ledger => &[
                 "platform_billing_closes",
                 "platform_billing_passes",
+                "platform_billing_reratings",
                 "platform_billing_totals",
                 "platform_ledger_accounts",
                 "platform_ledger_commands",

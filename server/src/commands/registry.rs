@@ -1,7 +1,7 @@
 //! `tally registry …`: folders of documents become versions, and a public price list becomes a folder.
 
 mod questions;
-mod workflow;
+pub mod workflow;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,9 @@ pub enum RegistryCommand {
     Publish {
         /// Folder with `.toml` files, at any depth, or a draft, for example `draft-1`.
         what: String,
+        /// Rate again what was rated before and the folder's version reaches back over; without it such a version is refused.
+        #[arg(long)]
+        rerate: bool,
     },
     /// Check a folder and record it as a draft, for somebody to review.
     Propose {
@@ -106,7 +109,7 @@ pub enum RegistryCommand {
 pub async fn run(command: RegistryCommand, common: &Common) -> anyhow::Result<Outcome> {
     match command {
         RegistryCommand::Check { folder } => check(&folder, common.format),
-        RegistryCommand::Publish { what } => workflow::publish(&what, common).await,
+        RegistryCommand::Publish { what, rerate } => workflow::publish(&what, rerate, common).await,
         RegistryCommand::Propose { folder, note } => workflow::propose(&folder, note, common).await,
         RegistryCommand::Drafts { draft } => workflow::drafts(draft.as_deref(), common).await,
         RegistryCommand::Review { draft, approve, reject: _, reason } => workflow::review(&draft, approve, reason, common).await,

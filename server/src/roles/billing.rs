@@ -1,7 +1,7 @@
 //! The billing role: stream → batch → rated batch → batch log. It composes the domains; they do not know each other.
 //! One task owns the state; everything before the commit is a pure function of (stream bytes, state, registry snapshot).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, events_to_arrow};
 use platform_ingest::header::{FORMAT, Header, TableFile};
 use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
-use platform_rating::{Charge, Key, KeyState, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
+use platform_rating::{Charge, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
 use platform_registry::store as registry;
 use platform_registry::{Closed, Compiled, Control, ControlBody, DraftNo, Published, RatedKey, Schedule, Version, drafts};
 use platform_usage::{EventLimits, IdentityKey, MeterSet};
@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::now;
 use crate::home::{BatchSettings, Home, ReviewWhen, Secrets};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
+use crate::rerating::{self, Reached, Record, Work};
 use crate::roles::intake::Lag;
 
 /// The compiled registry versions that shards and totals may name, and what batches are built with.
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub meters: Arc<MeterSet>,
     /// Its prices.
     pub plan: Plan,
+    /// Its documents.
+    pub version: Version,
 }
 
 impl Registries {
@@ -66,7 +69,7 @@ impl Registries {
             registry::version(&mut tx, address).await?.with_context(|| format!("registry version {address} is not in the books"))?;
         let Compiled { meters, plan, .. } =
             platform_registry::compile(&version).with_context(|| format!("could not compile registry version {address}"))?;
-        let snapshot = Arc::new(Snapshot { meters: Arc::new(MeterSet::new(meters)?), plan });
+        let snapshot = Arc::new(Snapshot { meters: Arc::new(MeterSet::new(meters)?), plan, version });
         self.compiled.write().insert(address, Arc::clone(&snapshot));
         Ok(snapshot)
     }
@@ -83,6 +86,7 @@ impl Rules for Registries {
             control_no: control.control_no,
             registry_version: control.registry_version(),
             closes: control.closes(),
+            rerates: control.rerates(),
             kind: control.kind_code().to_owned(),
         })
     }
@@ -143,6 +147,8 @@ pub enum Command {
         permit: Box<Permit>,
         /// What.
         candidate: Candidate,
+        /// Whether usage that was rated before and that it reaches back over is rated again.
+        rerate: bool,
         /// Where the answer goes.
         answer: oneshot::Sender<anyhow::Result<Published>>,
     },
@@ -461,7 +467,11 @@ impl Billing {
             self.refill_index().await?;
         }
         let mut lap = Lap::start();
-        let records = self.next_records().await?;
+        let mut records = self.next_records().await?;
+        let again = match rerating::stand_at_record(&mut records, &*self.registries) {
+            true => Some(self.reached(&mut records).await?),
+            false => None,
+        };
         let taken = records.iter().map(|shard| shard.records.len()).sum();
         if taken == 0 {
             return Ok(0);
@@ -483,7 +493,11 @@ impl Billing {
             built
         };
         let build_micros = lap.micros();
-        let rated = tokio::task::block_in_place(|| self.rate(&built))?;
+        let mut built = built;
+        let rated = match again {
+            Some(reached) => vec![self.rerate(&mut built, &reached).await?],
+            None => tokio::task::block_in_place(|| self.rate(&built))?,
+        };
         let rate_micros = lap.micros();
         let header = tokio::task::block_in_place(|| self.write(&built, &rated))?;
         let write_micros = lap.micros();
@@ -527,6 +541,72 @@ impl Billing {
             rated.push(platform_rating::rate(&self.rating, &snapshot.plan, &usage.readings, self.settings.threads)?);
         }
         Ok(rated)
+    }
+
+    /// What the version of the record at which these shards stand reaches; leaves no more shards than one batch rates again.
+    async fn reached(&self, records: &mut Vec<ShardRecords>) -> anyhow::Result<Reached> {
+        let first = records.first().and_then(|shard| Some((shard, shard.records.first()?)));
+        let (shard, record) = first.context("no shard stands at a record")?;
+        let new = Control::parse(&record.payload)?.registry_version().context("the record puts no version in force")?;
+        let (old, new) = (self.registries.snapshot(shard.state.registry_version).await?, self.registries.snapshot(new).await?);
+        let here: BTreeSet<ShardId> = records.iter().map(|shard| shard.state.position.shard).collect();
+        let reached = Reached::of(&old.version, &new.version, self.rating.keys().filter(|(_, state)| here.contains(&state.shard)));
+        let groups = reached.groups();
+        let later: BTreeSet<ShardId> = groups.into_iter().skip(1).flatten().collect();
+        records.retain(|shard| !later.contains(&shard.state.position.shard));
+        Ok(reached)
+    }
+
+    /// Rates again what the record reaches, and says so in the record's rows.
+    async fn rerate(&self, built: &mut Built, reached: &Reached) -> anyhow::Result<RatedBatch> {
+        let version = built.states.first().context("no shard stands at a record")?.registry_version;
+        let snapshot = self.registries.snapshot(version).await?;
+        let mut shards = BTreeMap::new();
+        for state in &built.states {
+            let (position, oldest_open) = (state.position, state.oldest_open);
+            shards.insert(position.shard, Record { position, accepted_at: built.accepted_to, oldest_open });
+        }
+        let batch = self.work().rerate(&self.rating, &snapshot.plan, reached, &shards).await?;
+        for row in &mut built.rows {
+            let rows = batch.charges.iter().filter(|charge| charge.position == row.position).count();
+            row.readings = i32::try_from(rows)?;
+        }
+        tracing::info!(rows = batch.charges.len(), %version, "rated usage again");
+        Ok(batch)
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads }
+    }
+
+    /// Refuses what rating again would not carry out: changes that it cannot follow, readings that would have no price any more, currencies
+    /// that could not be rounded. So no record asks for what then cannot be booked.
+    async fn refuse_rerating(&self, active: &Version, version: &Version) -> anyhow::Result<()> {
+        let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
+        platform_registry::refuse_rerating(&platform_registry::reach_back(active, version), &rated)?;
+        let compiled = platform_registry::compile(version)?;
+        let reached = Reached::of(active, version, self.rating.keys());
+        let keys = || reached.changes.iter().flat_map(|(_, keys)| keys);
+        if let Some(key) = keys().find(|key| !compiled.roundings.contains_key(&key.currency)) {
+            bail!(NotRerated(format!("usage was charged in {}, for which the version has no [[rounding]]: leave it there", key.currency)));
+        }
+        for group in reached.groups() {
+            let mut shards = BTreeMap::new();
+            for state in self.shards.iter().map(|shard| &shard.committed).filter(|state| group.contains(&state.position.shard)) {
+                shards
+                    .insert(state.position.shard, Record { position: state.position, accepted_at: now(), oldest_open: state.oldest_open });
+            }
+            let batch = self.work().rerate(&self.rating, &compiled.plan, &reached, &shards).await?;
+            let mut lost = batch.charges.iter().filter(|charge| charge.fate.priced().is_none());
+            if let Some(first) = lost.next() {
+                let (reason, more) = (first.fate.reason().unwrap_or_default(), lost.count());
+                bail!(NotRerated(format!(
+                    "a reading of organization {} for meter {} at {} would be in quarantine as {reason}, and {more} more: price them",
+                    first.organization, first.meter, first.start_at
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Writes the three files, fsynced, and makes the header that names them.
@@ -577,16 +657,23 @@ impl Billing {
     }
 
     /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
-    /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated.
-    async fn publish(&mut self, permit: &Permit, candidate: &Candidate) -> anyhow::Result<Published> {
+    /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated. Where that is rated
+    /// again, each shard does it at the record, while usage streams in behind it.
+    async fn publish(&mut self, permit: &Permit, candidate: &Candidate, rerate: bool) -> anyhow::Result<Published> {
         if !permit.covers(Action::RegistryPublish, None) {
             bail!("a permit to {} does not cover publishing a registry version", permit.action());
         }
         if matches!(candidate, Candidate::Version(_)) && self.review == ReviewWhen::Required {
             bail!(ReviewRequired);
         }
+        if rerate
+            && let Candidate::Version(version) = candidate
+            && let Some(active) = registry::active(&mut self.books.read().await?).await?
+        {
+            self.refuse_rerating(&active, version).await?;
+        }
         let gate = Arc::clone(&self.gate);
-        let _closed = gate.write().await;
+        let closed = gate.write().await;
         while self.step().await? > 0 {}
         let mut tx = self.books.begin().await?;
         let (draft, version) = match candidate {
@@ -599,19 +686,28 @@ impl Billing {
         if let Some(last) = registry::tick_before(&mut tx, LATEST).await? {
             Schedule::of(&version).refuse_changed(&last)?;
         }
+        let mut rerates = false;
         if let Some(active) = registry::active(&mut tx).await? {
             let reaches = platform_registry::reach_back(&active, &version);
-            let rated: Vec<RatedKey> = self.rating.keys().map(rated_key).collect();
-            platform_registry::refuse_reach_back(&reaches, &rated)?;
+            let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
+            if rerate {
+                platform_registry::refuse_rerating(&reaches, &rated)?;
+                rerates = platform_registry::reached(&reaches, &rated).iter().any(|keys| !keys.is_empty());
+            } else {
+                platform_registry::refuse_reach_back(&reaches, &rated)?;
+            }
         }
         let at = now();
         let published = match &draft {
-            None => registry::publish(&mut tx, &version, at).await?,
+            None => registry::publish(&mut tx, &version, rerates, at).await?,
             Some(draft) => drafts::publish(&mut tx, draft, &version, permit.principal().name(), at).await?,
         };
         if published.changed {
             let mut detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);
             detail.extend(draft.map(|draft| ("draft".to_owned(), draft.draft_no.to_string())));
+            if rerates {
+                detail.insert("rerates".to_owned(), "true".to_owned());
+            }
             let record = permit.record(None, &published.address.to_string(), detail, at);
             platform_audit::record(&mut tx, &record).await?;
         }
@@ -619,7 +715,8 @@ impl Billing {
         self.relay().await?;
         self.look_ahead().await?;
         self.tick().await?;
-        while self.step().await? > 0 {}
+        drop(closed);
+        while self.shards.iter().any(|shard| shard.committed.control_no < published.control_no) && self.step().await? > 0 {}
         Ok(published)
     }
 
@@ -719,8 +816,8 @@ impl Billing {
 
     async fn obey(&mut self, command: Command) {
         match command {
-            Command::Publish { permit, candidate, answer } => {
-                let published = self.publish(&permit, &candidate).await;
+            Command::Publish { permit, candidate, rerate, answer } => {
+                let published = self.publish(&permit, &candidate, rerate).await;
                 // The asker may be gone; the publication stands.
                 let _ = answer.send(published);
             }
@@ -770,9 +867,10 @@ enum BuildFailure {
     Other(anyhow::Error),
 }
 
-fn rated_key((key, state): (&Key, &KeyState)) -> RatedKey {
-    RatedKey { organization: key.organization.clone(), contract: key.contract.clone(), sku: key.sku.clone(), last_at: state.last_at }
-}
+/// Why usage is not rated again.
+#[derive(Debug, thiserror::Error)]
+#[error("the usage that the version reaches back over is not rated again: {0}")]
+pub struct NotRerated(String);
 
 fn committed_event(header: &Header, digest: Digest) -> OutboxEvent {
     OutboxEvent {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use platform_billing::{KeyDelta, PriceSum, ShardEnd};
+use platform_billing::{KeyDelta, PriceSum, Rerated, ShardEnd};
 use platform_catalog::hours::HourDelta;
 use platform_evidence::{AuditHead, CutInput, LeafInput, LedgerHead, SaltKey, Signer};
 use platform_ingest::events::events_schema;
@@ -193,9 +193,12 @@ impl LedgerFold {
         let (first, last) = bounds(headers)?;
         let (mut deltas, mut ends) = (Vec::new(), Vec::new());
         for (header, _) in headers {
+            let again = self.lake.rerates(header)?;
             for rows in self.lake.read(header, TOTALS, None)? {
                 for total in totals_from_arrow(&rows)? {
-                    deltas.push(delta(total)?);
+                    let range = header.ranges.iter().find(|range| again && range.shard == total.shard);
+                    let rerated = range.map(|range| Rerated { batch_no: header.batch_no, registry_version: range.registry_version });
+                    deltas.push(delta(total, rerated)?);
                 }
             }
             ends.extend(header.ranges.iter().map(|range| ShardEnd {
@@ -219,7 +222,7 @@ impl LedgerFold {
 }
 
 /// A row of `totals` as billing takes it.
-fn delta(total: Total) -> anyhow::Result<KeyDelta> {
+fn delta(total: Total, rerated: Option<Rerated>) -> anyhow::Result<KeyDelta> {
     let segments = decode_segments(&total.state)?;
     let prices = segments
         .into_iter()
@@ -240,6 +243,7 @@ fn delta(total: Total) -> anyhow::Result<KeyDelta> {
         total: total.total,
         prices,
         log_sizes: total.log_sizes,
+        rerated,
     })
 }
 
@@ -254,7 +258,15 @@ impl Fold for LedgerFold {
     }
 
     async fn cut(&mut self, end: BatchNo) -> anyhow::Result<BatchNo> {
-        let headers = headers(&self.log, self.cursor().await?, end).await?;
+        let mut headers = headers(&self.log, self.cursor().await?, end).await?;
+        // What was rated again is an entry of its own, beside no live usage: its batch leads to the cause.
+        for at in 0..headers.len() {
+            let Some((header, _)) = headers.get(at) else { break };
+            if self.lake.rerates(header)? {
+                headers.truncate(at.max(1));
+                break;
+            }
+        }
         self.fold(&headers).await?;
         Ok(bounds(&headers)?.1)
     }
@@ -480,7 +492,7 @@ fn charges_of(lake: &Lake, headers: &[(Header, Digest)]) -> anyhow::Result<Vec<C
             charges.extend(charges_from_arrow(&rows)?);
         }
         if let Some(batch) = charges.get_mut(from..) {
-            batch.sort_by_key(|charge: &Charge| (charge.position, charge.ordinal));
+            batch.sort_by_key(Charge::place);
         }
     }
     Ok(charges)

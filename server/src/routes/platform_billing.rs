@@ -292,7 +292,11 @@ pub async fn get_invoice(
             issued_at: stored.issue.as_ref().map(|issue| issue.issued_at.to_string()),
         })
         .into_response(),
-        Shape::Text => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], invoice::page(&stored)).into_response(),
+        Shape::Text => {
+            let mut books = answers.readers.books.read().await.map_err(|error| internal(&error))?;
+            let causes = invoice::causes(&mut books, &stored.invoice).await.map_err(|error| internal(&*error))?;
+            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], invoice::page(&stored, &causes)).into_response()
+        }
         Shape::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], invoice::csv_lines(&stored)).into_response(),
     })
 }

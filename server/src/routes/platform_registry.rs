@@ -38,6 +38,9 @@ wire! {
     pub struct PublishRequest {
         /// Every `.toml` file of the folder.
         pub files: Vec<PublishFile>,
+        /// Whether usage that was rated before and that the version reaches back over is rated again, each shard at the version's control
+        /// record; else such a version is refused. False by default.
+        pub rerate: Option<bool>,
     }
 }
 
@@ -103,7 +106,7 @@ pub async fn publish_version(State(publisher): State<Publisher>, caller: Caller,
         Ok(version) => version,
         Err(problems) => return refused(problems.to_string()).into_response(),
     };
-    match publisher.publish(permit, version).await {
+    match publisher.publish(permit, version, request.rerate.unwrap_or(false)).await {
         Ok(published) => Json(PublishedView::from(published)).into_response(),
         Err(error) => drafts::problem(&error).into_response(),
     }

@@ -122,13 +122,13 @@ async fn a_retired_version_stays_and_is_not_put_in_force_again() {
         assert!(matches!(in_force, DraftError::InForce(_)), "{in_force}");
         let unknown = drafts::retire(&mut tx, second.address(), "carol", "wrong", at()).await.unwrap_err();
         assert!(matches!(unknown, DraftError::NoVersion(_)), "{unknown}");
-        store::publish(&mut tx, &second, at()).await.unwrap();
+        store::publish(&mut tx, &second, false, at()).await.unwrap();
         drafts::retire(&mut tx, first.address(), "carol", "wrong", at()).await.unwrap();
         let twice = drafts::retire(&mut tx, first.address(), "carol", "wrong", at()).await.unwrap_err();
         assert!(matches!(twice, DraftError::Retired(_)), "{twice}");
         let proposed = drafts::propose(&mut tx, &first, "alice", None, at()).await.unwrap_err();
         assert!(matches!(proposed, DraftError::Retired(_)), "{proposed}");
-        let published = store::publish(&mut tx, &first, at()).await.unwrap_err();
+        let published = store::publish(&mut tx, &first, false, at()).await.unwrap_err();
         assert!(matches!(published, StoreError::Retired(_)), "{published}");
         tx.commit().await.unwrap();
         let mut tx = db.read().await.unwrap();
@@ -148,7 +148,7 @@ async fn the_database_refuses_what_the_code_refuses() {
         whole(&db, &version("1", "GPU"), "bob", Verdict::Approved).await.unwrap();
         let mut tx = db.begin().await.unwrap();
         drafts::propose(&mut tx, &version("2", "GPU"), "alice", None, at()).await.unwrap();
-        store::publish(&mut tx, &version("3", "GPU"), at()).await.unwrap();
+        store::publish(&mut tx, &version("3", "GPU"), false, at()).await.unwrap();
         drafts::retire(&mut tx, version("1", "GPU").address(), "carol", "wrong", at()).await.unwrap();
         tx.commit().await.unwrap();
         for (text, words) in [

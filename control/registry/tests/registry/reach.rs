@@ -137,7 +137,7 @@ fn a_price_at_the_last_usage_is_refused_with_key_and_instant() {
         2026-06-01T00:00:00Z price "list:m1:2026-06-01T00:00:00Z" of sku "m1" is added
         the registry version reaches back over usage that was already rated
         price "list:m1:2026-06-01T00:00:00Z" of sku "m1" is added: this reaches back to 2026-06-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
-            remedy: give it an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
+            remedy: give it an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
 }
 
@@ -149,7 +149,7 @@ fn altering_renaming_or_removing_a_price_that_keys_were_rated_with_is_refused() 
         2026-01-01T00:00:00Z price "m1-january" of sku "m1" is altered
         the registry version reaches back over usage that was already rated
         price "m1-january" of sku "m1" is altered: this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
-            remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
     check(
         &replaced("id = \"m1-january\"\n", ""),
@@ -157,7 +157,7 @@ fn altering_renaming_or_removing_a_price_that_keys_were_rated_with_is_refused() 
         2026-01-01T00:00:00Z price "m1-january" of sku "m1" is altered and is now named "list:m1:2026-01-01T00:00:00Z"
         the registry version reaches back over usage that was already rated
         price "m1-january" of sku "m1" is altered and is now named "list:m1:2026-01-01T00:00:00Z": this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
-            remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
     check(
         &replaced(
@@ -168,7 +168,7 @@ fn altering_renaming_or_removing_a_price_that_keys_were_rated_with_is_refused() 
         2026-01-01T00:00:00Z price "m1-january" of sku "m1" is removed
         the registry version reaches back over usage that was already rated
         price "m1-january" of sku "m1" is removed: this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
-            remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave price "m1-january" as it was and give a new price an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
 }
 
@@ -180,7 +180,7 @@ fn meters_reach_back_to_the_beginning() {
         1970-01-01T00:00:00Z meter "tokens" is altered
         the registry version reaches back over usage that was already rated
         meter "tokens" is altered: this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and 3 more keys)
-            remedy: leave meter "tokens" as it was; re-rating is not available yet"#,
+            remedy: leave meter "tokens" as it was; rating again cannot carry this out"#,
     );
 }
 
@@ -193,9 +193,9 @@ fn what_a_sku_matches_reaches_back_to_the_beginning() {
         1970-01-01T00:00:00Z in price book "list", sku "m1" takes readings from sku "any"
         the registry version reaches back over usage that was already rated
         match of sku "m1" is altered: this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and 2 more keys)
-            remedy: leave sku "m1" as it was, price another SKU in a new price book and give the contract that binds it an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet
+            remedy: leave sku "m1" as it was, price another SKU in a new price book and give the contract that binds it an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again
         in price book "list", sku "m1" takes readings from sku "any": this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku any was already rated up to 2026-04-04T00:00:00Z
-            remedy: price sku "m1" in a new price book only and give the contract that binds it an effective_at after 2026-04-04T00:00:00Z; re-rating is not available yet"#,
+            remedy: price sku "m1" in a new price book only and give the contract that binds it an effective_at after 2026-04-04T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
 }
 
@@ -211,7 +211,7 @@ fn a_new_sku_that_wins_over_a_rated_one_is_refused_whenever_its_price_begins() {
         1970-01-01T00:00:00Z in price book "list", sku "m2" takes readings from sku "any"
         the registry version reaches back over usage that was already rated
         in price book "list", sku "m2" takes readings from sku "any": this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku any was already rated up to 2026-04-04T00:00:00Z
-            remedy: price sku "m2" in a new price book only and give the contract that binds it an effective_at after 2026-04-04T00:00:00Z; re-rating is not available yet"#,
+            remedy: price sku "m2" in a new price book only and give the contract that binds it an effective_at after 2026-04-04T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
 }
 
@@ -226,7 +226,7 @@ fn another_currency_reaches_back_for_the_contracts_of_the_book() {
         quiet rounding of EUR is added
         the registry version reaches back over usage that was already rated
         currency of price book "special" changes from USD to EUR: this reaches back to all usage from the beginning, but usage of organization acme under contract acme-2026 for sku m1 was already rated up to 2026-05-05T00:00:00Z
-            remedy: leave price book "special" as it was, write a new one and give the contract that binds it an effective_at after 2026-05-05T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave price book "special" as it was, write a new one and give the contract that binds it an effective_at after 2026-05-05T00:00:00Z; rating again cannot carry this out"#,
     );
 }
 
@@ -247,7 +247,7 @@ fn contracts_count_by_what_they_mean_for_each_organization() {
         2026-01-01T00:00:00Z organization "globex" and 1 more fall under no contract instead of contract "standard" (price book "list")
         the registry version reaches back over usage that was already rated
         organization "globex" and 1 more fall under no contract instead of contract "standard" (price book "list"): this reaches back to 2026-01-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
-            remedy: leave the contracts as they were and give a new contract an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave the contracts as they were and give a new contract an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
     check(
         &contract("default = true", "2026-06-01T00:00:00Z"),
@@ -255,7 +255,7 @@ fn contracts_count_by_what_they_mean_for_each_organization() {
         2026-06-01T00:00:00Z every organization without a contract of its own falls under contract "new" (price book "special") instead of contract "standard" (price book "list")
         the registry version reaches back over usage that was already rated
         every organization without a contract of its own falls under contract "new" (price book "special") instead of contract "standard" (price book "list"): this reaches back to 2026-06-01T00:00:00Z, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and one more key)
-            remedy: leave the contracts as they were and give a new contract an effective_at after 2026-06-06T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave the contracts as they were and give a new contract an effective_at after 2026-06-06T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
     check(
         &replaced("effective_at = \"2026-03-01T00:00:00Z\"", "effective_at = \"2026-05-06T00:00:00Z\""),
@@ -263,7 +263,7 @@ fn contracts_count_by_what_they_mean_for_each_organization() {
         2026-03-01T00:00:00Z organization "acme" falls under no contract instead of contract "acme-2026" (price book "special")
         the registry version reaches back over usage that was already rated
         organization "acme" falls under no contract instead of contract "acme-2026" (price book "special"): this reaches back to 2026-03-01T00:00:00Z, but usage of organization acme under contract acme-2026 for sku m1 was already rated up to 2026-05-05T00:00:00Z
-            remedy: leave the contracts as they were and give a new contract an effective_at after 2026-05-05T00:00:00Z; re-rating is not available yet"#,
+            remedy: leave the contracts as they were and give a new contract an effective_at after 2026-05-05T00:00:00Z, or publish with --rerate: that usage is rated again"#,
     );
 }
 

@@ -52,7 +52,7 @@ fn version(price: &str) -> Version {
 
 async fn publish(db: &Database, version: &Version) -> Published {
     let mut tx = db.begin().await.unwrap();
-    let published = store::publish(&mut tx, version, at("2026-11-24T10:00:00Z")).await.unwrap();
+    let published = store::publish(&mut tx, version, false, at("2026-11-24T10:00:00Z")).await.unwrap();
     tx.commit().await.unwrap();
     published
 }
@@ -83,7 +83,7 @@ async fn versions_are_published_once_and_read_back() {
         let summary: Vec<_> = versions.iter().map(|version| (version.address, version.control_no.0)).collect();
         assert_eq!(summary, [(second.address(), 2), (address, 3)]);
         let controls = store::controls_after(&mut tx, ControlNo(1)).await.unwrap();
-        let body = |version: &Version| ControlBody::Registry { version: version.address() };
+        let body = |version: &Version| ControlBody::Registry { version: version.address(), rerates: false };
         let expected = [(2, body(&second)), (3, body(&first))].map(|(number, body)| Control { control_no: ControlNo(number), body });
         assert_eq!(controls, expected);
     })
@@ -220,7 +220,7 @@ async fn damage_is_noticed() {
                     FROM platform_registry_controls";
         let mut tx = db.begin().await.unwrap();
         tx.execute(&Statement { name: "plant", sqlite: text, postgres: text }, &[]).await.unwrap();
-        let control = Control { control_no: ControlNo(1), body: ControlBody::Registry { version: version("1").address() } };
+        let control = Control { control_no: ControlNo(1), body: ControlBody::Registry { version: version("1").address(), rerates: false } };
         let error = store::version(&mut tx, control.digest()).await.unwrap_err();
         assert!(error.to_string().contains("have the address"), "{error}");
         // A control record whose payload is not the one that was hashed.

@@ -28,28 +28,27 @@ fn wanted(text: &str) -> anyhow::Result<DraftNo> {
 }
 
 /// Puts a folder or an approved draft in force.
-pub(super) async fn publish(what: &str, common: &Common) -> anyhow::Result<Outcome> {
+///
+/// - `rerate`: whether usage that was rated before and that the folder's version reaches back over is rated again.
+pub(super) async fn publish(what: &str, rerate: bool, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
     let draft = draft_no(what).filter(|_| !Path::new(what).is_dir());
-    let (address, control_no, changed) = match (OwnerClient::of(&home)?, draft) {
-        (Some(owner), None) => {
-            read_version(Path::new(what))?;
-            published_by(&owner, "/v1/registry/versions".to_owned(), &PublishRequest { files: files(Path::new(what))? }).await?
+    let (address, control_no, changed) = match draft {
+        None => put_in_force(&home, Path::new(what), rerate).await?,
+        Some(_) if rerate => {
+            return Err(Refused(
+                "a draft that reaches back over rated usage is not rated again; `tally rerate --book FOLDER` is for folders".to_owned(),
+            )
+            .into());
         }
-        (Some(owner), Some(draft)) => published_by(&owner, format!("/v1/registry/drafts/{draft}/publish"), &json!({})).await?,
-        (None, draft) => {
-            let version = if draft.is_none() { Some(read_version(Path::new(what))?) } else { None };
-            let running = Running::start(&home, OnFailure::End).await?;
-            let (publisher, permit) = (running.publisher(), access::local(Action::RegistryPublish)?);
-            let published = match (draft, version) {
-                (Some(draft), _) => publisher.publish_draft(permit, draft).await,
-                (None, Some(version)) => publisher.publish(permit, version).await,
-                (None, None) => Err(Refused(format!("{what:?} is neither a folder nor a draft")).into()),
-            };
-            let Published { address, control_no, changed } = published.map_err(|error| refused(&error))?;
-            running.drain().await?;
-            (address.to_string(), control_no.0, changed)
-        }
+        Some(draft) => match OwnerClient::of(&home)? {
+            Some(owner) => published_by(&owner, format!("/v1/registry/drafts/{draft}/publish"), &json!({})).await?,
+            None => {
+                let running = Running::start(&home, OnFailure::End).await?;
+                let published = running.publisher().publish_draft(access::local(Action::RegistryPublish)?, draft).await;
+                drained(running, published).await?
+            }
+        },
     };
     match common.format {
         Format::Json => println!("{}", json!({"version": address, "control_no": control_no, "changed": changed})),
@@ -57,6 +56,30 @@ pub(super) async fn publish(what: &str, common: &Common) -> anyhow::Result<Outco
         _ => println!("version {address} was in force already; nothing changed"),
     }
     Ok(Outcome::Done)
+}
+
+/// Publishes a folder, by the owner of the home or as its owner: address, control record, and whether anything changed.
+///
+/// - `rerate`: whether usage that was rated before and that the version reaches back over is rated again.
+pub async fn put_in_force(home: &Home, folder: &Path, rerate: bool) -> anyhow::Result<(String, u64, bool)> {
+    let version = read_version(folder)?;
+    match OwnerClient::of(home)? {
+        Some(owner) => {
+            let request = PublishRequest { files: files(folder)?, rerate: Some(rerate) };
+            published_by(&owner, "/v1/registry/versions".to_owned(), &request).await
+        }
+        None => {
+            let running = Running::start(home, OnFailure::End).await?;
+            let published = running.publish(access::local(Action::RegistryPublish)?, version, rerate).await;
+            drained(running, published).await
+        }
+    }
+}
+
+async fn drained(running: Running, published: anyhow::Result<Published>) -> anyhow::Result<(String, u64, bool)> {
+    let Published { address, control_no, changed } = published.map_err(|error| refused(&error))?;
+    running.drain().await?;
+    Ok((address.to_string(), control_no.0, changed))
 }
 
 async fn published_by(owner: &OwnerClient, route: String, request: &impl Serialize) -> anyhow::Result<(String, u64, bool)> {

@@ -62,7 +62,7 @@ impl Works {
                 let registry = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/registry");
                 let version = crate::commands::registry::read_version(&registry).unwrap();
                 let mut tx = books.begin().await.unwrap();
-                platform_registry::store::publish(&mut tx, &version, at(0)).await.unwrap();
+                platform_registry::store::publish(&mut tx, &version, false, at(0)).await.unwrap();
                 tx.commit().await.unwrap();
                 books.close().await;
                 home

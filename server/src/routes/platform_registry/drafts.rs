@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use platform_iam::{Action, Target};
+use platform_registry::recurring::Changed;
 use platform_registry::{Draft, DraftError, DraftNo, ReachBack, StoreError, Verdict, Version, drafts};
 use serde::{Deserialize, Serialize};
 use shared_db::Transaction;
@@ -17,7 +18,7 @@ use crate::answers::Answers;
 use crate::contract::{Operation, wire};
 use crate::problem::{JsonBody, Problem, internal};
 use crate::roles::Publisher;
-use crate::roles::billing::ReviewRequired;
+use crate::roles::billing::{NotRerated, ReviewRequired};
 use crate::roles::proposals::Proposals;
 
 wire! {
@@ -296,7 +297,7 @@ fn no_version(version: &str) -> Problem {
 pub(super) fn problem(error: &anyhow::Error) -> Problem {
     const UNREADY: &str = "It cannot be done as things are.";
     let detail = format!("{error:#}");
-    if error.chain().any(|cause| cause.is::<ReachBack>()) {
+    if error.chain().any(|cause| cause.is::<ReachBack>() || cause.is::<Changed>() || cause.is::<NotRerated>()) {
         return refused(detail);
     }
     if error.is::<ReviewRequired>() {

@@ -1,0 +1,152 @@
+//! Rating again under another plan comes to what rating everything once under it comes to, whatever was rated in between, and twice is once.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use platform_rating::{
+    Charge, Gathering, Key, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, charges_to_arrow, rate, rerate,
+};
+use platform_usage::MeteredReading;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestCaseResult, TestRunner};
+use shared_types::{Digest, IdentityHash, Instant, Month, OrganizationId, Position, Sequence};
+
+use crate::world::{World, sealed, world};
+
+/// What a home keeps of a shard: the state and the rows, in the order of their batches.
+#[derive(Default)]
+struct Home {
+    state: RatingState,
+    rows: Vec<Charge>,
+}
+
+impl Home {
+    fn take(&mut self, batch: RatedBatch) -> TestCaseResult {
+        // Through the columns that batches are kept in.
+        let kept = charges_to_arrow(&batch.charges).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        prop_assert_eq!(charges_from_arrow(&kept).unwrap(), batch.charges.clone());
+        let restored = RatingState::restore(&batch.totals).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        self.state.apply(batch.overlay);
+        for (key, state) in restored.keys() {
+            prop_assert_eq!(self.state.get(key), Some(state), "totals carry the state");
+        }
+        self.rows.extend(batch.charges);
+        Ok(())
+    }
+
+    /// Every unit, as a record at `sequence` of each shard meets it.
+    fn units(&self, sequence: u64) -> Vec<Unit> {
+        let mut gathering = Gathering::default();
+        self.rows.iter().for_each(|row| gathering.add(row.clone()));
+        let mut units: BTreeMap<(OrganizationId, Month), Vec<Standing>> = BTreeMap::new();
+        for standing in gathering.standing() {
+            units.entry((standing.charge.organization.clone(), standing.charge.start_at.month())).or_default().push(standing);
+        }
+        let unit = |((organization, month), standing): ((OrganizationId, Month), Vec<Standing>)| Unit {
+            organization,
+            month,
+            record: Position { sequence: Sequence(sequence), ..standing[0].origin },
+            standing,
+            accepted_at: Instant::EPOCH,
+            accounting_period: Month::from_number(202_604).unwrap(),
+        };
+        units.into_iter().map(unit).collect()
+    }
+
+    fn rerate(&mut self, sequence: u64, plan: &Plan, plans: &HashMap<Digest, &Plan>) -> Result<usize, TestCaseError> {
+        let units = self.units(sequence);
+        // A difference that leaves its range halts; live rating quarantines what would lead there.
+        let Ok(batch) = rerate(&self.state, plan, plans, &units, 1) else { return Err(TestCaseError::reject("out of range")) };
+        let parallel = rerate(&self.state, plan, plans, &units, 4).unwrap();
+        prop_assert_eq!(&parallel, &batch);
+        let rows = batch.charges.len();
+        self.take(batch)?;
+        Ok(rows)
+    }
+
+    /// T and segments of keys that owe or hold anything.
+    fn keys(&self) -> BTreeMap<Key, String> {
+        let keys = self.state.keys().filter(|(_, state)| !state.segments.is_empty());
+        keys.map(|(key, state)| (key.clone(), format!("{} {:?}", state.total, state.segments))).collect()
+    }
+}
+
+fn known(home: &Home) -> BTreeSet<IdentityHash> {
+    home.rows.iter().filter(|row| row.fate.priced().is_some()).map(|row| row.identity).collect()
+}
+
+#[test]
+fn rating_again_is_rating_once_under_the_final_plan_and_twice_is_once() {
+    let (moved, replaced, lost) = (Cell::new(0_u64), Cell::new(0_u64), Cell::new(0_u64));
+    let config = Config { cases: 1_500, failure_persistence: None, max_global_rejects: 20_000, ..Config::default() };
+    let worlds = (world(), world(), 0..30_usize, any::<bool>());
+    let test = |(first, second, cut, back): (World, World, usize, bool)| -> TestCaseResult {
+        let (mut plan_a, mut plan_b) = (first.plan.clone(), second.plan);
+        (plan_a.version, plan_b.version) = (Digest([1; 32]), Digest([2; 32]));
+        let plans: HashMap<Digest, &Plan> = HashMap::from([(plan_a.version, &plan_a), (plan_b.version, &plan_b)]);
+        let numbered = first.readings.iter().zip(1_u128..);
+        let readings: Vec<MeteredReading> =
+            numbered.map(|(reading, at)| MeteredReading { identity: IdentityHash(at.to_be_bytes()), ..reading.clone() }).collect();
+        let (early, late) = readings.split_at(cut.min(readings.len()));
+        let rated = |home: &Home, plan: &Plan, readings: &[MeteredReading]| rate(&home.state, plan, &sealed(readings), 1).unwrap();
+
+        let mut home = Home::default();
+        home.take(rated(&home, &plan_a, early))?;
+        let stood = known(&home);
+        let rows = home.rerate(1_000, &plan_b, &plans)?;
+        replaced.set(replaced.get() + u64::from(rows > 0));
+        moved.set(moved.get() + u64::from(home.rows.iter().rev().take(rows).any(|row| row.quantity.units() < 0)));
+        lost.set(lost.get() + u64::from(home.rows.iter().rev().take(rows).any(|row| row.fate.priced().is_none())));
+        prop_assert_eq!(home.rerate(1_001, &plan_b, &plans)?, 0, "twice is once");
+        // Readings after the record have places behind it.
+        let behind: Vec<MeteredReading> = late
+            .iter()
+            .map(|reading| {
+                let sequence = Sequence(reading.position.sequence.0 + 2_000);
+                MeteredReading { position: Position { sequence, ..reading.position }, ..reading.clone() }
+            })
+            .collect();
+        home.take(rated(&home, &plan_b, &behind))?;
+
+        // Once: what stood and what came after, under the final plan alone. A reading in quarantine is replayed, not rated again.
+        let mut once = Home::default();
+        let all: Vec<MeteredReading> = early.iter().filter(|reading| stood.contains(&reading.identity)).chain(&behind).cloned().collect();
+        once.take(rated(&once, &plan_b, &all))?;
+        if once.rows.iter().chain(&home.rows).any(|row| row.fate.reason() == Some("amount_overflow")) {
+            return Err(TestCaseError::reject("what overflows depends on the order"));
+        }
+        prop_assert_eq!(home.keys(), once.keys());
+        // Σ rows = T, and every log is gapless.
+        let mut sums: BTreeMap<Key, i128> = BTreeMap::new();
+        let mut logs: BTreeMap<(OrganizationId, Month), u64> = BTreeMap::new();
+        for row in &home.rows {
+            let (Some(priced), Some(amount)) = (row.fate.priced(), row.fate.amount()) else { continue };
+            let key = Key {
+                organization: row.organization.clone(),
+                contract: priced.contract.clone(),
+                sku: priced.sku.clone(),
+                service_period: priced.service_period,
+                currency: priced.currency.clone(),
+            };
+            *sums.entry(key).or_default() += i128::from(amount.units());
+            let next = logs.entry((row.organization.clone(), priced.log_month)).or_default();
+            prop_assert_eq!(priced.log_seq, *next);
+            *next += 1;
+        }
+        for (key, sum) in &sums {
+            prop_assert_eq!(home.state.get(key).map(|state| i128::from(state.total.units())), Some(*sum));
+        }
+        if back {
+            let before = home.rerate(9_000, &plan_a, &plans)?;
+            let again = home.rerate(9_001, &plan_b, &plans)?;
+            prop_assert!(before > 0 || again == 0);
+        }
+        Ok(())
+    };
+    TestRunner::new(config).run(&worlds, test).unwrap_or_else(|error| panic!("{error}"));
+    for (edge, times) in [("a reading was rated again", replaced), ("a reading was taken back", moved), ("a reading lost its price", lost)]
+    {
+        println!("{edge}: {}", times.get());
+        assert!(times.get() > 20, "{edge} was met {} times", times.get());
+    }
+}

@@ -1,0 +1,310 @@
+//! `tally rerate`: rates what was rated before again, under a draft book or under the one in force. It shows what would change, by organization,
+//! line and cause, and without `--preview` books it: the draft becomes the version in force and each shard rates again at its record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use clap::Args;
+use platform_ingest::store;
+use platform_rating::{Key, Plan, RatedBatch, RatingState};
+use platform_registry::Version;
+use serde_json::json;
+use shared_types::{Amount, Month, Position, Sequence};
+
+use super::Refused;
+use super::registry::read_version;
+use super::registry::workflow::put_in_force;
+use crate::clock::now;
+use crate::home::Home;
+use crate::read_models::Readers;
+use crate::rerating::{Reached, Record, UnitKey, Work, restore};
+use crate::roles::billing::Registries;
+use crate::{Common, Format, Outcome};
+
+/// Arguments of `tally rerate`.
+#[derive(Args)]
+pub struct RerateArguments {
+    /// Folder with the documents of the book to rate under; the version in force by default, which changes nothing.
+    #[arg(long)]
+    book: Option<PathBuf>,
+    /// Only show what would change.
+    #[arg(long)]
+    preview: bool,
+    /// Only `organization=ID` or `month=YYYY-MM`, given once or more often. For previews: a version is booked for everything that it reaches.
+    #[arg(long, value_parser = Scope::parse)]
+    scope: Vec<Scope>,
+}
+
+/// What a preview looks at.
+#[derive(Clone, Debug)]
+enum Scope {
+    Organization(String),
+    Month(Month),
+}
+
+impl Scope {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("organization", id)) if !id.is_empty() => Ok(Self::Organization(id.to_owned())),
+            Some(("month", month)) => Month::parse(month).map(Self::Month).map_err(|error| error.to_string()),
+            _ => Err(format!("{text:?} is no scope: give organization=ID or month=YYYY-MM")),
+        }
+    }
+
+    /// Scopes of one kind widen, those of two kinds narrow each other.
+    fn holds(scopes: &[Self], (organization, month): &UnitKey) -> bool {
+        let organizations: Vec<bool> = scopes
+            .iter()
+            .filter_map(|scope| if let Self::Organization(id) = scope { Some(id == organization.as_str()) } else { None })
+            .collect();
+        let months: Vec<bool> =
+            scopes.iter().filter_map(|scope| if let Self::Month(asked) = scope { Some(asked == month) } else { None }).collect();
+        [organizations, months].iter().all(|asked| asked.is_empty() || asked.contains(&true))
+    }
+}
+
+/// What rating again changes.
+#[derive(Default)]
+struct Differences {
+    lines: Vec<Line>,
+    /// Readings that would have no price any more, by organization and reason.
+    lost: BTreeMap<(String, String), u64>,
+    sums: BTreeMap<String, i128>,
+}
+
+struct Line {
+    key: Key,
+    books: Month,
+    before: i128,
+    after: Amount,
+    difference: Amount,
+    readings: usize,
+    causes: Vec<String>,
+}
+
+/// Shows, and books unless it is a preview.
+pub async fn run(arguments: RerateArguments, common: &Common) -> anyhow::Result<Outcome> {
+    let RerateArguments { book, preview, scope } = arguments;
+    if !preview && !scope.is_empty() {
+        bail!(Refused(
+            "--scope is for previews: a version is booked for everything that it reaches, so that nothing stays rated under the one before; \
+             to change prices for some organizations only, give them a contract with a price book of their own"
+                .to_owned()
+        ));
+    }
+    let home = Home::open(&common.home)?;
+    let draft = book.as_deref().map(read_version).transpose()?;
+    let readers = Readers::open(&home).await?;
+    let active = platform_registry::store::active(&mut readers.books.read().await?).await?;
+    let active = active.ok_or_else(|| Refused("no registry version is published yet: nothing is rated".to_owned()))?;
+    let version = draft.as_ref().unwrap_or(&active);
+    let bar = super::ingest::spinner("rating again");
+    let differences = differences(&home, &readers, &active, version, &scope).await;
+    bar.finish_and_clear();
+    let differences = differences?;
+    let in_force = version.address() == active.address();
+    let booked = match book.as_deref().filter(|_| !preview && !in_force) {
+        Some(folder) => Some(book_under(&home, folder, &differences).await?),
+        None => None,
+    };
+    match common.format {
+        Format::Json => println!("{}", differences.json(version, booked, in_force)),
+        _ => print!("{}", differences.text(version, booked, in_force, preview)),
+    }
+    // Under the book in force everything stands already: a difference is a finding.
+    Ok(if in_force && !differences.is_empty() { Outcome::Found } else { Outcome::Done })
+}
+
+/// Puts the draft in force; the control record at which each shard rates again.
+async fn book_under(home: &Home, folder: &Path, differences: &Differences) -> anyhow::Result<u64> {
+    if let Some(((organization, reason), readings)) = differences.lost.first_key_value() {
+        bail!(Refused(format!(
+            "{readings} readings of organization {organization} would be in quarantine as {reason}: price them, `tally rerate --preview` lists them"
+        )));
+    }
+    let (_, control_no, _) = put_in_force(home, folder, true).await?;
+    Ok(control_no)
+}
+
+/// Rates again, beside the owner of the home if there is one, and changes nothing.
+async fn differences(home: &Home, readers: &Readers, active: &Version, version: &Version, scope: &[Scope]) -> anyhow::Result<Differences> {
+    let (states, through) = {
+        let mut tx = readers.log.read().await?;
+        (store::shard_states(&mut tx).await?, store::head(&mut tx).await?.0)
+    };
+    let state = restore(&readers.log, &readers.lake, through).await?;
+    let mut reached = if version.address() == active.address() {
+        Reached::everything(state.keys())
+    } else {
+        refuse_what_stays(active, version, &state)?;
+        Reached::of(active, version, state.keys())
+    };
+    reached.retain(|unit| Scope::holds(scope, unit));
+    let registries = Registries::new(readers.books.clone(), &home.secrets()?);
+    let threads = home.settings.batch.threads;
+    let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
+    let plan: Plan = platform_registry::compile(version)?.plan;
+    let mut differences = Differences::default();
+    for group in reached.groups() {
+        let mut shards = BTreeMap::new();
+        for state in states.iter().filter(|state| group.contains(&state.position.shard)) {
+            let position = Position { sequence: Sequence(u64::MAX), ..state.position };
+            shards.insert(position.shard, Record { position, accepted_at: now(), oldest_open: state.oldest_open });
+        }
+        let batch = work.rerate(&state, &plan, &reached, &shards).await?;
+        differences.take(&batch, &reached)?;
+    }
+    differences.lines.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(differences)
+}
+
+/// Changes that rating again cannot follow are refused before anything is shown of them.
+fn refuse_what_stays(active: &Version, version: &Version, state: &RatingState) -> anyhow::Result<()> {
+    let rated: Vec<_> = state.keys().map(crate::rerating::rated_key).collect();
+    let reaches = platform_registry::reach_back(active, version);
+    platform_registry::refuse_rerating(&reaches, &rated).map_err(|error| Refused(error.to_string()).into())
+}
+
+impl Differences {
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.lost.is_empty()
+    }
+
+    fn take(&mut self, batch: &RatedBatch, reached: &Reached) -> anyhow::Result<()> {
+        let mut readings: BTreeMap<Key, BTreeSet<_>> = BTreeMap::new();
+        for charge in &batch.charges {
+            let Some(priced) = charge.fate.priced() else {
+                let reason = charge.fate.reason().unwrap_or_default().to_owned();
+                *self.lost.entry((charge.organization.to_string(), reason)).or_default() += 1;
+                continue;
+            };
+            let key = Key {
+                organization: charge.organization.clone(),
+                contract: priced.contract.clone(),
+                sku: priced.sku.clone(),
+                service_period: priced.service_period,
+                currency: priced.currency.clone(),
+            };
+            readings.entry(key).or_default().insert((charge.identity, charge.ordinal));
+        }
+        for total in &batch.totals {
+            let key = total.key();
+            let same_unit = |other: &Key| (&other.organization, other.service_period) == (&key.organization, key.service_period);
+            // A key that readings move into was not rated before: its causes are those of its unit.
+            let of = |wanted: &dyn Fn(&Key) -> bool| -> Vec<String> {
+                let concerns = reached.changes.iter().filter(|(_, keys)| keys.iter().any(wanted));
+                concerns.map(|(reach, _)| reach.what.clone()).collect()
+            };
+            let mut causes = of(&|other| *other == key);
+            if causes.is_empty() {
+                causes = of(&same_unit);
+            }
+            let difference = i128::from(total.amount.units());
+            *self.sums.entry(key.currency.to_string()).or_default() += difference;
+            self.lines.push(Line {
+                books: total.accounting_period,
+                before: i128::from(total.total.units()) - difference,
+                after: total.total,
+                difference: total.amount,
+                readings: readings.get(&key).map_or(0, BTreeSet::len),
+                causes,
+                key,
+            });
+        }
+        Ok(())
+    }
+
+    fn json(&self, version: &Version, booked: Option<u64>, in_force: bool) -> serde_json::Value {
+        let lines = self.lines.iter().map(|line| {
+            json!({
+                "organization": line.key.organization, "contract": line.key.contract, "sku": line.key.sku,
+                "service_period": line.key.service_period.to_string(), "accounting_period": line.books.to_string(),
+                "currency": line.key.currency, "before": exact(line.before), "after": line.after, "difference": line.difference,
+                "readings": line.readings, "causes": line.causes,
+            })
+        });
+        let lost = self
+            .lost
+            .iter()
+            .map(|((organization, reason), readings)| json!({"organization": organization, "reason": reason, "readings": readings}));
+        let sums: BTreeMap<&String, String> = self.sums.iter().map(|(currency, sum)| (currency, exact(*sum))).collect();
+        json!({
+            "version": version.address(), "in_force": in_force, "control_no": booked,
+            "lines": lines.collect::<Vec<_>>(), "quarantined": lost.collect::<Vec<_>>(), "differences": sums,
+        })
+    }
+
+    fn text(&self, version: &Version, booked: Option<u64>, in_force: bool, preview: bool) -> String {
+        let mut out = String::new();
+        let mut say = |text: String| {
+            out.push_str(&text);
+            out.push('\n');
+        };
+        let address = version.address();
+        let mut organization = None;
+        for line in &self.lines {
+            if organization != Some(&line.key.organization) {
+                say(format!("organization {}", line.key.organization));
+                organization = Some(&line.key.organization);
+            }
+            say(format!(
+                "  {}  {}/{}  {} {} instead of {}: {}, {} in the books of {}",
+                line.key.service_period,
+                line.key.contract,
+                line.key.sku,
+                line.key.currency,
+                line.after,
+                exact(line.before),
+                signed(line.difference),
+                if line.readings == 1 { "1 reading".to_owned() } else { format!("{} readings", line.readings) },
+                line.books,
+            ));
+            line.causes.iter().for_each(|cause| say(format!("    cause: {cause}")));
+        }
+        for ((organization, reason), readings) in &self.lost {
+            say(format!(
+                "organization {organization}: {readings} readings would be in quarantine as {reason}: price them, or it is not booked"
+            ));
+        }
+        for (currency, sum) in &self.sums {
+            say(format!("in all {currency} {}", exact(*sum)));
+        }
+        say(match booked {
+            Some(control_no) => format!("version {address} is in force; every shard rates again at control record {control_no}"),
+            None if in_force && self.is_empty() => {
+                format!("everything stands as version {address}, which is in force, rates it: nothing to book")
+            }
+            None if in_force => format!("version {address} is in force and rates some usage otherwise than it stands: run `tally check`"),
+            None if self.is_empty() => format!("version {address} changes nothing that was rated; nothing is booked"),
+            None if preview => "this is a preview: nothing is booked".to_owned(),
+            None => "nothing is booked".to_owned(),
+        });
+        out
+    }
+}
+
+fn exact(units: i128) -> String {
+    Amount::from_units(units).map_or_else(|_| format!("{units} × 10^-9"), |amount| amount.to_string())
+}
+
+fn signed(amount: Amount) -> String {
+    if amount > Amount::ZERO { format!("+{amount}") } else { amount.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_of_one_kind_widen_and_those_of_two_kinds_narrow_each_other() {
+        let unit = |organization: &str, month: &str| (organization.parse().unwrap(), Month::parse(month).unwrap());
+        let holds = |scopes: &[&str], organization, month| {
+            let scopes: Vec<Scope> = scopes.iter().map(|text| Scope::parse(text).unwrap()).collect();
+            Scope::holds(&scopes, &unit(organization, month))
+        };
+        assert!(holds(&[], "a", "2026-10") && holds(&["organization=b", "organization=a"], "a", "2026-10"));
+        assert!(!holds(&["organization=a", "month=2026-09"], "a", "2026-10") && holds(&["month=2026-10"], "a", "2026-10"));
+        assert!(Scope::parse("sku=x").is_err() && Scope::parse("month=2026-13").is_err());
+    }
+}
