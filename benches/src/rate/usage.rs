@@ -216,7 +216,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<RecordBatch> {
 
 fn lake_file(folder: &Path, name: &str, batch: RecordBatch) -> anyhow::Result<()> {
     let statistics: &[&str] = if batch.column_by_name("event_at").is_some() { &["event_at"] } else { &[] };
-    let contents = Contents { schema: &batch.schema(), batches: &[batch.clone()], metadata: &[], statistics };
+    let contents = Contents { schema: &batch.schema(), batches: std::slice::from_ref(&batch), metadata: &[], statistics };
     write_file(&RealFiles, folder, name, &contents)?;
     Ok(())
 }

@@ -15,6 +15,9 @@ pub use folder::folder_schema;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
+/// Members of an object, each with its schema.
+type Members = Vec<(&'static str, Value)>;
+
 /// An object of exactly these members, of which these may be absent.
 fn object<'a>(members: impl IntoIterator<Item = (&'a str, Value)>, optional: &[&str]) -> Value {
     let members: Map<String, Value> = members.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
@@ -65,7 +68,7 @@ fn states() -> Value {
 }
 
 /// What billable states say beside how they are told, and what they bill of each meter, in the one form or the other of numbers.
-fn billable(counted: &Value, above_zero: &Value) -> (Vec<(&'static str, Value)>, Vec<(&'static str, Value)>) {
+fn billable(counted: &Value, above_zero: &Value) -> (Members, Members) {
     let times = json!({"type": "object", "propertyNames": {"pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}, "additionalProperties": text()});
     let policy = vec![
         ("id", name()),

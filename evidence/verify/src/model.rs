@@ -25,7 +25,7 @@ pub enum Model {
     /// Everything in begun blocks of the tier reached.
     TopBlocks(Vec<Block>),
     /// A share of a value, and fees for readings.
-    Percentage(Percentage),
+    Percentage(Box<Percentage>),
 }
 
 /// One tier, above `lower` up to and including `upper`.
@@ -118,14 +118,14 @@ impl Model {
             "top_blocks" => Self::TopBlocks(blocks(fields)?),
             "percentage" => {
                 let limit = |name: &str| anyhow::Ok(Some(member(fields, name)?).filter(|limit| *limit > zero()));
-                Self::Percentage(Percentage {
+                Self::Percentage(Box::new(Percentage {
                     rate: member(fields, "rate")? / whole(100),
                     fee: member(fields, "fee")?,
                     least: optional(fields, "least")?,
                     most: optional(fields, "most")?,
                     free_readings: limit("free_readings")?,
                     free_value: limit("free_value")?,
-                })
+                }))
             }
             other => bail!("the price model {other:?} is unknown"),
         })
@@ -297,7 +297,7 @@ mod tests {
             let mut all = json!({"rate": "10", "fee": "0.5", "free_readings": "0", "free_value": "0"});
             all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
             match Model::of(&json!({"percentage": all})).unwrap() {
-                Model::Percentage(percentage) => percentage,
+                Model::Percentage(percentage) => *percentage,
                 other => panic!("{other:?}"),
             }
         };

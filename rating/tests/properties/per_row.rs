@@ -165,8 +165,8 @@ fn prices() -> impl Strategy<Value = Vec<Price>> {
 fn rows_are_rated_as_the_scalar_version_rates_them() {
     let edges = Edges::default();
     run(&(rows(), prices(), 1_usize..20, 1_usize..5), |(rows, prices, stretch, threads)| {
-        let wanted: Vec<(Row, Option<(i32, i64, i128)>)> =
-            scalar::first_of_each(&rows).into_iter().map(|row| (row.clone(), scalar::rate(&row, &prices))).collect();
+        let first = scalar::first_of_each(&rows);
+        let wanted: Vec<_> = first.into_iter().map(|row| (row.clone(), scalar::rate(&row, &prices))).collect();
         let table = price_table(&prices).unwrap();
         let mut found = Vec::new();
         let (mut totals, mut joined) = (RowTotals::default(), RowTotals::default());

@@ -1,7 +1,7 @@
 //! Usage is rated again in the real process: a price that was ten times too high is given back on the next invoice, once, with its cause; and
 //! whatever streams in, closes or is killed meanwhile, the books end as if everything had been rated once under the final book.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn home(slip: &str) -> Tally {
     tally
 }
 
-fn rerate(tally: &Tally, folder: &PathBuf, more: &[&str]) -> Value {
+fn rerate(tally: &Tally, folder: &Path, more: &[&str]) -> Value {
     let arguments = [&["--format", "json", "rerate", "--book", folder.to_str().unwrap()], more].concat();
     serde_json::from_str(&tally.done(&arguments)).unwrap()
 }
@@ -121,7 +121,7 @@ fn a_price_that_was_ten_times_too_high_is_previewed_booked_once_and_credited_wit
     send(&server, &[request("october", "acme", "2026-10-03T00:00:00Z", 1_000_000, 10)]);
     server.stop();
     tally.done(&["close", "2026-10"]);
-    let lines = tally.sql("SELECT organization, service_period, kind, amount FROM billing.invoice_lines WHERE period = 202610 AND sku = 'input' ORDER BY organization, service_period");
+    let lines = tally.sql("SELECT organization, service_period, kind, amount FROM billing.invoice_lines WHERE period = 202610 AND sku_id = 'input' ORDER BY organization, service_period");
     let shown: Vec<String> = lines
         .iter()
         .map(|row| {
