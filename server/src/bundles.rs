@@ -410,6 +410,9 @@ meter = "billed"
 id = "job"
 family = "gpu-cloud"
 meter = "plain"
+[[rounding]]
+asset = "USD"
+scale = 2
 [[price_book]]
 id = "list"
 currency = "USD"

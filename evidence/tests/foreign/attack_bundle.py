@@ -141,6 +141,13 @@ def decoded(folder, name):
     return duckdb.execute("FROM read_parquet('%s')" % (folder / name)).fetchall()
 
 
+def in_footer(file, folder):
+    """Whether the first changed byte of a Parquet file lies in what describes its row groups."""
+    before, after = (GOLDEN / file).read_bytes(), (folder / file).read_bytes()
+    at = next(at for at, (one, other) in enumerate(zip(before, after)) if one != other)
+    return at >= len(before) - 8 - int.from_bytes(before[-8:-4], "little")
+
+
 def named(attack, findings, folder):
     """What ours must name: the file, and in data the row or the row group, in registry documents the line. A changed event shows by its readings.
     Where the rows are what they were, the file is enough."""
@@ -156,7 +163,8 @@ def named(attack, findings, folder):
     try:
         before, after = decoded(GOLDEN, file), decoded(folder, file)
     except duckdb.Error:
-        return False
+        # No row lies in the footer: a reader that gets every row all the same can only name the digest or the signature.
+        return in_footer(file, folder) and bool(findings)
     if before == after:
         return any(finding["file"] == file for finding in findings)
     changed = [row[0] for row in before if row not in after]

@@ -674,6 +674,8 @@ impl Billing {
         }
         let gate = Arc::clone(&self.gate);
         let closed = gate.write().await;
+        // What has fallen due is called so by the version that was in force then.
+        self.tick().await?;
         while self.step().await? > 0 {}
         let mut tx = self.books.begin().await?;
         let (draft, version) = match candidate {
