@@ -1,3 +1,5 @@
+//! Rating again by hand: what keeps its row, what is taken back and set anew, and what must add up.
+
 use super::*;
 use crate::plan::{Contract, Line, PriceBook, PriceModel, PriceRow, Tier};
 use platform_usage::Dimensions;

@@ -5,16 +5,17 @@
 DROP TRIGGER platform_registry_versions_complete;
 DROP TRIGGER platform_registry_drafts_complete;
 
-CREATE TABLE platform_registry_documents_with_states (
+ALTER TABLE platform_registry_documents RENAME TO platform_registry_documents_before;
+
+CREATE TABLE platform_registry_documents (
     digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
     kind TEXT NOT NULL CHECK (kind IN ('billable_states', 'contract', 'meter', 'price_book', 'rounding', 'sku', 'unit')),
     id TEXT NOT NULL CHECK (length(id) BETWEEN 1 AND 128),
     content TEXT NOT NULL
 ) STRICT;
 
-INSERT INTO platform_registry_documents_with_states SELECT digest, kind, id, content FROM platform_registry_documents;
-DROP TABLE platform_registry_documents;
-ALTER TABLE platform_registry_documents_with_states RENAME TO platform_registry_documents;
+INSERT INTO platform_registry_documents SELECT digest, kind, id, content FROM platform_registry_documents_before;
+DROP TABLE platform_registry_documents_before;
 
 CREATE TRIGGER platform_registry_documents_append_only_update BEFORE UPDATE ON platform_registry_documents
 BEGIN SELECT RAISE(ABORT, 'append-only: platform_registry_documents'); END;

@@ -370,11 +370,15 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
                 [&version, &"0".repeat(64)].map(|other| format!("/v1/registry/versions/{version}/diff/{other}")).to_vec()
             }
             "/v1/registry/price" => {
-                ["", "&as_of=2020-01-01", "&as_of=2999-01-01", "&organization=acme", "&organization=zulu-1", "&contract=everyone"]
+                // Without an instant the answer says when it was given, and no two are given at one time.
+                ["as_of=2020-01-01", "as_of=2999-01-01"]
                     .iter()
+                    .flat_map(|as_of| {
+                        ["", "&organization=acme", "&organization=zulu-1", "&contract=everyone"].map(|more| format!("{as_of}{more}"))
+                    })
                     .flat_map(|more| {
                         ["sku=input", "meter=tokens.input&dimensions=%7B%22model%22%3A%22m%22%7D", "sku=nothing"]
-                            .map(|what| format!("{path}?{what}&at=2026-10-05{more}"))
+                            .map(|what| format!("{path}?{what}&at=2026-10-05&{more}"))
                     })
                     .chain([path.to_owned()])
                     .collect()
