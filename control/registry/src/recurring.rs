@@ -102,11 +102,6 @@ impl Schedule {
         Self { fees }
     }
 
-    /// Whether nothing ever falls due.
-    pub fn is_empty(&self) -> bool {
-        self.fees.is_empty()
-    }
-
     /// What has fallen due up to and including an instant and was not called due by the last tick, by (organization, contract, fee, period).
     pub fn due(&self, at: Instant, last: Option<&Tick>) -> Vec<Fee> {
         let fees = self.fees.iter().flat_map(|(id, terms)| {
