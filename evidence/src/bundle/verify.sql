@@ -260,14 +260,17 @@ LEFT JOIN (
 ) AS m ON m.version = r.version AND m.meter = r.meter);
 CREATE OR REPLACE TEMP TABLE schedules AS
 WITH combinations AS (SELECT version, meter, dimension_text, any_value(dimensions) AS dimensions FROM metered GROUP BY version, meter, dimension_text),
--- Of the SKUs that a book prices and that match, the one with the most members, ranges counted.
+-- Of the SKUs that a book prices and that match, the one with the most members, ranges counted. A price list has thousands: those that
+-- match the same names are found by the values of these.
+shapes AS (SELECT DISTINCT version, meter, list_transform(terms, lambda t: split_part(t, chr(1), 1)) AS names FROM skus),
 choices AS (
-    SELECT c.version, c.meter, c.dimension_text, b.book, max_by(s.sku, len(s.terms) + len(s.ranges)) AS sku
-    FROM combinations AS c JOIN books AS b ON b.version = c.version
-    JOIN skus AS s ON s.version = c.version AND s.meter = c.meter AND list_has_all(c.dimensions, s.terms)
-        AND len(list_filter(s.ranges, lambda r: NOT in_range(dimension_units(c.dimensions, r.name), r.above, r.up_to))) = 0
-    WHERE EXISTS (SELECT 1 FROM prices AS p WHERE p.version = c.version AND p.book = b.book AND p.sku = s.sku)
-    GROUP BY c.version, c.meter, c.dimension_text, b.book
+    SELECT c.version, c.meter, c.dimension_text, p.book, max_by(s.sku, len(s.terms) + len(s.ranges)) AS sku
+    FROM (SELECT c.*, list_filter(c.dimensions, lambda d: list_contains(n.names, split_part(d, chr(1), 1))) AS terms
+        FROM combinations AS c JOIN shapes AS n ON n.version = c.version AND n.meter = c.meter) AS c
+    JOIN skus AS s ON s.version = c.version AND s.meter = c.meter AND s.terms = c.terms
+    JOIN (SELECT DISTINCT version, book, sku FROM prices) AS p ON p.version = s.version AND p.sku = s.sku
+    WHERE len(list_filter(s.ranges, lambda r: NOT in_range(dimension_units(c.dimensions, r.name), r.above, r.up_to))) = 0
+    GROUP BY c.version, c.meter, c.dimension_text, p.book
 ),
 moments AS (SELECT DISTINCT version, effective_at FROM agreements UNION SELECT version, effective_at FROM prices),
 agreed AS (

@@ -16,6 +16,8 @@ pub struct Version {
     /// By id.
     pub meters: HashMap<String, Meter>,
     skus: Vec<Sku>,
+    /// Where a meter's SKUs lie in `skus`, by what they match: a price list has thousands, and each reading asks.
+    matching: HashMap<String, BTreeMap<Vec<String>, HashMap<Vec<String>, Vec<usize>>>>,
     /// Places and mode by currency.
     pub roundings: HashMap<String, (u32, Half)>,
     /// Price rows by id, whole.
@@ -58,7 +60,6 @@ pub struct Meter {
 struct Sku {
     id: String,
     meter: String,
-    matches: BTreeMap<String, String>,
     ranges: Vec<Range>,
 }
 
@@ -200,12 +201,13 @@ impl Version {
                 };
                 self.meters.insert(text(document, "id")?, meter);
             }
-            "sku" => self.skus.push(Sku {
-                id: text(document, "id")?,
-                meter: text(document, "meter")?,
-                matches: texts(document, "match"),
-                ranges: ranges(document)?,
-            }),
+            "sku" => {
+                let sku = Sku { id: text(document, "id")?, meter: text(document, "meter")?, ranges: ranges(document)? };
+                let (names, values) = texts(document, "match").into_iter().unzip();
+                let of_names = self.matching.entry(sku.meter.clone()).or_default().entry(names).or_default();
+                of_names.entry(values).or_default().push(self.skus.len());
+                self.skus.push(sku);
+            }
             "rounding" => {
                 let half = match text(document, "mode")?.as_str() {
                     "half_even" => Half::Even,
@@ -258,13 +260,20 @@ impl Version {
         let contract =
             self.agreements(organization).into_iter().filter(|contract| contract.from <= at).max_by_key(|contract| contract.from)?;
         let book = self.books.get(&contract.book)?;
-        let matching = |sku: &&Sku| {
-            sku.meter == meter
-                && book.prices.contains_key(&sku.id)
-                && sku.matches.iter().all(|(name, value)| dimensions.get(name) == Some(value))
-                && sku.ranges.iter().all(|range| range.holds(dimensions.get(&range.dimension)))
-        };
-        let sku = self.skus.iter().filter(matching).max_by_key(|sku| sku.matches.len() + sku.ranges.len())?;
+        let fits =
+            |sku: &&Sku| book.prices.contains_key(&sku.id) && sku.ranges.iter().all(|range| range.holds(dimensions.get(&range.dimension)));
+        let mut found: Option<(usize, &Sku)> = None;
+        for (names, by_values) in self.matching.get(meter)? {
+            let Some(values) = names.iter().map(|name| dimensions.get(name).cloned()).collect::<Option<Vec<_>>>() else { continue };
+            let places = by_values.get(&values).into_iter().flatten();
+            for sku in places.filter_map(|place| self.skus.get(*place)).filter(fits) {
+                let members = names.len() + sku.ranges.len();
+                if found.is_none_or(|(most, _)| members >= most) {
+                    found = Some((members, sku));
+                }
+            }
+        }
+        let (_, sku) = found?;
         let (_, price) = book.prices.get(&sku.id)?.iter().rfind(|(from, _)| *from <= at)?;
         Some(Resolved { contract: contract.id.clone(), sku: sku.id.clone(), price: price.clone(), currency: book.currency.clone() })
     }
