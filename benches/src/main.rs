@@ -1,4 +1,4 @@
-//! `benches commit`, `benches path`, `benches rate`, `benches registry`: run by `cargo xtask bench`, which builds or installs first what they measure.
+//! `benches bundle`, `benches commit`, `benches path`, `benches rate`, `benches registry`: run by `cargo xtask bench`, which builds or installs first what they measure.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use benches::machine::Profile;
 use benches::rate::{Job, Peers};
 use benches::result::Reported;
-use benches::{commit, path, rate, registry};
+use benches::{bundle, commit, path, rate, registry};
 use clap::{Args, Parser, Subcommand};
 
 /// Benchmarks of the Tallystick workspace.
@@ -38,6 +38,29 @@ struct Output {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// Bundles of an invoice of many readings: made, and verified by stock DuckDB and by `tally-verify`.
+    Bundle {
+        /// Readings of each invoice.
+        #[arg(long, default_value_t = 100_000)]
+        readings: u64,
+        /// Models of the long price list, with four prices each.
+        #[arg(long, default_value_t = 2_500)]
+        models: u64,
+        /// Measured rounds.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// The binary.
+        #[arg(long)]
+        tally: PathBuf,
+        /// The verifier's binary.
+        #[arg(long)]
+        verify: PathBuf,
+        /// A Python that has stock DuckDB.
+        #[arg(long)]
+        python: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
     /// The commit of a batch of 1,000 events beside bare files and a bare transaction with equal syncs.
     Commit {
         /// Commit numbers at which it is measured, ascending.
@@ -113,6 +136,14 @@ enum Bench {
 
 fn main() -> anyhow::Result<()> {
     let (output, reported) = match Cli::parse().bench {
+        Bench::Bundle { readings, models, rounds, tally, verify, python, output } => {
+            let scratch = output.scratch()?;
+            let programs = bundle::Programs { tally, verify, python };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let measured = bundle::run(scratch.path(), output.profile, output.patience(), &programs, readings, models, rounds);
+            let reported = runtime.block_on(measured)?;
+            (output, reported)
+        }
         Bench::Commit { at, rounds, output } => {
             let scratch = output.scratch()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

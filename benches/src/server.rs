@@ -19,10 +19,15 @@ pub struct Tally {
 impl Tally {
     /// A fresh home with the demo's registry in force.
     pub fn new(binary: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::with_registry(binary, folder, &datasets::demo_registry())
+    }
+
+    /// A fresh home with a registry in force: names and texts of its files.
+    pub fn with_registry(binary: &Path, folder: &Path, files: &[(&str, &str)]) -> anyhow::Result<Self> {
         let tally = Self { binary: binary.to_owned(), home: folder.join("home"), log: folder.join("server.log") };
         let registry = folder.join("registry");
         std::fs::create_dir_all(&registry)?;
-        for (name, text) in datasets::demo_registry() {
+        for (name, text) in files {
             std::fs::write(registry.join(name), text)?;
         }
         tally.done(&["init"])?;

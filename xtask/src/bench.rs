@@ -9,6 +9,20 @@ use crate::{shell, tools};
 /// A benchmark.
 #[derive(Subcommand)]
 pub enum Bench {
+    /// Bundles of an invoice of many readings: made, and verified by stock DuckDB and by `tally-verify`.
+    Bundle {
+        /// Readings of each invoice.
+        #[arg(long, default_value_t = 100_000)]
+        readings: u64,
+        /// Models of the long price list, with four prices each.
+        #[arg(long, default_value_t = 2_500)]
+        models: u64,
+        /// Measured rounds.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        #[command(flatten)]
+        how: How,
+    },
     /// The commit of a batch of 1,000 events beside bare files and a bare SQLite transaction with equal syncs.
     Commit {
         /// Commit numbers at which it is measured, ascending.
@@ -75,6 +89,13 @@ pub struct How {
 /// Builds what is measured and runs the benchmark.
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
     let (how, arguments) = match bench {
+        Bench::Bundle { readings, models, rounds, how } => {
+            let programs = [("--tally", tally(how)?), ("--verify", shell::build_verify()?), ("--python", tools::duckdb()?)];
+            let figures = [("--readings", readings.to_string()), ("--models", models.to_string()), ("--rounds", rounds.to_string())];
+            let programs = programs.into_iter().flat_map(|(name, path)| [name.to_owned(), path.display().to_string()]);
+            let figures = figures.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+            (how, std::iter::once("bundle".to_owned()).chain(programs).chain(figures).collect())
+        }
         Bench::Commit { at, rounds, how } => {
             let at: Vec<String> = at.iter().map(ToString::to_string).collect();
             (how, vec!["commit".to_owned(), "--at".to_owned(), at.join(","), "--rounds".to_owned(), rounds.to_string()])
@@ -85,12 +106,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
             (how, std::iter::once("registry".to_owned()).chain(figures).collect())
         }
         Bench::Path { events, how } => {
-            let tally = match std::env::var_os("TALLY_BIN") {
-                Some(binary) => PathBuf::from(binary),
-                None if how.release => release_tally()?,
-                None => shell::build_tally(false)?,
-            };
-            (how, vec!["path".to_owned(), "--events".to_owned(), events.to_string(), "--tally".to_owned(), tally.display().to_string()])
+            let tally = tally(how)?.display().to_string();
+            (how, vec!["path".to_owned(), "--events".to_owned(), events.to_string(), "--tally".to_owned(), tally])
         }
         Bench::Rate { events, rounds, threads, how } => {
             let python = tools::engines()?;
@@ -121,7 +138,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     shell::run(&mut run)
 }
 
-fn release_tally() -> anyhow::Result<PathBuf> {
+/// The `tally` that is measured.
+fn tally(how: &How) -> anyhow::Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("TALLY_BIN") {
+        return Ok(PathBuf::from(binary));
+    }
+    if !how.release {
+        return shell::build_tally(false);
+    }
     shell::run(shell::cargo()?.args(["build", "--package", "server", "--release"]))?;
     Ok(shell::target_folder()?.join("release/tally"))
 }
