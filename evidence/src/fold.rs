@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use shared_db::{DbError, Transaction};
-use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
+use shared_types::{AssetId, BatchNo, Digest, Instant, Month, OrganizationId, Sum};
 
 use crate::bundle::Proof;
 use crate::checkpoint::{AuditHead, Checkpoint, Entry, LedgerHead, Signer, SignerError};
@@ -29,7 +29,7 @@ pub struct CutInput {
     /// Leaves of these batches per log, in sealed order.
     pub leaves: Vec<(OrganizationId, Month, Vec<LeafInput>)>,
     /// Charged by these batches per organization and currency (not the running sum).
-    pub sums: Vec<(OrganizationId, AssetId, Amount)>,
+    pub sums: Vec<(OrganizationId, AssetId, Sum)>,
     /// Organizations to be known from now on, even without usage. Those of `leaves` and `sums` need not be repeated.
     pub organizations: Vec<OrganizationId>,
     /// The ledger's head, which must cover `last`.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
-use shared_types::{Amount, AssetId, Digest, Month, NumberError, OrganizationId, canonical_json};
+use shared_types::{AssetId, Digest, Month, NumberError, OrganizationId, Sum, canonical_json};
 
 use crate::fold::CutInput;
 use crate::log::{LogError, OrganizationLogs};
@@ -17,7 +17,7 @@ pub enum StateError {
     /// The leaves do not continue a log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A sum left the range of an amount.
+    /// A sum left its range.
     #[error("the sum of {organization} in {currency} does not fit: {sum} and {amount}")]
     Sum {
         /// Whose sum.
@@ -25,9 +25,9 @@ pub enum StateError {
         /// The currency.
         currency: AssetId,
         /// The sum before.
-        sum: Amount,
+        sum: Sum,
         /// What was to be added.
-        amount: Amount,
+        amount: Sum,
         /// Why.
         #[source]
         source: NumberError,
@@ -42,7 +42,7 @@ pub struct OrganizationLeaf {
     /// Its logs by rising month.
     pub logs: Vec<(Month, Head)>,
     /// Its sums by currency.
-    pub sums: Vec<(AssetId, Amount)>,
+    pub sums: Vec<(AssetId, Sum)>,
 }
 
 impl OrganizationLeaf {
@@ -64,7 +64,7 @@ impl OrganizationLeaf {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     pub(crate) logs: OrganizationLogs,
-    pub(crate) sums: BTreeMap<OrganizationId, BTreeMap<AssetId, Amount>>,
+    pub(crate) sums: BTreeMap<OrganizationId, BTreeMap<AssetId, Sum>>,
     pub(crate) organizations: BTreeSet<OrganizationId>,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use shared_db::{DbError, Row, Statement, Transaction, Value, statement};
-use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, OrganizationId};
+use shared_types::{AssetId, BatchNo, Digest, Instant, OrganizationId, Sum};
 
 use crate::checkpoint::{Checkpoint, Entry};
 use crate::salt::SaltKey;
@@ -102,7 +102,8 @@ pub(crate) async fn load_state(tx: &mut Transaction, only: Option<&BTreeSet<&Org
         let organization = organization(&row, "platform_evidence_sums")?;
         let unreadable = |what| StoreError::Unreadable { table: "platform_evidence_sums", what, value: organization.to_string() };
         let currency = AssetId::parse(row.text(1)?).map_err(|_| unreadable("currency"))?;
-        let amount = Amount::from_units(row.integer(2)?.into()).map_err(|_| unreadable("amount"))?;
+        let units = row.text(2)?.parse().map_err(|_| unreadable("amount"))?;
+        let amount = Sum::from_units(units).map_err(|_| unreadable("amount"))?;
         state.sums.entry(organization).or_default().insert(currency, amount);
     }
     Ok(state)
@@ -134,7 +135,7 @@ pub(crate) async fn save_state(
     }
     for (organization, currency) in sums {
         if let Some(sum) = state.sums.get(organization).and_then(|sums| sums.get(currency)) {
-            tx.execute(&SUM_PUT, &[organization.as_str().into(), currency.as_str().into(), sum.units().into()]).await?;
+            tx.execute(&SUM_PUT, &[organization.as_str().into(), currency.as_str().into(), sum.units().to_string().into()]).await?;
         }
     }
     Ok(())

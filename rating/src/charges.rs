@@ -389,6 +389,65 @@ pub const RATED: &[&str] = &[
     "supersedes",
 ];
 
+/// What a charged or free row of `charges` counts: by whom, of what, how much, what it came to. As the row holds it: nothing is parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted<'a> {
+    /// Who owes.
+    pub organization: &'a str,
+    /// Sub-account, if the source named one.
+    pub project: Option<&'a str>,
+    /// The meter that read it.
+    pub meter: &'a str,
+    /// What the quantity counts.
+    pub unit: &'a str,
+    /// How much, in `unit`.
+    pub quantity: Quantity,
+    /// When the usage began.
+    pub start_at: Instant,
+    /// What it came to: zero when free.
+    pub amount: Amount,
+    /// The asset of the amount.
+    pub currency: &'a str,
+}
+
+/// The columns that [`counted_from_arrow`] reads.
+pub const COUNTED: &[&str] = &["organization", "project", "meter", "unit", "quantity", "start_at", "fate", "amount", "currency"];
+
+/// Reads what the charged and free rows count, for those who need no more: a third of the time of whole rows.
+///
+/// - Errors: a missing or mistyped column, or the first row with a value it cannot have.
+pub fn counted_from_arrow(batch: &RecordBatch) -> Result<Vec<Counted<'_>>, RowError> {
+    let organization = text_column(batch, "organization")?;
+    let project = text_column(batch, "project")?;
+    let meter = text_column(batch, "meter")?;
+    let unit = text_column(batch, "unit")?;
+    let quantity = quantity_column(batch, "quantity")?;
+    let start_at = instant_column(batch, "start_at")?;
+    let fate = text_column(batch, "fate")?;
+    let amount = amount_column(batch, "amount")?;
+    let currency = text_column(batch, "currency")?;
+    let mut counted = Vec::with_capacity(batch.num_rows());
+    for row in 0..batch.num_rows() {
+        let amount = match fate.required(row, Some)? {
+            "charged" => amount.required(row, as_amount)?,
+            "free" => Amount::ZERO,
+            "quarantined" => continue,
+            _ => return Err(RowError::Value { column: "fate", row }),
+        };
+        counted.push(Counted {
+            organization: organization.required(row, Some)?,
+            project: project.optional(row, Some)?,
+            meter: meter.required(row, Some)?,
+            unit: unit.required(row, Some)?,
+            quantity: quantity.required(row, as_quantity)?,
+            start_at: start_at.required(row, as_instant)?,
+            amount,
+            currency: currency.required(row, Some)?,
+        });
+    }
+    Ok(counted)
+}
+
 /// Reads rows of `charges` that need not show their position.
 ///
 /// - Errors: a missing or mistyped column, or the first row with a value it cannot have.
@@ -547,6 +606,21 @@ mod tests {
         .collect();
         let batch = charges_to_arrow(&rows).unwrap();
         assert_eq!(batch.column_by_name("amount").unwrap().null_count(), 1);
+        let counted = counted_from_arrow(&batch).unwrap();
+        let priced = rows.iter().filter_map(|row| Some((row, row.fate.amount()?, row.fate.priced()?)));
+        let wanted: Vec<Counted<'_>> = priced
+            .map(|(row, amount, priced)| Counted {
+                organization: row.organization.as_str(),
+                project: row.project.as_ref().map(ProjectId::as_str),
+                meter: row.meter.as_str(),
+                unit: row.unit.as_str(),
+                quantity: row.quantity,
+                start_at: row.start_at,
+                amount,
+                currency: priced.currency.as_str(),
+            })
+            .collect();
+        assert_eq!((counted.len(), counted), (2, wanted));
         assert_eq!(charges_from_arrow(&batch), Ok(rows));
     }
 

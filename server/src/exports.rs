@@ -13,7 +13,7 @@ use platform_ingest::header::Header;
 use serde_json::{Value, json};
 use shared_db::Database;
 use shared_lake::{Contents, RealFiles};
-use shared_types::{Amount, BatchNo, Digest, Month, canonical_json};
+use shared_types::{BatchNo, Digest, Month, Sum, canonical_json};
 
 use crate::commands::Refused;
 use crate::lake::{CHARGES, Lake, TOTALS, shape};
@@ -104,7 +104,7 @@ pub async fn export(log: &Database, books: &Database, lake: &Lake, period: Month
 
 /// Σ of what was posted to `revenue/…` in the month, by currency.
 async fn revenue(tx: &mut shared_db::Transaction, period: Month) -> anyhow::Result<Vec<Value>> {
-    let mut sums: BTreeMap<String, Amount> = BTreeMap::new();
+    let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
     let mut after = 0;
     loop {
         let page = platform_ledger::postings(tx, after, PAGE).await?;
@@ -114,14 +114,14 @@ async fn revenue(tx: &mut shared_db::Transaction, period: Month) -> anyhow::Resu
             let posting = &booked.posting;
             let sum = sums.entry(posting.asset().to_string()).or_default();
             if posting.credit().as_str().starts_with("revenue/") {
-                *sum = sum.checked_add(posting.amount())?;
+                *sum = sum.checked_add(posting.amount().into())?;
             }
             if posting.debit().as_str().starts_with("revenue/") {
-                *sum = sum.checked_sub(posting.amount())?;
+                *sum = sum.checked_sub(posting.amount().into())?;
             }
         }
     }
-    sums.retain(|_, amount| *amount != Amount::ZERO);
+    sums.retain(|_, amount| *amount != Sum::ZERO);
     Ok(sums.into_iter().map(|(currency, amount)| json!({"amount": amount, "currency": currency})).collect())
 }
 

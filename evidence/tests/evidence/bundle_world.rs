@@ -10,7 +10,7 @@ use platform_evidence::bundle::{
 use platform_evidence::{AuditHead, Checkpoint, CutInput, Entry, LeafInput, LedgerHead, SaltKey, Signer, State, commitment, tree};
 use serde_json::{Value, json};
 use shared_types::{
-    Amount, AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, SourceId, UnitId,
+    AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, ProjectId, Quantity, SourceId, Sum, UnitId,
     canonical_json,
 };
 
@@ -506,7 +506,7 @@ pub fn world(seed: u64, events: usize) -> World {
             last: BatchNo(9),
             last_digest: Digest::of(b"batch 9"),
             leaves: cut_leaves,
-            sums: vec![(organization.clone(), usd.clone(), "41.25".parse::<Amount>().unwrap()), (globex, usd, "77.7".parse().unwrap())],
+            sums: vec![(organization.clone(), usd.clone(), "41.25".parse::<Sum>().unwrap()), (globex, usd, "77.7".parse().unwrap())],
             organizations: ["idle", "initech"].map(|id| OrganizationId::parse(id).unwrap()).to_vec(),
             ledger,
             registry_version: versions[1].address(),

@@ -6,7 +6,7 @@ use platform_evidence::{
 };
 use shared_db::{Database, OutboxEvent, Statement};
 use shared_testkit::{append_only_refusals, on_both_engines};
-use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, MeterId, Month, OrganizationId, Quantity, UnitId};
+use shared_types::{AssetId, BatchNo, Digest, Instant, MeterId, Month, OrganizationId, Quantity, Sum, UnitId};
 
 const OWNERS: &[&str] = &["platform-evidence"];
 
@@ -45,7 +45,7 @@ fn cut(no: u64, sizes: &mut std::collections::BTreeMap<(OrganizationId, Month), 
         let new = (*size..*size + no % 4 + 1).map(|log_seq| leaf(log_seq, of.start())).collect();
         *size += no % 4 + 1;
         leaves.push((organization.clone(), of, new));
-        sums.push((organization, AssetId::parse("USD").unwrap(), Amount::from_units(i128::from(no) * 7).unwrap()));
+        sums.push((organization, AssetId::parse("USD").unwrap(), Sum::from_units(i128::from(no) * 7).unwrap()));
     }
     CutInput {
         first: BatchNo(no),
@@ -208,7 +208,7 @@ async fn gaps_repeats_and_cuts_beyond_the_ledger_are_refused_and_leave_nothing_b
         repeat.leaves[0].2.insert(1, first);
         assert!(matches!(refused(&db, &repeat).await, FoldError::State(StateError::Log(LogError::Repeat { .. }))));
         let mut huge = cuts[2].clone();
-        huge.sums[0].2 = Amount::from_units(i64::MAX.into()).unwrap();
+        huge.sums[0].2 = Sum::parse("99999999999999999999999999999.999999999").unwrap();
         assert!(matches!(refused(&db, &huge).await, FoldError::State(StateError::Sum { .. })));
         assert_eq!(verify(&mut db.read().await.unwrap(), &salts(), signer().key()).await.unwrap(), before);
         fold_all(&db, &cuts[2..]).await;

@@ -8,7 +8,7 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use platform_evidence::{CutInput, Entry, Frontier, LeafInput, LedgerHead, SaltKey, Signer, State, commitment, tree};
 use serde_json::{Value, json};
-use shared_types::{Amount, AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, Price, Quantity, UnitId};
+use shared_types::{Amount, AssetId, BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, Price, Quantity, Sum, UnitId};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/vectors.json");
 const ORIGIN: &str = "vectors.tallystick.example/evidence";
@@ -190,8 +190,8 @@ fn line(all: &[Leaf], line: &Line) -> (Value, Amount) {
 }
 
 fn cuts(all: &[Leaf], amounts: &[Amount]) -> Vec<CutInput> {
-    let half = Amount::parse("0.5").unwrap();
-    let rest = amounts[0].checked_add(amounts[1]).unwrap().checked_sub(half).unwrap();
+    let half = Sum::parse("0.5").unwrap();
+    let rest = Sum::from(amounts[0]).checked_add(amounts[1].into()).unwrap().checked_sub(half).unwrap();
     let (usd, eur) = (AssetId::parse("USD").unwrap(), AssetId::parse("EUR").unwrap());
     let cut = |first, last, leaves, sums, organizations, ledger_seq: u64, at: &str| CutInput {
         first: BatchNo(first),
@@ -220,7 +220,7 @@ fn cuts(all: &[Leaf], amounts: &[Amount]) -> Vec<CutInput> {
             4,
             7,
             vec![part(all, "acme", 202_612, 0, 1), part(all, "globex", 202_611, 2, 3)],
-            vec![(organization("acme"), usd, rest), (organization("globex"), eur, amounts[2])],
+            vec![(organization("acme"), usd, rest), (organization("globex"), eur, amounts[2].into())],
             vec![],
             4,
             "2026-12-01T00:00:01.000001Z",

@@ -1,7 +1,7 @@
 //! The usage fold: readings by organization, project, meter and UTC hour. An interval counts in the hour of its start.
 //! It knows no file: what batches brought comes in as deltas. Sums are exact 128-bit integers, never floats.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Decimal128Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use futures::{StreamExt, stream};
 use serde_json::json;
 use shared_db::{Database, DbError, Row, Transaction};
-use shared_types::{Amount, AssetId, BatchNo, IdError, Instant, MeterId, OrganizationId, ProjectId, Quantity, TimeError, UnitId};
+use shared_types::{Amount, BatchNo, Instant, Quantity};
 
 use crate::store::{HOURS_ALL, HOURS_BETWEEN, HOURS_FIND, HOURS_OF_ORGANIZATION, HOURS_PUT};
 use crate::{Audience, CatalogError, Comparison, Description, Filter, FilterValue, Request, RowsModel, Scope};
@@ -23,16 +23,16 @@ const MODEL: &str = "usage.hours";
 const BATCH_ROWS: usize = 8_192;
 
 /// What one reading adds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HourDelta {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HourDelta<'a> {
     /// Who owes.
-    pub organization: OrganizationId,
+    pub organization: &'a str,
     /// Sub-account, if named.
-    pub project: Option<ProjectId>,
+    pub project: Option<&'a str>,
     /// The meter.
-    pub meter: MeterId,
+    pub meter: &'a str,
     /// What the quantity counts.
-    pub unit: UnitId,
+    pub unit: &'a str,
     /// When the usage began.
     pub at: Instant,
     /// How much.
@@ -40,7 +40,7 @@ pub struct HourDelta {
     /// What it came to.
     pub amount: Amount,
     /// The asset of the amount.
-    pub currency: AssetId,
+    pub currency: &'a str,
 }
 
 /// Why hours cannot be folded or read. The transaction must be rolled back.
@@ -67,22 +67,30 @@ pub enum HoursError {
         /// Whose.
         organization: String,
     },
-    /// A stored id is none.
-    #[error("a row of the hour buckets is damaged")]
-    Id(#[from] IdError),
-    /// A stored instant is none.
-    #[error("a row of the hour buckets is damaged")]
-    Time(#[from] TimeError),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    organization: String,
-    project: String,
-    meter: String,
-    unit: String,
-    currency: String,
+/// A bucket's name: of the readings at hand, or as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key<T> {
+    organization: T,
+    project: T,
+    meter: T,
+    unit: T,
+    currency: T,
     hour: i64,
+}
+
+impl Key<String> {
+    fn borrowed(&self) -> Key<&str> {
+        Key {
+            organization: &self.organization,
+            project: &self.project,
+            meter: &self.meter,
+            unit: &self.unit,
+            currency: &self.currency,
+            hour: self.hour,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,8 +101,8 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, other: &Self, key: &Key) -> Result<(), HoursError> {
-        let overflow = |what| HoursError::Overflow { what, organization: key.organization.clone() };
+    fn add(&mut self, other: &Self, organization: &str) -> Result<(), HoursError> {
+        let overflow = |what| HoursError::Overflow { what, organization: organization.to_owned() };
         self.quantity = self.quantity.checked_add(other.quantity).ok_or_else(|| overflow("quantity"))?;
         self.amount = self.amount.checked_add(other.amount).ok_or_else(|| overflow("amount"))?;
         self.readings = self.readings.checked_add(other.readings).ok_or_else(|| overflow("number of readings"))?;
@@ -102,7 +110,7 @@ impl Sum {
     }
 }
 
-fn read(row: &Row) -> Result<(Key, Sum), HoursError> {
+fn read(row: &Row) -> Result<(Key<String>, Sum), HoursError> {
     let number = |column, what| -> Result<i128, HoursError> {
         let text = row.text(column)?;
         text.parse().map_err(|_| HoursError::Damaged {
@@ -125,49 +133,49 @@ fn read(row: &Row) -> Result<(Key, Sum), HoursError> {
 /// Adds the readings of the batches after `from` up to `to` and moves the cursor, all in the caller's transaction.
 ///
 /// - Errors: a cursor elsewhere, an overflow named by organization, a damaged row.
-pub async fn fold_hours(tx: &mut Transaction, from: BatchNo, to: BatchNo, deltas: &[HourDelta]) -> Result<(), HoursError> {
+pub async fn fold_hours(tx: &mut Transaction, from: BatchNo, to: BatchNo, deltas: &[HourDelta<'_>]) -> Result<(), HoursError> {
     shared_db::advance(tx, FOLD, from, to).await?;
-    let mut sums: BTreeMap<Key, Sum> = BTreeMap::new();
+    let mut sums: HashMap<Key<&str>, Sum> = HashMap::new();
     for delta in deltas {
         let key = Key {
-            organization: delta.organization.to_string(),
-            project: delta.project.as_ref().map(ToString::to_string).unwrap_or_default(),
-            meter: delta.meter.to_string(),
-            unit: delta.unit.to_string(),
-            currency: delta.currency.to_string(),
+            organization: delta.organization,
+            project: delta.project.unwrap_or_default(),
+            meter: delta.meter,
+            unit: delta.unit,
+            currency: delta.currency,
             hour: delta.at.micros() - delta.at.micros().rem_euclid(HOUR),
         };
         let fresh = Sum { quantity: delta.quantity.units(), amount: i128::from(delta.amount.units()), readings: 1 };
-        sums.entry(key.clone()).or_default().add(&fresh, &key)?;
+        sums.entry(key).or_default().add(&fresh, delta.organization)?;
     }
     if sums.is_empty() {
         return Ok(());
     }
+    let mut sums: Vec<(Key<&str>, Sum)> = sums.into_iter().collect();
+    sums.sort_unstable_by_key(|(key, _)| *key);
     let wanted: Vec<serde_json::Value> = sums
-        .keys()
-        .map(|key| {
+        .iter()
+        .map(|(key, _)| {
             json!({
                 "organization": key.organization, "project": key.project, "meter": key.meter, "unit": key.unit,
                 "currency": key.currency, "hour": key.hour,
             })
         })
         .collect();
-    for row in tx.query(&HOURS_FIND, &[serde_json::Value::Array(wanted).to_string().into()]).await? {
-        let (key, before) = read(&row)?;
-        if let Some(sum) = sums.get_mut(&key) {
-            sum.add(&before, &key)?;
+    let found = tx.query(&HOURS_FIND, &[serde_json::Value::Array(wanted).to_string().into()]).await?;
+    let found: Vec<(Key<String>, Sum)> = found.iter().map(read).collect::<Result<_, _>>()?;
+    let before: HashMap<Key<&str>, Sum> = found.iter().map(|(key, sum)| (key.borrowed(), *sum)).collect();
+    let mut rows: Vec<serde_json::Value> = Vec::with_capacity(sums.len());
+    for (key, mut sum) in sums {
+        if let Some(before) = before.get(&key) {
+            sum.add(before, key.organization)?;
         }
+        rows.push(json!({
+            "organization": key.organization, "project": key.project, "meter": key.meter, "unit": key.unit,
+            "currency": key.currency, "hour": key.hour, "quantity": sum.quantity.to_string(),
+            "amount": sum.amount.to_string(), "readings": sum.readings,
+        }));
     }
-    let rows: Vec<serde_json::Value> = sums
-        .iter()
-        .map(|(key, sum)| {
-            json!({
-                "organization": key.organization, "project": key.project, "meter": key.meter, "unit": key.unit,
-                "currency": key.currency, "hour": key.hour, "quantity": sum.quantity.to_string(),
-                "amount": sum.amount.to_string(), "readings": sum.readings,
-            })
-        })
-        .collect();
     tx.execute(&HOURS_PUT, &[serde_json::Value::Array(rows).to_string().into()]).await?;
     Ok(())
 }
@@ -255,7 +263,7 @@ pub fn read_model(database: Database) -> Result<RowsModel, CatalogError> {
 }
 
 /// The rows of the scope between the hours that the filters name; the model applies the filters exactly.
-async fn rows(database: &Database, request: &Request) -> Result<Vec<(Key, Sum)>, HoursError> {
+async fn rows(database: &Database, request: &Request) -> Result<Vec<(Key<String>, Sum)>, HoursError> {
     let (first, last) = between(&request.filters);
     let mut tx = database.read().await?;
     let rows = match &request.scope {
@@ -284,8 +292,8 @@ fn between(filters: &[Filter]) -> (i64, i64) {
     (first, last)
 }
 
-fn batch(rows: &[(Key, Sum)]) -> Result<RecordBatch, CatalogError> {
-    let text = |of: fn(&Key) -> &str, nullable: bool| {
+fn batch(rows: &[(Key<String>, Sum)]) -> Result<RecordBatch, CatalogError> {
+    let text = |of: fn(&Key<String>) -> &str, nullable: bool| {
         let mut builder = StringBuilder::new();
         for (key, _) in rows {
             let value = of(key);
@@ -327,17 +335,18 @@ mod tests {
     use super::*;
     use crate::{AsOf, ReadModel, collect};
     use shared_testkit::on_both_engines;
+    use shared_types::OrganizationId;
 
-    fn delta(at: &str, quantity: &str, amount: &str) -> HourDelta {
+    fn delta(at: &str, quantity: &str, amount: &str) -> HourDelta<'static> {
         HourDelta {
-            organization: OrganizationId::parse("org").unwrap(),
+            organization: "org",
             project: None,
-            meter: MeterId::parse("tokens").unwrap(),
-            unit: UnitId::parse("token").unwrap(),
+            meter: "tokens",
+            unit: "token",
             at: Instant::parse(at).unwrap(),
             quantity: Quantity::parse(quantity).unwrap(),
             amount: Amount::parse(amount).unwrap(),
-            currency: AssetId::parse("USD").unwrap(),
+            currency: "USD",
         }
     }
 
@@ -345,8 +354,8 @@ mod tests {
     async fn the_read_model_shows_the_hours_of_its_scope_and_range() {
         on_both_engines(&["platform-catalog"], |db| async move {
             let mut tx = db.begin().await.unwrap();
-            let other = HourDelta { organization: OrganizationId::parse("other").unwrap(), ..delta("2026-10-05T11:10:00Z", "7", "0.7") };
-            let ours = HourDelta { project: Some(ProjectId::parse("p").unwrap()), ..delta("2026-10-05T12:10:00Z", "3", "0.3") };
+            let other = HourDelta { organization: "other", ..delta("2026-10-05T11:10:00Z", "7", "0.7") };
+            let ours = HourDelta { project: Some("p"), ..delta("2026-10-05T12:10:00Z", "3", "0.3") };
             let deltas = [delta("2026-10-05T10:10:00Z", "1", "0.1"), delta("2026-10-05T11:10:00Z", "2", "0.2"), ours, other];
             fold_hours(&mut tx, BatchNo(0), BatchNo(1), &deltas).await.unwrap();
             tx.commit().await.unwrap();

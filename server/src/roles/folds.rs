@@ -15,12 +15,14 @@ use platform_ingest::events::events_schema;
 use platform_ingest::header::{Header, TableFile};
 use platform_ingest::merge::{Level, Merge};
 use platform_ingest::store;
-use platform_rating::{Charge, Total, charges_from_arrow, charges_schema, decode_segments, totals_from_arrow, totals_schema};
+use platform_rating::{
+    COUNTED, Charge, Total, charges_from_arrow, charges_schema, counted_from_arrow, decode_segments, totals_from_arrow, totals_schema,
+};
 use shared_db::Database;
 use shared_lake::ducklake::replace::{self, Replacement, TableReplacement};
 use shared_lake::ducklake::{self, LakeCommit, TableSpec};
 use shared_lake::{Orphan, RealFiles};
-use shared_types::{Amount, AssetId, BatchNo, Digest, Instant, Month, OrganizationId};
+use shared_types::{AssetId, BatchNo, Digest, Instant, Month, OrganizationId, Sum};
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -514,22 +516,23 @@ impl UsageFold {
     /// Folds exactly these batches.
     pub async fn fold(&self, headers: &[(Header, Digest)]) -> anyhow::Result<()> {
         let (first, last) = bounds(headers)?;
-        let deltas: Vec<HourDelta> = charges_of(&self.lake, headers)?
-            .into_iter()
-            .filter_map(|charge| {
-                let (amount, currency) = (charge.fate.amount()?, charge.fate.priced()?.currency.clone());
-                Some(HourDelta {
-                    organization: charge.organization,
-                    project: charge.project,
-                    meter: charge.meter,
-                    unit: charge.unit,
-                    at: charge.start_at,
-                    quantity: charge.quantity,
-                    amount,
-                    currency,
-                })
-            })
-            .collect();
+        let mut batches = Vec::new();
+        for (header, _) in headers {
+            batches.extend(self.lake.read(header, CHARGES, Some(COUNTED))?);
+        }
+        let mut deltas = Vec::new();
+        for rows in &batches {
+            deltas.extend(counted_from_arrow(rows)?.into_iter().map(|counted| HourDelta {
+                organization: counted.organization,
+                project: counted.project,
+                meter: counted.meter,
+                unit: counted.unit,
+                at: counted.start_at,
+                quantity: counted.quantity,
+                amount: counted.amount,
+                currency: counted.currency,
+            }));
+        }
         let mut tx = self.usage.begin().await?;
         platform_catalog::hours::fold_hours(&mut tx, BatchNo(first.0.saturating_sub(1)), last, &deltas).await?;
         tx.commit().await?;
@@ -660,11 +663,11 @@ async fn audit_head(books: &Database) -> anyhow::Result<AuditHead> {
 pub fn cut_input(lake: &Lake, headers: &[(Header, Digest)], ledger: LedgerHead, recorded_at: Instant) -> anyhow::Result<CutInput> {
     let (first, last) = bounds(headers)?;
     let mut leaves: BTreeMap<(OrganizationId, Month), Vec<LeafInput>> = BTreeMap::new();
-    let mut sums: BTreeMap<(OrganizationId, AssetId), Amount> = BTreeMap::new();
+    let mut sums: BTreeMap<(OrganizationId, AssetId), Sum> = BTreeMap::new();
     for charge in charges_of(lake, headers)? {
         let (Some(priced), Some(amount)) = (charge.fate.priced(), charge.fate.amount()) else { continue };
         let sum = sums.entry((charge.organization.clone(), priced.currency.clone())).or_default();
-        *sum = sum.checked_add(amount).context("the amounts of one cut leave the range of their asset")?;
+        *sum = sum.checked_add(amount.into())?;
         leaves.entry((charge.organization.clone(), priced.log_month)).or_default().push(LeafInput {
             log_seq: priced.log_seq,
             meter: charge.meter.clone(),

@@ -11,6 +11,6 @@ pub mod time;
 pub use canonical::{CanonicalError, canonical_json, plain_decimal, write_canonical_string};
 pub use digest::{Digest, IdentityHash};
 pub use id::{AssetId, ContractId, IdError, MeterId, OrganizationId, PriceId, ProjectId, SkuId, SourceId, UnitId};
-pub use number::{Amount, NumberError, Price, Quantity};
+pub use number::{Amount, NumberError, Price, Quantity, Sum};
 pub use position::{BatchNo, ControlNo, Incarnation, Position, SHARDS, Sequence, ShardId, WriterEpoch};
 pub use time::{Instant, Month, TimeError};

@@ -195,6 +195,16 @@ scaled!(
     /// An amount of one asset: a 64-bit integer at scale 9 (±9.2 thousand million). Never added across assets.
     Amount, i64, 9, 19
 );
+scaled!(
+    /// A sum of any number of amounts of one asset: decimal(38, 9). What an [`Amount`] bounds is one posting, not what comes together over years.
+    Sum, i128, 9, 38
+);
+
+impl From<Amount> for Sum {
+    fn from(amount: Amount) -> Self {
+        Self(i128::from(amount.0))
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,2 +1,2 @@
-INSERT INTO platform_evidence_sums (organization, currency, amount) VALUES ($1, $2, $3)
+INSERT INTO platform_evidence_sums (organization, currency, amount) VALUES ($1, $2, CAST($3 AS numeric))
 ON CONFLICT (organization, currency) DO UPDATE SET amount = excluded.amount

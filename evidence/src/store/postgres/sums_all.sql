@@ -1,1 +1,1 @@
-SELECT organization, currency, amount FROM platform_evidence_sums
+SELECT organization, currency, amount::text FROM platform_evidence_sums
