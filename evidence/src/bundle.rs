@@ -6,12 +6,12 @@ mod data;
 mod input;
 mod key;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use shared_types::{Digest, Month, canonical_json};
+use shared_types::{Digest, Month, Quantity, canonical_json};
 
 use crate::checkpoint::{Signer, SignerError};
 use crate::salt::commitment;
@@ -72,6 +72,18 @@ pub enum BundleError {
         log_seq: u64,
         /// The event it names.
         event: usize,
+    },
+    /// A reading with several leaves that is not taken back and stated anew in turn.
+    #[error(
+        "leaf {log_seq} of {month} {problem}: a reading that was rated again is taken back as it stood, and the next leaf stands in its place"
+    )]
+    Again {
+        /// The log's month.
+        month: Month,
+        /// The leaf.
+        log_seq: u64,
+        /// What is wrong.
+        problem: &'static str,
     },
     /// The readings do not lead to the checkpoint.
     #[error("the log of {month} has root {found}, the checkpoint says {stated}")]
@@ -186,6 +198,7 @@ impl Bundle<Open> {
             return Err(BundleError::Behind { entry, reached: ledger.seq });
         }
         check_coverage(input, &invoice)?;
+        input.logs.iter().try_for_each(|log| check_again(input, log))?;
         check_registry(input, &invoice)?;
         let data = data::encode(input)?;
         check_proof(input, &data.logs)?;
@@ -332,13 +345,47 @@ fn check_coverage(input: &BundleInput, invoice: &Value) -> Result<(), BundleErro
             return Err(BundleError::Leaves { month: log.month, wanted, found });
         }
         for (log_seq, reading) in (0..).zip(&log.readings) {
-            if input.events.get(reading.event).is_none_or(|event| event.start_at.month() != log.month) {
+            if input.events.get(reading.event).is_none_or(|event| reading.times(event).0.month() != log.month) {
                 return Err(BundleError::Event { month: log.month, log_seq, event: reading.event });
             }
         }
     }
     match wanted.into_iter().find(|(_, to)| *to > 0) {
         Some((month, wanted)) => Err(BundleError::Leaves { month, wanted, found: 0 }),
+        None => Ok(()),
+    }
+}
+
+/// Of the leaves of a reading every other one takes back the one before, and the next leaf of the log stands in its place.
+fn check_again(input: &BundleInput, log: &CoveredLog) -> Result<(), BundleError> {
+    let mut last: HashMap<_, (u64, &BundleReading, bool)> = HashMap::new();
+    for (log_seq, reading) in (0..).zip(&log.readings) {
+        let wrong = |problem| Err(BundleError::Again { month: log.month, log_seq, problem });
+        // The caller has checked that the event is there.
+        let Some(event) = input.events.get(reading.event) else { continue };
+        let name = (reading.event, &reading.meter, reading.times(event).0);
+        let back = match last.get(&name) {
+            None => false,
+            Some((_, before, false)) => {
+                let negative = Quantity::ZERO.checked_sub(before.quantity).ok();
+                if negative != Some(reading.quantity) || (BundleReading { quantity: before.quantity, ..reading.clone() }) != **before {
+                    return wrong("does not take back what its reading stands for");
+                }
+                true
+            }
+            Some((taken, before, true)) => {
+                if taken.checked_add(1) != Some(log_seq) || before.registry_version == reading.registry_version {
+                    return wrong("does not follow what takes its reading back, or has the same version");
+                }
+                false
+            }
+        };
+        last.insert(name, (log_seq, reading, back));
+    }
+    match last.into_values().find(|(_, _, back)| *back) {
+        Some((log_seq, _, _)) => {
+            Err(BundleError::Again { month: log.month, log_seq, problem: "takes a reading back, and nothing stands in its place" })
+        }
         None => Ok(()),
     }
 }

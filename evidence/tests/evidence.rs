@@ -4,6 +4,9 @@
 #[path = "evidence/bundle.rs"]
 mod bundle;
 #[cfg(test)]
+#[path = "evidence/bundle_invoice.rs"]
+mod bundle_invoice;
+#[cfg(test)]
 #[path = "evidence/bundle_oracle.rs"]
 mod bundle_oracle;
 #[cfg(test)]

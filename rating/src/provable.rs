@@ -21,8 +21,8 @@ impl PriceRow {
             | Measure::TimeWeighted { .. }
             | Measure::Prorated { .. }
             | Measure::Each
+            | Measure::Stepped(_)
             | Measure::Bucketed { .. } => None,
-            Measure::Stepped(_) => Some("billable_states"),
         };
         let model = match self.model {
             PriceModel::Flat { .. } => Some("flat"),

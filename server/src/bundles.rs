@@ -19,7 +19,7 @@ use platform_registry::Version;
 use platform_usage::{Event, EventLimits};
 use serde_json::Value;
 use shared_db::Database;
-use shared_types::{BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, PriceId};
+use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId, PriceId};
 
 use crate::commands::Refused;
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
@@ -69,8 +69,10 @@ enum Leaf {
 
 struct Covered {
     identity: IdentityHash,
-    /// The number of the event is not known yet.
+    /// The number of the event, and whether it is a piece of it, is not known yet.
     reading: BundleReading,
+    start_at: Instant,
+    end_at: Option<Instant>,
 }
 
 /// Everything about one invoice.
@@ -92,7 +94,7 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     for (month, of_month) in leaves {
         let (mut readings, mut later) = (Vec::new(), Vec::new());
         for (log_seq, leaf) in of_month {
-            let Covered { identity, reading } = match leaf {
+            let Covered { identity, reading, start_at, end_at } = match leaf {
                 Leaf::Covered(covered) => *covered,
                 Leaf::Later(hash) => {
                     later.push(hash);
@@ -110,7 +112,8 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
                 }
             };
             versions.insert(reading.registry_version);
-            readings.push(BundleReading { event, ..reading });
+            let whole = shown.get(event).is_some_and(|event: &BundleEvent| (event.start_at, event.end_at) == (start_at, end_at));
+            readings.push(BundleReading { event, piece: (!whole).then_some((start_at, end_at)), ..reading });
         }
         logs.push(CoveredLog { month, readings, later });
     }
@@ -174,10 +177,6 @@ async fn read_batches(
                     let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
                     let Some(to) = covered.get(&month) else { continue };
                     let leaf = if log_seq < *to {
-                        if charge.supersedes.is_some() {
-                            let what = format!("reading {}:{}", charge.identity, charge.ordinal);
-                            bail!(NotProvable { what, kind: "usage that was rated again" });
-                        }
                         wanted.insert(charge.identity);
                         Leaf::Covered(Box::new(covered_of(charge)?))
                     } else {
@@ -281,9 +280,10 @@ fn covered_of(charge: Charge) -> anyhow::Result<Covered> {
         meter: charge.meter,
         unit: charge.unit,
         quantity: charge.quantity,
+        piece: None,
         registry_version: charge.registry_version,
     };
-    Ok(Covered { identity: charge.identity, reading })
+    Ok(Covered { identity: charge.identity, reading, start_at: charge.start_at, end_at: charge.end_at })
 }
 
 fn leaf_of(log_seq: u64, charge: &Charge) -> LeafInput {
@@ -321,27 +321,20 @@ async fn registry(
     Ok((indexes, documents))
 }
 
-/// A reading, or the price of one, that bundles of this format do not prove yet.
+/// A price that bundles of this format do not prove.
 #[derive(Debug, thiserror::Error)]
-#[error("{what} is of the kind {kind}, which bundles cannot prove yet: send the invoice without one")]
+#[error("price {price} is of the kind {kind}, which bundles cannot prove: send the invoice without one")]
 pub struct NotProvable {
-    what: String,
+    price: PriceId,
     kind: &'static str,
 }
 
 /// Only what every verifier recomputes goes into a bundle: another price would look wrong to those who check it.
 fn provable(version: &Version, prices: &BTreeSet<PriceId>) -> anyhow::Result<()> {
     let compiled = platform_registry::compile(version)?;
-    // Pieces of an event: the verifiers know one reading of each meter in an event.
-    let cut: BTreeSet<&MeterId> = version.meters().filter(|meter| meter.billable.is_some()).map(|meter| &meter.id).collect();
-    let lines = compiled.plan.books.iter().flat_map(|book| book.lines.values().flatten());
-    let pieces = lines.filter(|line| cut.contains(&line.meter)).flat_map(|line| &line.prices).find(|row| prices.contains(&row.id));
-    if let Some(row) = pieces {
-        bail!(NotProvable { what: format!("price {}", row.id), kind: "billable_states" });
-    }
     let rows = PriceIndex::of(&compiled.plan);
     match prices.iter().find_map(|price| Some((price.clone(), rows.get(price)?.unproved()?))) {
-        Some((price, kind)) => bail!(NotProvable { what: format!("price {price}"), kind }),
+        Some((price, kind)) => bail!(NotProvable { price, kind }),
         None => Ok(()),
     }
 }
@@ -373,67 +366,4 @@ pub fn write(bundle: &Bundle<Sealed>, folder: &Path) -> anyhow::Result<()> {
         std::fs::File::open(folder)?.sync_all()?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REGISTRY: &str = r#"
-[[unit]]
-id = "gpu"
-[[billable_states]]
-id = "leases"
-states = ["held"]
-state = "state"
-[[billable_states.meter]]
-meter = "billed"
-rates = { held = "held" }
-[[meter]]
-id = "billed"
-event_type = "lease"
-aggregation = "time_weighted"
-value = "gpus"
-unit = "gpu"
-billable = "leases"
-[[meter]]
-id = "plain"
-event_type = "job"
-aggregation = "time_weighted"
-value = "gpus"
-unit = "gpu"
-[[sku]]
-id = "lease"
-family = "gpu-cloud"
-meter = "billed"
-[[sku]]
-id = "job"
-family = "gpu-cloud"
-meter = "plain"
-[[rounding]]
-asset = "USD"
-scale = 2
-[[price_book]]
-id = "list"
-currency = "USD"
-price = [
-    { id = "lease-price", sku = "lease", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
-    { id = "job-price", sku = "job", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
-]
-"#;
-
-    /// A price of time that is billed by states is refused by name, whatever else the version holds.
-    #[test]
-    fn time_that_is_billed_by_states_goes_into_no_bundle() {
-        let file = platform_registry::SourceFile { name: "registry.toml".to_owned(), text: REGISTRY.to_owned() };
-        let version = Version::check(&[file]).unwrap_or_else(|problems| panic!("{problems}"));
-        let prices = |price: &str| BTreeSet::from([price.parse().unwrap()]);
-        provable(&version, &prices("job-price")).unwrap();
-        let refused = provable(&version, &prices("lease-price")).unwrap_err();
-        assert!(refused.is::<NotProvable>());
-        assert_eq!(
-            refused.to_string(),
-            "price lease-price is of the kind billable_states, which bundles cannot prove yet: send the invoice without one"
-        );
-    }
 }

@@ -62,13 +62,14 @@ pub(super) fn encode(input: &BundleInput) -> Result<Data, EncodeError> {
         for (log_seq, reading) in (0..).zip(&log.readings) {
             // The caller has checked that the event is there.
             let (Some(event), Some(commitment)) = (input.events.get(reading.event), commitments.get(reading.event)) else { continue };
+            let (start_at, end_at) = reading.times(event);
             let leaf = LeafInput {
                 log_seq,
                 meter: reading.meter.clone(),
                 unit: reading.unit.clone(),
                 quantity: reading.quantity,
-                start_at: event.start_at,
-                end_at: event.end_at,
+                start_at,
+                end_at,
                 registry_version: reading.registry_version,
                 commitment: *commitment,
             };
@@ -137,6 +138,9 @@ fn readings(input: &BundleInput, logs: &[(Month, Vec<Digest>)]) -> Result<Record
     };
     let quantities = Decimal128Array::from_iter_values(rows.iter().map(|(_, _, reading)| reading.quantity.units()));
     let scale = i8::try_from(Quantity::SCALE).unwrap_or(i8::MAX);
+    let instants = |of: fn(&BundleReading) -> Option<Instant>| -> ArrayRef {
+        Arc::new(rows.iter().map(|(_, _, reading)| of(reading).map(Instant::micros)).collect::<TimestampMicrosecondArray>())
+    };
     let check = |hash: &Digest| {
         let [first, second, ..] = hash.0;
         i32::from(u16::from_be_bytes([first, second]))
@@ -148,6 +152,8 @@ fn readings(input: &BundleInput, logs: &[(Month, Vec<Digest>)]) -> Result<Record
         ("meter", text(|reading| reading.meter.as_str()), false),
         ("unit", text(|reading| reading.unit.as_str()), false),
         ("quantity", Arc::new(quantities.with_precision_and_scale(38, scale)?), false),
+        ("start_at", instants(|reading| reading.piece.map(|(start, _)| start)), true),
+        ("end_at", instants(|reading| reading.piece.and_then(|(_, end)| end)), true),
         ("registry_version", digests(rows.iter().map(|(_, _, reading)| reading.registry_version.0))?, false),
         ("contract", text(|reading| reading.contract.as_str()), false),
         ("sku", text(|reading| reading.sku.as_str()), false),

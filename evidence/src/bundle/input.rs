@@ -84,6 +84,8 @@ pub struct BundleReading {
     pub unit: UnitId,
     /// How much.
     pub quantity: Quantity,
+    /// When it begins and ends, where that is not when its event does: a piece of it.
+    pub piece: Option<(Instant, Option<Instant>)>,
     /// The registry version in force.
     pub registry_version: Digest,
     /// The agreement.
@@ -92,6 +94,13 @@ pub struct BundleReading {
     pub sku: SkuId,
     /// The price row.
     pub price: PriceId,
+}
+
+impl BundleReading {
+    /// When it begins, and ends.
+    pub(super) fn times(&self, event: &BundleEvent) -> (Instant, Option<Instant>) {
+        self.piece.unwrap_or((event.start_at, event.end_at))
+    }
 }
 
 /// One event as its source sent it.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant as Clock;
 
-use platform_evidence::bundle::{Bundle, BundleError, ENVELOPE, MANIFEST, Sealed};
+use platform_evidence::bundle::{Bundle, BundleError, BundleReading, ENVELOPE, MANIFEST, Sealed};
 use platform_evidence::tree::{self, Head};
 use shared_types::Digest;
 
@@ -141,6 +141,22 @@ fn inputs_that_would_not_verify_are_refused_by_name() {
     assert!(matches!(refused(|world| drop(world.input.logs[0].readings.pop())), BundleError::Leaves { .. }));
     assert!(matches!(refused(|world| drop(world.input.logs.pop())), BundleError::Leaves { found: 0, .. }));
     assert!(matches!(refused(|world| world.input.logs[0].readings[3].event = 9_999), BundleError::Event { log_seq: 3, event: 9_999, .. }));
+    let again = |change: fn(&mut Vec<BundleReading>, usize)| {
+        let mut world = world(FROZEN.0, FROZEN.1);
+        let readings = &mut world.input.logs[0].readings;
+        let name = |at: usize| (readings[at].event, &readings[at].meter, readings[at].piece);
+        let back = (0..readings.len()).find(|at| (0..*at).any(|before| name(before) == name(*at)));
+        change(readings, back.unwrap());
+        match Bundle::of(&world.input).unwrap_err() {
+            BundleError::Again { problem, .. } => problem,
+            other => panic!("{other}"),
+        }
+    };
+    assert!(again(|readings, back| readings[back].quantity = readings[back + 1].quantity).contains("does not take back"));
+    assert!(again(|readings, back| readings[back].price = "other".parse().unwrap()).contains("does not take back"));
+    assert!(again(|readings, back| readings[back + 1].registry_version = readings[back].registry_version).contains("the same version"));
+    assert!(again(|readings, back| readings.swap(back + 1, back + 2)).contains("does not follow"));
+    assert!(again(|readings, back| readings[back + 1].meter = "other".parse().unwrap()).contains("nothing stands in its place"));
     assert!(matches!(refused(|world| world.input.logs[1].readings[5].quantity = "7.5".parse().unwrap()), BundleError::Log { .. }));
     assert!(matches!(refused(|world| world.input.events[2].id.push('x')), BundleError::Log { .. }));
     assert!(matches!(refused(|world| world.input.logs[1].later.truncate(2)), BundleError::Log { .. }));

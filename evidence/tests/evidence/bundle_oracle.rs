@@ -90,6 +90,21 @@ pub fn worth(model: &Value, aggregation: &Value, month: Month, readings: &[Charg
     measured(aggregation, &in_order, period).iter().map(alone).fold(whole(0), |a, b| a + b)
 }
 
+/// F of pieces of billed time: each level of what belongs together in whole steps.
+pub fn worth_of_time(model: &Value, aggregation: &Value, terms: &Value, month: Month, readings: &[Charged]) -> BigRational {
+    let step = terms.get("increment").map_or_else(|| whole(1), |seconds| number(seconds) * whole(1_000_000));
+    let mut held: BTreeMap<(String, BigRational), i64> = BTreeMap::new();
+    for (at, reading) in readings.iter().enumerate() {
+        let together = if terms["each"] == "session" { reading.value.clone().unwrap() } else { at.to_string() };
+        *held.entry((together, reading.quantity.clone())).or_default() += reading.end_at.unwrap().micros() - reading.start_at.micros();
+    }
+    let counted = held.iter().fold(whole(0), |sum, ((_, level), micros)| sum + level * (whole(*micros) / &step).ceil() * &step);
+    let length =
+        if aggregation.get("prorated").is_some() { month.next().unwrap().start().micros() - month.start().micros() } else { 1_000_000 };
+    let billed = counted / whole(length);
+    of_model(model, &billed, &billed)
+}
+
 fn measured(aggregation: &Value, in_order: &[&Charged], period: (i64, i64)) -> Vec<BigRational> {
     let quantities = || in_order.iter().map(|reading| reading.quantity.clone());
     let sum = || quantities().fold(whole(0), |a, b| a + b);

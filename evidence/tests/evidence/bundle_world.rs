@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use num_rational::BigRational;
 use platform_evidence::bundle::{
     BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, Proof, RegistryDocuments, RegistryIndex,
 };
@@ -14,7 +13,8 @@ use shared_types::{
     canonical_json,
 };
 
-use crate::bundle_oracle::{Charged, plain, rational, round, step, whole, worth};
+use crate::bundle_invoice::invoice;
+use crate::bundle_oracle::{Charged, rational};
 
 pub const ORIGIN: &str = "bundle.tallystick.example/log";
 
@@ -47,7 +47,7 @@ impl Dice {
     }
 }
 
-fn text(value: &Value) -> String {
+pub fn text(value: &Value) -> String {
     canonical_json(value).unwrap()
 }
 
@@ -57,9 +57,23 @@ fn per_unit(id: &str, sku: &str, from: &str, per: &str, unit_price: &str) -> Val
 
 const START: &str = "2026-01-01T00:00:00Z";
 
+/// Price rows that the second version words differently: a price as it is, one of a maximum, one of levels, one with an allowance.
+const ALTERED: [(&str, &str, &str); 5] = [
+    ("in-large-1", "0.0000031", "0.0000029"),
+    ("net.max-1", "\"package_price\":\"0.9\"", "\"package_price\":\"0.8\""),
+    ("level.tiers-1", "\"unit_price\":\"90\"", "\"unit_price\":\"85.5\""),
+    ("payments-1", "\"rate\":\"2.9\"", "\"rate\":\"2.7\""),
+    ("lease.gpus-1", "\"unit_price\":\"2.49\"", "\"unit_price\":\"2.29\""),
+];
+
+/// Where output of a long context ends and that of a longer one begins.
+fn band(second: bool) -> &'static str {
+    if second { "3100" } else { "3500" }
+}
+
 /// Documents of both versions; in the second the price of output falls from 15 November on and is given per thousand, and December's, which
-/// prices nothing here, is corrected.
-fn documents(second: bool) -> Vec<Value> {
+/// prices nothing here, is corrected. What the second one alters of October has its usage rated again: see [`ALTERED`] and [`band`].
+pub fn documents(second: bool) -> Vec<Value> {
     let tier = |up_to: Option<&str>, price: &str, fee: &str| match up_to {
         Some(bound) => json!({"up_to": bound, "unit_price": price, "flat_fee": fee}),
         None => json!({"unit_price": price, "flat_fee": fee}),
@@ -70,6 +84,9 @@ fn documents(second: bool) -> Vec<Value> {
         json!({"id": "in-1", "sku": "tokens.in", "effective_at": START, "model": {"graduated": {"per": "1000000", "tiers": [
             tier(Some("100000"), "0.88", "0.01"), tier(Some("1000000"), "0.79", "0.5"), tier(None, "0.71", "0")]}}}),
         per_unit("in-large-1", "tokens.in.large", START, "7", "0.0000031"),
+        per_unit("lease.gpus-1", "lease.gpus", START, "3600", "2.49"),
+        per_unit("lease.disk-1", "lease.disk", START, "1", "0.0831"),
+        per_unit("lease.stopped-1", "lease.stopped", START, "1", "0.2"),
         per_unit("out-1", "tokens.out", START, "1000000", "2.64"),
         per_unit("out-long-1", "tokens.out.long", START, "1000000", "5.28"),
         per_unit("out-longer-1", "tokens.out.longer", START, "1000000", "7.92"),
@@ -79,7 +96,7 @@ fn documents(second: bool) -> Vec<Value> {
             tier(Some("20"), "0.0003333", "0"), tier(None, "0.00021", "1")]}}}),
     ];
     if second {
-        prices.insert(5, per_unit("out-2", "tokens.out", "2026-11-15T00:00:00Z", "1000", "0.0021"));
+        prices.push(per_unit("out-2", "tokens.out", "2026-11-15T00:00:00Z", "1000", "0.0021"));
     }
     let metered = metered();
     prices.extend(
@@ -87,6 +104,12 @@ fn documents(second: bool) -> Vec<Value> {
             .iter()
             .map(|priced| json!({"id": format!("{}-1", priced.id), "sku": priced.id, "effective_at": START, "model": priced.model})),
     );
+    for (id, before, after) in ALTERED.into_iter().filter(|_| second) {
+        let price = prices.iter_mut().find(|price| price["id"] == id).unwrap();
+        let altered = text(price).replacen(before, after, 1);
+        assert_ne!(altered, text(price));
+        *price = serde_json::from_str(&altered).unwrap();
+    }
     prices.sort_by_key(|price| (price["sku"].as_str().unwrap().to_owned(), price["effective_at"].as_str().unwrap().to_owned()));
     let meter = |id: &str, event_type: &str, value: Option<&str>, unit: &str, dimensions: Value| {
         let mut meter = json!({"kind": "meter", "id": id, "event_type": event_type, "aggregation": if value.is_some() { "sum" } else { "count" },
@@ -115,22 +138,33 @@ fn documents(second: bool) -> Vec<Value> {
         meter("storage.hours", "storage.sample", Some("gb_hours"), "gb-hour", json!({})),
         json!({"kind": "price_book", "id": "globex-usd", "currency": "USD", "prices": [per_unit("globex-9", "tokens.in", START, "1", "0.000000777")]}),
         json!({"kind": "price_book", "id": "list-usd", "currency": "USD", "prices": prices}),
+        json!({"kind": "billable_states", "id": "leases", "states": ["running", "stopped"], "told": {"spans": "history"}, "start": ["running"],
+            "stop": ["stopped"], "ready": [], "session": "lease", "split": "month", "zone": "UTC", "bands": {}, "meters": leased()}),
         json!({"kind": "rounding", "asset": "USD", "scale": "2", "mode": "half_away_from_zero"}),
         sku("gpu.h100", "gpu.seconds", json!({"gpu_model": "h100"})),
         sku("health", "health.checks", json!({})),
+        sku("lease.gpus", "lease.gpus", json!({"rate": "use"})),
+        sku("lease.disk", "lease.disk", json!({"rate": "disk"})),
+        sku("lease.stopped", "lease.disk", json!({"rate": "stopped"})),
         sku("requests", "llm.requests", json!({})),
         sku("storage", "storage.hours", json!({})),
         sku("tokens.in", "llm.tokens.in", json!({})),
         sku("tokens.in.large", "llm.tokens.in", json!({"model": "large"})),
         sku("tokens.out", "llm.tokens.out", json!({})),
-        banded("tokens.out.long", json!({"above": {"context": "2500"}, "up_to": {"context": "3500"}})),
-        banded("tokens.out.longer", json!({"above": {"context": "3500"}})),
+        banded("tokens.out.long", json!({"above": {"context": "2500"}, "up_to": {"context": band(second)}})),
+        banded("tokens.out.longer", json!({"above": {"context": band(second)}})),
         json!({"kind": "unit", "id": "piece", "scale": "9"}),
         json!({"kind": "unit", "id": "gb-hour", "scale": "9"}),
         json!({"kind": "unit", "id": "gpu-second", "scale": "9"}),
         json!({"kind": "unit", "id": "request", "scale": "0"}),
         json!({"kind": "unit", "id": "token", "scale": "0"}),
     ];
+    for (id, value, measure) in [("lease.gpus", "gpus", "time_weighted"), ("lease.disk", "disk", "prorated")] {
+        let mut meter = meter(id, "lease", Some(value), "piece", json!({}));
+        meter["aggregation"] = json!({measure: {"by": "microsecond"}});
+        meter["billable"] = json!("leases");
+        documents.push(meter);
+    }
     for Priced { id, event_type, value, aggregation, .. } in metered {
         let dimensions = if event_type == "seat.use" { json!({"user": "user"}) } else { json!({}) };
         let mut meter = meter(id, event_type, value, "piece", dimensions);
@@ -139,6 +173,14 @@ fn documents(second: bool) -> Vec<Value> {
     }
     documents.sort_by_key(|document| ["kind", "id"].map(|name| document[name].as_str().unwrap_or_default().to_owned()));
     documents
+}
+
+/// What the billable states say of their meters: begun minutes of each session, and disks also while there is none.
+pub fn leased() -> Value {
+    let billed = |meter: &str, rates: Value, during: &str, each: &str| json!({"meter": meter, "rates": rates, "during": during, "rounding": "up", "minimum": "0", "each": each, "greater_of": {}, "at_least": "0"});
+    let mut gpus = billed("lease.gpus", json!({"running": "use"}), "session", "session");
+    gpus["increment"] = json!("60");
+    json!([billed("lease.disk", json!({"running": "disk", "stopped": "stopped"}), "lease", "reading"), gpus])
 }
 
 /// A meter with the SKU and the price of the same name.
@@ -258,12 +300,15 @@ fn quoted(plain: &str, number: usize) -> String {
 }
 
 /// One event with its readings: meter, unit, quantity, SKU.
+#[derive(Clone)]
 struct Made {
     event: BundleEvent,
     readings: Vec<(&'static str, &'static str, String, &'static str)>,
     identity: IdentityHash,
     /// Of the dimension whose values are counted.
     value: Option<String>,
+    /// Begin, end and session of the readings that are pieces of the event.
+    pieces: Vec<(Instant, Instant, String)>,
 }
 
 fn instant(micros: i64) -> Instant {
@@ -279,11 +324,11 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
     let id = dice.uuid();
     let identity = Digest::of_parts(&[organization.as_bytes(), id.as_bytes()]);
     let identity = IdentityHash(std::array::from_fn(|at| identity.0[at]));
-    let kind = dice.roll(16);
+    let kind = dice.roll(17);
     // Levels change and payments come together, so that what is decided by more than the start is there.
     let offset = if [10, 13].contains(&kind) { offset / 432_000_000_000 * 432_000_000_000 } else { offset };
     let start_at = instant(start + i64::try_from(offset).unwrap());
-    let (mut end_at, mut value) = (None, None);
+    let (mut end_at, mut value, mut pieces) = (None, None, Vec::new());
     let all = |event_type: &'static str, quantity: &str| -> Vec<_> {
         let of_type = metered().into_iter().filter(|priced| priced.event_type == event_type);
         of_type.map(|priced| (priced.id, "piece", if priced.value.is_some() { quantity } else { "1" }.to_owned(), priced.id)).collect()
@@ -325,20 +370,47 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
             let seconds = dice.roll(700).to_string();
             ("session", Some(json!({"seconds": quoted(&seconds, number)})), all("session", &seconds))
         }
+        16 => {
+            // Running, stopped, running again; a lease of October ends in it, one of November where it will.
+            let bound = if month == "2026-10" { start + i64::try_from(micros).unwrap() } else { i64::MAX };
+            let mut at = vec![start_at];
+            for _ in 0..3 {
+                let next = at[at.len() - 1].micros() + i64::try_from(dice.roll(90_000_000_000)).unwrap() + 1;
+                at.push(instant(next.min(bound)));
+            }
+            end_at = Some(at[3]);
+            let (lease, gpus, disk) =
+                (format!("lease-{}", dice.roll(3)), (dice.roll(8) + 1).to_string(), (dice.roll(900) + 100).to_string());
+            let span = |state: &str, at: Instant| json!({"state": state, "start": at});
+            let data = json!({"lease": lease, "gpus": gpus, "disk": disk, "history": [span("running", at[0]), span("stopped", at[1]), span("running", at[2])]});
+            let mut readings = Vec::new();
+            let parts = [
+                ("lease.disk", &disk, "lease.disk", 0, ""),
+                ("lease.disk", &disk, "lease.stopped", 1, ""),
+                ("lease.disk", &disk, "lease.disk", 2, ""),
+                ("lease.gpus", &gpus, "lease.gpus", 0, ""),
+                ("lease.gpus", &gpus, "lease.gpus", 2, "#2"),
+            ];
+            for (meter, level, sku, span, again) in parts {
+                let (mut from, to) = (at[span], at[span + 1]);
+                while from < to {
+                    let until = to.min(from.month().next().unwrap().start());
+                    readings.push((meter, "piece", level.clone(), sku));
+                    pieces.push((from, until, format!("{lease}{again}")));
+                    from = until;
+                }
+            }
+            ("lease", Some(data), readings)
+        }
         2 => ("health.check", None, vec![("health.checks", "request", "1".to_owned(), "health")]),
         _ => {
             let (model, sku) = if dice.roll(4) == 0 { ("large", "tokens.in.large") } else { ("small \"7B\"", "tokens.in") };
             let (input, output) = (dice.roll(4_000).to_string(), dice.roll(900).to_string());
-            let long = match input.parse::<u64>().unwrap() {
-                3501.. => "tokens.out.longer",
-                2501.. => "tokens.out.long",
-                _ => "tokens.out",
-            };
             let data = json!({"model": model, "usage": {"in": input, "out": output}});
             let readings = vec![
                 ("llm.requests", "request", "1".to_owned(), "requests"),
                 ("llm.tokens.in", "token", input, sku),
-                ("llm.tokens.out", "token", output, long),
+                ("llm.tokens.out", "token", output, "tokens.out"),
             ];
             ("llm.request", Some(data), readings)
         }
@@ -355,10 +427,23 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
         identity,
         salt: salts.reading_salt(&identity),
     };
-    Made { event, readings, identity, value }
+    Made { event, readings, identity, value, pieces }
 }
 
 impl Made {
+    /// The SKU of a reading by a version: that of output depends on the context.
+    fn sku(&self, sku: &'static str, second: bool) -> &'static str {
+        if sku != "tokens.out" {
+            return sku;
+        }
+        let data: Value = serde_json::from_str(self.event.data.as_ref().unwrap()).unwrap();
+        match data["usage"]["in"].as_str().unwrap().parse::<u64>().unwrap() {
+            context if context > band(second).parse().unwrap() => "tokens.out.longer",
+            2501.. => "tokens.out.long",
+            _ => sku,
+        }
+    }
+
     fn strings(&self) -> String {
         let event = &self.event;
         let mut members = json!({"id": event.id, "source": event.source, "type": event.event_type});
@@ -393,15 +478,19 @@ fn price_of(sku: &str, at: Instant, second: bool) -> String {
 }
 
 #[derive(Clone)]
-struct Row {
-    reading: BundleReading,
-    charged: Charged,
-    log: Month,
-    log_seq: u64,
+pub struct Row {
+    pub reading: BundleReading,
+    /// Rated under the second version.
+    pub second: bool,
+    /// It takes the reading's leaf before it back.
+    pub back: bool,
+    pub charged: Charged,
+    pub log: Month,
+    pub log_seq: u64,
     /// After the close of the month before.
-    fresh: bool,
+    pub fresh: bool,
     /// Behind the close of the invoice.
-    later: bool,
+    pub later: bool,
 }
 
 fn month(number: i32) -> Month {
@@ -411,7 +500,69 @@ fn month(number: i32) -> Month {
 /// What is invoiced: month, how many events of it, and whether they came behind an earlier close, or behind the invoice's own.
 type Wave = (&'static str, u64, usize, bool, bool);
 
-/// The second invoice of `acme`: all of November, an adjustment for late usage of October, and usage behind the close that the checkpoint has already.
+/// A log while its leaves are written.
+struct Logs<'w> {
+    versions: &'w [RegistryIndex; 2],
+    leaves: BTreeMap<Month, Vec<LeafInput>>,
+    rows: Vec<Row>,
+}
+
+impl Logs<'_> {
+    /// Gives a reading of an event its leaf, or takes it back.
+    fn write(&mut self, made: &Made, committed: Digest, event: usize, at: usize, [second, back, fresh, later]: [bool; 4]) {
+        let (meter, unit, quantity, sku) = &made.readings[at];
+        let sku = made.sku(sku, second);
+        let piece = made.pieces.get(at);
+        let (start_at, end_at) = piece.map_or((made.event.start_at, made.event.end_at), |(start, end, _)| (*start, Some(*end)));
+        let log = start_at.month();
+        // What begins behind the month that is closed is on no invoice yet.
+        let later = later || log > month(202_611);
+        let leaves = self.leaves.entry(log).or_default();
+        let log_seq = u64::try_from(leaves.len()).unwrap();
+        let stated: Quantity = quantity.parse().unwrap();
+        let quantity = if back { Quantity::ZERO.checked_sub(stated).unwrap() } else { stated };
+        let version = self.versions[usize::from(second)].address();
+        leaves.push(LeafInput {
+            log_seq,
+            meter: MeterId::parse(meter).unwrap(),
+            unit: UnitId::parse(unit).unwrap(),
+            quantity,
+            start_at,
+            end_at,
+            registry_version: version,
+            commitment: committed,
+        });
+        let reading = BundleReading {
+            event,
+            meter: MeterId::parse(meter).unwrap(),
+            unit: UnitId::parse(unit).unwrap(),
+            quantity,
+            piece: ((start_at, end_at) != (made.event.start_at, made.event.end_at)).then_some((start_at, end_at)),
+            registry_version: version,
+            contract: "standard".parse().unwrap(),
+            sku: sku.parse().unwrap(),
+            price: price_of(sku, made.event.start_at, second).parse().unwrap(),
+        };
+        let charged = Charged {
+            start_at,
+            identity: made.identity,
+            end_at,
+            quantity: rational(&stated.to_string()),
+            value: piece.map(|(_, _, session)| session.clone()).or_else(|| made.value.clone()),
+        };
+        self.rows.push(Row { reading, second, back, charged, log, log_seq, fresh, later });
+    }
+
+    /// Whether the second version rates a reading differently.
+    fn differs(made: &Made, at: usize) -> bool {
+        let (_, _, _, sku) = &made.readings[at];
+        let price = price_of(sku, made.event.start_at, true);
+        made.sku(sku, false) != made.sku(sku, true) || ALTERED.iter().any(|(id, _, _)| *id == price)
+    }
+}
+
+/// The second invoice of `acme`: all of November, adjustments for late usage of October and for what of October was rated again, and usage
+/// behind the close that the checkpoint has already.
 pub fn world(seed: u64, events: usize) -> World {
     let salts = SaltKey::from_bytes(&std::array::from_fn(|at| u8::try_from(at + 1).unwrap()));
     let log = Signer::new(ORIGIN, &[7; 32]).unwrap();
@@ -421,63 +572,40 @@ pub fn world(seed: u64, events: usize) -> World {
     let versions = [false, true].map(|second| version(second, &mut documents));
     let organization = OrganizationId::parse("acme").unwrap();
     let mut state = State::default();
-    let mut rows: Vec<Row> = Vec::new();
+    let mut logs = Logs { versions: &versions, leaves: BTreeMap::new(), rows: Vec::new() };
     let mut shown: Vec<BundleEvent> = Vec::new();
-    let mut leaves: BTreeMap<Month, Vec<LeafInput>> = BTreeMap::new();
     let waves: [Wave; 4] = [
         ("2026-10", 31, events / 4, false, false),
         ("2026-10", 31, events / 10 + 1, true, false),
         ("2026-11", 30, events - events / 4 - events / 10 - 1, true, false),
         ("2026-11", 30, 3, true, true),
     ];
-    for (at, (name, days, count, fresh, later)) in waves.into_iter().enumerate() {
+    for (wave, (name, days, count, fresh, later)) in waves.into_iter().enumerate() {
+        let mut again: Vec<(usize, IdentityHash, Made, Digest, usize)> = Vec::new();
         for number in 0..count {
-            let second = at > 0;
             let made = make(&mut dice, &salts, "acme", number, name, days);
-            let of = made.event.start_at.month();
             let committed = commitment(&made.event.salt, &made.strings());
-            let version = versions[usize::from(second)].address();
-            for (meter, unit, quantity, sku) in &made.readings {
-                let log = leaves.entry(of).or_default();
-                let log_seq = u64::try_from(log.len()).unwrap();
-                let quantity: Quantity = quantity.parse().unwrap();
-                log.push(LeafInput {
-                    log_seq,
-                    meter: MeterId::parse(meter).unwrap(),
-                    unit: UnitId::parse(unit).unwrap(),
-                    quantity,
-                    start_at: made.event.start_at,
-                    end_at: made.event.end_at,
-                    registry_version: version,
-                    commitment: committed,
-                });
-                let reading = BundleReading {
-                    event: shown.len(),
-                    meter: MeterId::parse(meter).unwrap(),
-                    unit: UnitId::parse(unit).unwrap(),
-                    quantity,
-                    registry_version: version,
-                    contract: "standard".parse().unwrap(),
-                    sku: sku.parse().unwrap(),
-                    price: price_of(sku, made.event.start_at, second).parse().unwrap(),
-                };
-                let charged = Charged {
-                    start_at: made.event.start_at,
-                    identity: made.identity,
-                    end_at: made.event.end_at,
-                    quantity: rational(&quantity.to_string()),
-                    value: made.value.clone(),
-                };
-                rows.push(Row { reading, charged, log: of, log_seq, fresh, later });
+            for at in 0..made.readings.len() {
+                logs.write(&made, committed, shown.len(), at, [wave > 0, false, fresh, later]);
+                if wave == 0 && Logs::differs(&made, at) {
+                    again.push((at, made.identity, made.clone(), committed, shown.len()));
+                }
             }
             if !later {
                 shown.push(made.event);
             }
         }
+        // The second version comes into force behind the first close: what it rates differently is taken back, and stands anew.
+        again.sort_by_key(|(at, identity, ..)| (*at, *identity));
+        for (at, _, made, committed, event) in again {
+            logs.write(&made, committed, event, at, [false, true, true, false]);
+            logs.write(&made, committed, event, at, [true, false, true, false]);
+        }
     }
+    let Logs { leaves, rows, .. } = logs;
     let first: Vec<Row> = rows.iter().filter(|row| !row.fresh && !row.later).map(|row| Row { fresh: true, ..row.clone() }).collect();
-    let before = invoice(&first, "202610", &versions[0], &documents);
-    let invoice = invoice(&rows, "202611", &versions[1], &documents);
+    let before = invoice(&first, "202610", &versions[0]);
+    let invoice = invoice(&rows, "202611", &versions[1]);
 
     // Another organization, of which the bundle must hold nothing.
     let globex = OrganizationId::parse("globex").unwrap();
@@ -534,7 +662,7 @@ pub fn world(seed: u64, events: usize) -> World {
         .collect();
     let entry_hashes: Vec<Digest> = entries.iter().map(Entry::hash).collect();
     let head = tree::Head { size: 6, root: tree::root(&entry_hashes) };
-    let logs = leaves.iter().map(|(month, leaves)| {
+    let logs = leaves.iter().filter(|(of, _)| **of <= month(202_611)).map(|(month, leaves)| {
         let of_month = || rows.iter().filter(|row| row.log == *month);
         CoveredLog {
             month: *month,
@@ -569,95 +697,4 @@ pub fn world(seed: u64, events: usize) -> World {
     };
     let entries = entries.iter().map(Entry::canonical).collect();
     World { before, input, log, key, entries }
-}
-
-/// What was charged, by price row.
-type Charges = BTreeMap<String, Vec<Charged>>;
-
-#[derive(Default)]
-struct KeySums {
-    unit: String,
-    all: (Option<BigRational>, u64),
-    fresh: (Option<BigRational>, u64),
-    meter: String,
-    after: Charges,
-    before: Charges,
-}
-
-fn add(sum: &mut (Option<BigRational>, u64), quantity: &BigRational) {
-    sum.0 = Some(sum.0.clone().unwrap_or_else(|| whole(0)) + quantity);
-    sum.1 += 1;
-}
-
-/// The invoice of a period, over the rows of its close and of those before.
-fn invoice(rows: &[Row], period: &str, version: &RegistryIndex, documents: &RegistryDocuments) -> String {
-    let documents: Vec<Value> = documents.texts().map(|document| serde_json::from_str(document).unwrap()).collect();
-    let of_kind = |kind: &'static str| documents.iter().filter(move |document| document["kind"] == kind);
-    let aggregations: BTreeMap<&str, &Value> =
-        of_kind("meter").map(|meter| (meter["id"].as_str().unwrap(), &meter["aggregation"])).collect();
-    let models: BTreeMap<String, Value> = of_kind("price_book")
-        .flat_map(|book| book["prices"].as_array().unwrap().clone())
-        .map(|price| (price["id"].as_str().unwrap().to_owned(), price["model"].clone()))
-        .collect();
-    let zero = || whole(0);
-    let mut keys: BTreeMap<(String, Month), KeySums> = BTreeMap::new();
-    let mut logs: BTreeMap<Month, (u64, u64)> = BTreeMap::new();
-    for row in rows.iter().filter(|row| !row.later) {
-        let log = logs.entry(row.log).or_default();
-        log.1 += 1;
-        assert_eq!(row.log_seq + 1, log.1);
-        if !row.fresh {
-            log.0 += 1;
-        }
-        let key = keys.entry((row.reading.sku.to_string(), row.log)).or_default();
-        key.unit = row.reading.unit.to_string();
-        key.meter = row.reading.meter.to_string();
-        add(&mut key.all, &row.charged.quantity);
-        if row.fresh {
-            add(&mut key.fresh, &row.charged.quantity);
-        }
-        let price = row.reading.price.to_string();
-        if models[&price].get("free").is_some() {
-            continue;
-        }
-        let stages = if row.fresh { vec![&mut key.after] } else { vec![&mut key.after, &mut key.before] };
-        for charges in stages {
-            charges.entry(price.clone()).or_default().push(row.charged.clone());
-        }
-    }
-    let total_of = |charges: &Charges, meter: &str, month: Month| {
-        let worths = charges.iter().map(|(price, readings)| worth(&models[price], aggregations[meter], month, readings));
-        round(&worths.fold(zero(), |a, b| a + b), &step(9), "half_even")
-    };
-    let invoiced = |total: &BigRational| round(total, &step(2), "half_away_from_zero");
-    let (mut lines, mut total) = (Vec::new(), zero());
-    // A key with free readings alone has a line too, of nothing: a price of zero is a price.
-    for ((sku, log), key) in keys.iter().filter(|(_, key)| key.fresh.1 > 0) {
-        let (after, before) = (total_of(&key.after, &key.meter, *log), total_of(&key.before, &key.meter, *log));
-        let (key_amount, invoiced) = (invoiced(&after), invoiced(&before));
-        let amount = &key_amount - &invoiced;
-        total += &amount;
-        let prices: Vec<Value> = key
-            .after
-            .iter()
-            .map(|(price, readings)| {
-                let quantity = readings.iter().fold(zero(), |sum, reading| sum + &reading.quantity);
-                json!({"price_id": price, "quantity": plain(&quantity), "readings": readings.len()})
-            })
-            .collect();
-        lines.push(json!({
-            "amount": plain(&amount), "contract": "standard", "contract_line": format!("standard/{sku}"), "description": format!("what {sku} is"),
-            "exact": plain(&(&after - &before)), "exact_before": plain(&before), "invoiced_before": plain(&invoiced),
-            "key_amount": plain(&key_amount), "key_quantity": plain(key.all.0.as_ref().unwrap()), "key_readings": key.all.1,
-            "key_total": plain(&after), "kind": if key.all.1 == key.fresh.1 { "usage" } else { "adjustment" },
-            "number": lines.len() + 1, "prices": prices, "quantity": plain(key.fresh.0.as_ref().unwrap()), "readings": key.fresh.1,
-            "rounding": plain(&(&amount - (&after - &before))), "service_period": log.number().to_string(), "sku": sku, "unit": key.unit,
-        }));
-    }
-    let logs: Vec<Value> =
-        logs.iter().map(|(month, (from, to))| json!({"from": from, "month": month.number().to_string(), "to": to})).collect();
-    text(&json!({
-        "currency": "USD", "invoice_id": format!("inv-acme-usd-{period}"), "lines": lines, "logs": logs, "organization": "acme", "period": period,
-        "registry_version": version.address(), "rounding": {"mode": "half_away_from_zero", "scale": "2"}, "total": plain(&total), "v": "1",
-    }))
 }

@@ -67,6 +67,17 @@ ROWS = [
     ("row added", changes.row_added), ("row removed", changes.row_removed), ("row repeated", changes.row_repeated), ("row of another organization", changes.row_of_another_organization),
     ("row re-priced", changes.row_of_another_price), ("row of another quantity", changes.row_of_another_quantity), ("row re-dated", changes.row_of_another_date),
 ]
+# Of readings that were rated again.
+AGAIN = [
+    ("leaf that takes back removed", changes.taking_back_left_out), ("correction of a reading removed", changes.correction_left_out),
+    ("leaf that takes back turned to another reading", changes.another_reading_taken_back), ("another quantity taken back", changes.another_quantity_taken_back),
+    ("rated again at another price", changes.put_back_at_another_price), ("rated again as it was", changes.put_back_as_it_was),
+]
+# Of pieces of billed time.
+PIECES = [
+    ("piece moved", changes.piece_moved), ("piece lengthened", changes.piece_lengthened), ("piece of another level", changes.piece_of_another_level),
+    ("history of a lease changed", changes.history_changed), ("times of a reading changed", changes.reading_cut),
+]
 ATTACKS = (
     [("byte flipped in %s" % name, changes.flip_of(name), "nothing else", as_it_is) for name in (
         "data/readings.parquet", "data/events.parquet", "invoice.json", "issue.json", "log/checkpoint", "log/proof.json", "keys/log.pem", "keys/bundle.pem",
@@ -78,11 +89,12 @@ ATTACKS = (
     + [(name, change, "digests rewritten", with_digests) for name, change in ROWS]
     + [(name, change, "digests and leaf checks rewritten", careful) for name, change in ROWS if "re-priced" not in name]
     + [(name, change, "signed with the right keys, leaf checks rewritten", careful_right_key) for name, change in ROWS]
+    + [(name, change, way, cover) for name, change in AGAIN + PIECES for way, cover in (("nothing else", as_it_is), ("digests and leaf checks rewritten", careful))]
     + [("price changed in the registry", changes.price_in_the_registry, way, cover) for way, cover in (
         ("nothing else", as_it_is), ("digests and leaf checks rewritten", careful), ("signed with the right keys, leaf checks rewritten", careful_right_key))]
     + [(name, change, "signed with the right keys, leaf checks rewritten", careful_right_key) for name, change in (
         ("quantity finer than nine places", changes.quantity_too_fine), ("contract ended", changes.contract_ended), ("SKU withheld", changes.sku_withheld), ("log cut", changes.log_cut),
-        ("tie removed", changes.tie_removed))]
+        ("tie removed", changes.tie_removed), *AGAIN, *PIECES)]
     + [(name, change, "signed with the right keys", right_key) for name, change in (
         ("meter withheld", changes.meter_withheld), ("registry document changed", changes.document_changed), ("registry document repeated", changes.document_repeated), ("unit changed", changes.unit),
         ("false provenance", changes.false_provenance))]
@@ -101,8 +113,15 @@ TRIES = 2
 TREE = ({"root of a log"}, {"logs"})
 LINE = {"lines"}
 EXPECTED = {
-    "row added": TREE, "row removed": TREE, "row repeated": ({"number of a leaf", "reading that is there twice"}, {"logs", "readings"}), "row of another organization": TREE,
-    "row re-priced": ({"price of a reading"}, {"prices"}), "row of another quantity": TREE, "row re-dated": TREE, "price changed in the registry": TREE,
+    "row added": TREE, "row removed": TREE, "row repeated": ({"number of a leaf", "leaf that takes a reading back"}, {"logs", "readings"}), "row of another organization": TREE,
+    "row re-priced": ({"price of a reading"}, {"prices"}), "row of another quantity": TREE, "row re-dated": ({"root of a log", "piece of billed time", "spans of a lease"}, {"logs", "readings"}), "price changed in the registry": TREE,
+    "leaf that takes back removed": ({"leaf that takes a reading back"}, {"readings"}), "leaf that takes back turned to another reading": ({"leaf that takes a reading back"}, {"readings"}),
+    "another quantity taken back": ({"leaf that takes a reading back"}, {"readings"}), "rated again as it was": ({"version of a reading that was rated again"}, {"readings"}),
+    "rated again at another price": ({"price of a reading"}, {"prices"}),
+    "correction of a reading removed": ({"price of a reading by the version of the invoice", "price row that varies"}, {"prices"}),
+    "piece moved": ({"piece of billed time"}, {"readings"}), "piece lengthened": ({"piece of billed time"}, {"readings"}), "piece of another level": ({"quantity of a reading"}, {"readings"}),
+    "history of a lease changed": ({"piece of billed time", "price of a reading", "key without a line", "line without a reading"}, {"readings", "prices", "lines"}),
+    "times of a reading changed": ({"times of a reading"}, {"readings"}),
     "quantity finer than nine places": ({"quantity of a reading"}, {"readings"}),
     "contract ended": ({"price of a reading"}, {"prices"}), "tie removed": ({"tie between events"}, {"readings"}),
     "amount changed": ({"amount of a line"}, LINE), "line left out": ({"key without a line"}, LINE), "unit changed": ({"unit of a line"}, LINE),

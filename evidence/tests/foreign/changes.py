@@ -67,6 +67,84 @@ def row_of_another_date(copy):
     copy.rows("UPDATE e SET start_at = start_at - INTERVAL %d SECOND, end_at = end_at - INTERVAL %d SECOND WHERE event = %d" % (seconds, seconds, event))
 
 
+def taken_back(copy, where="true"):
+    """A reading that was rated again: month and number of the leaf that takes it back, its event and meter."""
+    rows = duckdb.execute("SELECT month, log_seq, event, meter FROM (SELECT *, row_number() OVER (PARTITION BY event, meter, start_at ORDER BY log_seq) AS n FROM '%s') WHERE n = 2 AND %s ORDER BY ALL"
+                          % (copy.path("data/readings.parquet"), where)).fetchall()
+    return copy.dice.choice(rows)
+
+
+def leaves_removed(copy, month, log_seq, count):
+    copy.rows("DELETE FROM r WHERE month = %d AND log_seq BETWEEN %d AND %d" % (month, log_seq, log_seq + count - 1),
+              "UPDATE r SET log_seq = log_seq - %d WHERE month = %d AND log_seq > %d" % (count, month, log_seq))
+
+
+def taking_back_left_out(copy):
+    """A reading stands twice: the leaf that takes the first one back is gone."""
+    month, log_seq, _, _ = taken_back(copy)
+    leaves_removed(copy, month, log_seq, 1)
+
+
+def correction_left_out(copy):
+    """A reading stays at the price that was corrected for the others."""
+    month, log_seq, _, _ = taken_back(copy)
+    leaves_removed(copy, month, log_seq, 2)
+
+
+def another_reading_taken_back(copy):
+    month, log_seq, event, meter = taken_back(copy)
+    other = copy.pick("month = %d AND meter = '%s' AND event <> %d" % (month, meter, event))[2]
+    copy.rows("UPDATE r SET event = %d WHERE month = %d AND log_seq = %d" % (other, month, log_seq))
+
+
+def another_quantity_taken_back(copy):
+    month, log_seq, _, _ = taken_back(copy, "quantity <> 0")
+    copy.rows("UPDATE r SET quantity = quantity / 2 WHERE month = %d AND log_seq = %d" % (month, log_seq))
+
+
+def put_back_at_another_price(copy):
+    month, log_seq, _, _ = taken_back(copy, "sku = 'tokens.out.long'")
+    copy.rows("UPDATE r SET sku = 'tokens.out', price_id = 'out-1' WHERE month = %d AND log_seq = %d" % (month, log_seq + 1))
+
+
+def put_back_as_it_was(copy):
+    """The leaf that stands again names the version that was corrected, and is priced by it."""
+    month, log_seq, _, _ = taken_back(copy)
+    old = "(SELECT %%s FROM r WHERE month = %d AND log_seq = %d)" % (month, log_seq)
+    copy.rows("UPDATE r SET %s WHERE month = %d AND log_seq = %d"
+              % (", ".join("%s = %s" % (column, old % column) for column in ("registry_version", "contract", "sku", "price_id")), month, log_seq + 1))
+
+
+def piece(copy):
+    """A piece of an event's billed time."""
+    rows = duckdb.execute("SELECT month, log_seq FROM '%s' WHERE start_at IS NOT NULL ORDER BY ALL" % copy.path("data/readings.parquet")).fetchall()
+    return "month = %d AND log_seq = %d" % copy.dice.choice(rows)
+
+
+def piece_moved(copy):
+    copy.rows("UPDATE r SET start_at = start_at + INTERVAL 1 SECOND, end_at = end_at + INTERVAL 1 SECOND WHERE " + piece(copy))
+
+
+def piece_lengthened(copy):
+    copy.rows("UPDATE r SET end_at = end_at + INTERVAL %d MICROSECOND WHERE %s" % (copy.dice.choice([1, 60_000_000]), piece(copy)))
+
+
+def piece_of_another_level(copy):
+    copy.rows("UPDATE r SET quantity = quantity + 1 WHERE " + piece(copy))
+
+
+def history_changed(copy):
+    """A lease runs on where its source says that it was stopped."""
+    events = duckdb.execute("SELECT event FROM '%s' WHERE type = 'lease' ORDER BY ALL" % copy.path("data/events.parquet")).fetchall()
+    copy.rows("""UPDATE e SET data = replace(data, '"state":"stopped"', '"state":"running"') WHERE event = %d""" % copy.dice.choice(events)[0])
+
+
+def reading_cut(copy):
+    """A reading that is no piece has times of its own."""
+    month, log_seq, event = copy.pick("meter = 'llm.tokens.in'")
+    copy.rows("UPDATE r SET start_at = (SELECT start_at + INTERVAL 1 SECOND FROM e WHERE event = %d) WHERE month = %d AND log_seq = %d" % (event, month, log_seq))
+
+
 def tie_removed(copy):
     """Of events that start together none is the first any more: an order that decides is gone."""
     starts = duckdb.execute("SELECT start_at FROM '%s' WHERE tie > 0 ORDER BY ALL" % copy.path("data/events.parquet")).fetchall()

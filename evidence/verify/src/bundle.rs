@@ -11,8 +11,9 @@ mod logs;
 mod prices;
 mod rows;
 mod signatures;
+mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -203,8 +204,11 @@ fn stages(
     for name in ["invoice_id", "period"] {
         findings.compare(Stage::Files, MANIFEST, "", name, &member(&invoice, name), &member(predicate(&manifest), name));
     }
-    let priced = prices::prices(&organization, &versions, &rows, findings);
-    verdict.lines = lines::lines(&invoice, &versions, &rows, &priced, findings)?;
+    let from = list(&invoice, "logs").filter_map(|log| Some((member(log, "month").parse().ok()?, member(log, "from").parse().ok()?)));
+    let from: HashMap<i32, i64> = from.collect();
+    let standing = standing::standing(&rows, &from, findings);
+    let priced = prices::prices(&organization, &versions, &member(&invoice, "registry_version"), &rows, &standing, findings);
+    verdict.lines = lines::lines(&invoice, &versions, &rows, &standing, &from, &priced, findings)?;
     issue::issue(files, findings)
 }
 

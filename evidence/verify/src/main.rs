@@ -3,6 +3,7 @@
 //!
 //! Exit status: 0 everything holds, 1 something does not, 2 it could not be judged.
 
+mod billable;
 mod bundle;
 mod documents;
 mod export;

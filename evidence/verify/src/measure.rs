@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use crate::money::{Number, scaled, whole, zero};
+use crate::money::{Number, Round, round_to, scaled, whole, zero};
 use crate::time::{DAY, period};
 
 /// What a state needs to know of a reading beside its quantity's part in the sum.
@@ -77,6 +77,13 @@ pub enum Measure {
         /// Whether days are counted in full.
         days: bool,
     },
+    /// Quantity × time held, the time of what belongs together counted in whole steps: in seconds, or as a share of the period.
+    Stepped {
+        /// The steps.
+        steps: Steps,
+        /// Whether it is a share.
+        share: bool,
+    },
     /// A value for each bucket of the period.
     Bucketed {
         /// Length of a bucket in microseconds.
@@ -86,6 +93,41 @@ pub enum Measure {
         /// What becomes of the values.
         then: Then,
     },
+}
+
+/// How time is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// Whose time is added up before it is counted; each level by itself.
+    pub together: Together,
+    /// Microseconds of a step.
+    pub step: i64,
+    /// What becomes of a begun one.
+    pub rounding: Round,
+    /// Microseconds that are counted at least.
+    pub least: i64,
+}
+
+/// Whose time is added up before it is counted in steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// Each reading's alone.
+    Reading,
+    /// That of a session.
+    Session,
+    /// That of the service period.
+    Period,
+}
+
+impl Steps {
+    /// Microseconds as they are counted.
+    fn count(&self, micros: i64) -> Number {
+        if micros == 0 {
+            return zero();
+        }
+        let step = whole(self.step.into());
+        (round_to(&(whole(micros.into()) / &step), 0, self.rounding) * step).max(whole(self.least.into()))
+    }
 }
 
 /// What becomes of the values of buckets.
@@ -112,13 +154,21 @@ fn days(fields: &Value) -> anyhow::Result<bool> {
 }
 
 impl Measure {
-    /// From a meter's `aggregation`. An error for one that this program has not learnt.
-    pub fn of(aggregation: &Value) -> anyhow::Result<Self> {
+    /// From a meter's `aggregation` and, where billable states cut its events, how they count time. An error for one that this program has
+    /// not learnt.
+    pub fn of(aggregation: &Value, steps: Option<&Steps>) -> anyhow::Result<Self> {
         let (name, fields) = match aggregation {
             Value::String(name) => (name.as_str(), &Value::Null),
             Value::Object(members) => members.iter().next().map(|(name, fields)| (name.as_str(), fields)).context("it is empty")?,
             other => bail!("it is {other}"),
         };
+        if let Some(steps) = steps {
+            ensure!(
+                ["time_weighted", "prorated"].contains(&name) && !days(fields)?,
+                "billable states measure {name:?} by whole days or not at all"
+            );
+            return Ok(Self::Stepped { steps: steps.clone(), share: name == "prorated" });
+        }
         Ok(match name {
             "sum" | "count" => Self::Sum,
             "average" => Self::Average,
@@ -196,6 +246,21 @@ impl Measure {
             Self::Prorated { days } => {
                 let (start, end) = period(month)?;
                 Ok(vec![Billed { priced: state.held(*days, month)? / whole((end - start).into()), reached: sum }])
+            }
+            Self::Stepped { steps, share } => {
+                let mut held: BTreeMap<(usize, &str, i128), i64> = BTreeMap::new();
+                for (at, fact) in state.facts.iter().enumerate() {
+                    let (reading, session) = match steps.together {
+                        Together::Reading => (at, ""),
+                        Together::Session => (0, fact.value.as_deref().context("a reading has no session")?),
+                        Together::Period => (0, ""),
+                    };
+                    let sum = held.entry((reading, session, fact.quantity)).or_insert(0);
+                    *sum = sum.checked_add(fact.held(false, month)?).context("the time of a level leaves 64 bits")?;
+                }
+                let sum = held.iter().fold(zero(), |sum, ((_, _, level), micros)| sum + scaled(*level, 9) * steps.count(*micros));
+                let (start, end) = period(month)?;
+                one(sum / whole(if *share { (end - start).into() } else { 1_000_000 }))
             }
             Self::Bucketed { length, sums, then } => {
                 let (start, end) = period(month)?;
@@ -282,7 +347,7 @@ mod tests {
             let (place, end) = ((instant(start), at as u128), (!end.is_empty()).then(|| instant(end)));
             state.add(quantity, Some(Fact { place, end, quantity, value: Some((*value).to_owned()) })).unwrap();
         }
-        let measured = Measure::of(aggregation).unwrap().measured(&state, 202_610).unwrap();
+        let measured = Measure::of(aggregation, None).unwrap().measured(&state, 202_610).unwrap();
         let shown: Vec<String> = measured.iter().map(|billed| plain(&billed.priced)).collect();
         assert_eq!(shown, expected, "{aggregation}");
     }
@@ -315,10 +380,40 @@ mod tests {
     }
 
     #[test]
+    fn time_is_counted_in_steps_by_what_belongs_together() {
+        let check = |together: Together, step: i64, rounding: Round, least: i64, expected: &str| {
+            let mut state = State::default();
+            // A session of 90 and 30 seconds at level 2 and 1 second at level 1, another of 45 seconds at level 2.
+            for (start, seconds, level, session) in [(0, 90, 2, "a"), (100, 30, 2, "a"), (200, 1, 1, "a"), (300, 45, 2, "b")] {
+                let start = parse("2026-10-05T00:00:00Z").unwrap() + start * 1_000_000;
+                let fact = Fact {
+                    place: (start, 0),
+                    end: Some(start + seconds * 1_000_000),
+                    quantity: level * 1_000_000_000,
+                    value: Some(session.to_owned()),
+                };
+                state.add(level, Some(fact)).unwrap();
+            }
+            let steps = Steps { together, step, rounding, least };
+            let measure = Measure::of(&json!({"time_weighted": {"by": "microsecond"}}), Some(&steps)).unwrap();
+            assert_eq!(plain(&measure.measured(&state, 202_610).unwrap()[0].priced), expected, "{steps:?}");
+        };
+        let minute = 60_000_000;
+        check(Together::Reading, 1, Round::Ceiling, 0, "331");
+        check(Together::Reading, minute, Round::Ceiling, 0, "540");
+        check(Together::Session, minute, Round::Ceiling, 0, "420");
+        check(Together::Session, minute, Round::Floor, 0, "240");
+        check(Together::Session, minute, Round::HalfEven, 0, "360");
+        check(Together::Session, 1, Round::Ceiling, minute, "420");
+        check(Together::Period, minute, Round::Ceiling, 0, "420");
+        check(Together::Period, 10 * minute, Round::Floor, minute, "180");
+    }
+
+    #[test]
     fn what_was_not_learnt_is_an_error() {
         let wrong = [json!("median"), json!({"unique": {"of": "user", "per": "week"}}), json!({"prorated": {"by": "hour"}}), json!(7)];
         for aggregation in wrong {
-            assert!(Measure::of(&aggregation).is_err(), "{aggregation}");
+            assert!(Measure::of(&aggregation, None).is_err(), "{aggregation}");
         }
     }
 }

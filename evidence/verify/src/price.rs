@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-use crate::measure::{Billed, Measure, State};
+use crate::measure::{Billed, Measure, State, Steps, Together};
 use crate::model::{Model, levels};
 use crate::money::{Number, Round, decimal, round_to, scaled, zero};
 
@@ -44,9 +44,9 @@ impl Convert {
 }
 
 impl Price {
-    /// From a row's `model` and its meter's `aggregation`. An error for what this program has not learnt.
-    pub fn of(model: &Value, aggregation: &Value) -> anyhow::Result<Self> {
-        let measure = Measure::of(aggregation).context("the aggregation of its meter")?;
+    /// From a row's `model`, its meter's `aggregation` and, of billable states, the steps of its time. An error for what this program has not learnt.
+    pub fn of(model: &Value, aggregation: &Value, steps: Option<&Steps>) -> anyhow::Result<Self> {
+        let measure = Measure::of(aggregation, steps).context("the aggregation of its meter")?;
         let (adjusted, inner) = match model.get("adjusted") {
             Some(adjusted) => (Some(adjusted), adjusted.get("model").unwrap_or(&Value::Null)),
             None => (None, model),
@@ -85,9 +85,13 @@ impl Price {
         self.each || !self.measure.is_of_sums() || !of_sums
     }
 
-    /// The dimension whose values it counts.
+    /// The dimension whose values it counts or tells apart.
     pub fn counts(&self) -> Option<&str> {
-        if let Measure::Unique { of, .. } = &self.measure { Some(of) } else { None }
+        match &self.measure {
+            Measure::Unique { of, .. } => Some(of),
+            Measure::Stepped { steps, .. } if steps.together == Together::Session => Some("session"),
+            _ => None,
+        }
     }
 
     /// F of what it charged in a service period (yyyymm).
@@ -125,7 +129,7 @@ mod tests {
     use serde_json::json;
 
     fn worth(model: Value, aggregation: Value, quantities: &[&str]) -> String {
-        let price = Price::of(&model, &aggregation).unwrap();
+        let price = Price::of(&model, &aggregation, None).unwrap();
         let mut state = State::default();
         for (at, quantity) in quantities.iter().enumerate() {
             let quantity = (decimal(quantity).unwrap() * whole(1_000_000_000)).to_integer().try_into().unwrap();
@@ -169,11 +173,11 @@ mod tests {
     #[test]
     fn what_was_not_learnt_is_an_error() {
         let per_unit = json!({"per_unit": {"per": "1", "unit_price": "2"}});
-        assert!(Price::of(&per_unit, &json!("median")).is_err());
-        assert!(Price::of(&json!({"flat": {"amount": "1"}}), &json!("sum")).is_err());
-        assert!(Price::of(&adjusted(Value::Null, "0", "each_week", per_unit.clone()), &json!("sum")).is_err());
-        assert!(Price::of(&adjusted(Value::Null, "0", "each_event", per_unit), &json!("max")).is_err());
+        assert!(Price::of(&per_unit, &json!("median"), None).is_err());
+        assert!(Price::of(&json!({"flat": {"amount": "1"}}), &json!("sum"), None).is_err());
+        assert!(Price::of(&adjusted(Value::Null, "0", "each_week", per_unit.clone()), &json!("sum"), None).is_err());
+        assert!(Price::of(&adjusted(Value::Null, "0", "each_event", per_unit), &json!("max"), None).is_err());
         let percentage = json!({"percentage": {"rate": "1", "fee": "0", "free_readings": "0", "free_value": "0"}});
-        assert!(Price::of(&percentage, &json!("sum")).is_ok() && Price::of(&percentage, &json!("latest")).is_err());
+        assert!(Price::of(&percentage, &json!("sum"), None).is_ok() && Price::of(&percentage, &json!("latest"), None).is_err());
     }
 }

@@ -5,8 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use anyhow::Context as _;
 use serde_json::Value;
 
+use crate::billable::{Piece, Policy, Reads};
+use crate::measure::Steps;
 use crate::money::{Half, Number, decimal};
 use crate::price::Price;
+
+/// Places of SKUs by the names that they match, then by the values.
+type Matching = BTreeMap<Vec<String>, HashMap<Vec<String>, Vec<usize>>>;
 
 /// One version, as far as its documents are shown.
 #[derive(Debug, Default)]
@@ -17,11 +22,13 @@ pub struct Version {
     pub meters: HashMap<String, Meter>,
     skus: Vec<Sku>,
     /// Where a meter's SKUs lie in `skus`, by what they match: a price list has thousands, and each reading asks.
-    matching: HashMap<String, BTreeMap<Vec<String>, HashMap<Vec<String>, Vec<usize>>>>,
+    matching: HashMap<String, Matching>,
     /// Places and mode by currency.
     pub roundings: HashMap<String, (u32, Half)>,
     /// Price rows by id, whole.
     rows: HashMap<String, Value>,
+    /// Billable states by id.
+    policies: HashMap<String, Policy>,
 }
 
 #[derive(Debug)]
@@ -52,8 +59,8 @@ pub struct Meter {
     dimensions: BTreeMap<String, String>,
     /// How its readings add up, as the document says it.
     aggregation: Value,
-    /// Billable states that cut its events: what such readings are, this program has not learnt.
-    billable: Option<String>,
+    /// Billable states that cut its events into pieces.
+    pub billable: Option<String>,
 }
 
 #[derive(Debug)]
@@ -95,6 +102,7 @@ pub struct UsedRows(HashMap<String, Used>);
 struct Used {
     row: Value,
     aggregation: Value,
+    steps: Option<Steps>,
     price: Price,
 }
 
@@ -104,16 +112,18 @@ impl UsedRows {
     ///
     /// - Errors: a row or a meter that this program has not learnt: it cannot be judged.
     pub fn take(&mut self, version: &Version, price: &str, meter: &str) -> anyhow::Result<bool> {
-        let (Some(row), Some(meter)) = (version.rows.get(price), version.meters.get(meter)) else { return Ok(true) };
+        let (Some(row), Some(read)) = (version.rows.get(price), version.meters.get(meter)) else { return Ok(true) };
+        let steps = read.billable.as_ref().and_then(|policy| version.policies.get(policy)?.steps(meter));
         if let Some(used) = self.0.get(price) {
-            return Ok(used.row == *row && used.aggregation == meter.aggregation);
+            return Ok(used.row == *row && used.aggregation == read.aggregation && used.steps.as_ref() == steps);
         }
-        if let Some(states) = &meter.billable {
-            anyhow::bail!("price {price} cannot be judged by this version: billable states {states} cut the events of its meter");
+        if let Some(states) = read.billable.as_ref().filter(|_| steps.is_none()) {
+            anyhow::bail!("price {price} cannot be judged: billable states {states} are not shown, or bill nothing of meter {meter}");
         }
-        let learnt = Price::of(row.get("model").unwrap_or(&Value::Null), &meter.aggregation);
+        let learnt = Price::of(row.get("model").unwrap_or(&Value::Null), &read.aggregation, steps);
         let learnt = learnt.with_context(|| format!("price {price} cannot be judged by this version"))?;
-        self.0.insert(price.to_owned(), Used { row: row.clone(), aggregation: meter.aggregation.clone(), price: learnt });
+        let used = Used { row: row.clone(), aggregation: read.aggregation.clone(), steps: steps.cloned(), price: learnt };
+        self.0.insert(price.to_owned(), used);
         Ok(true)
     }
 
@@ -216,8 +226,12 @@ impl Version {
                 };
                 self.roundings.insert(text(document, "asset")?, (text(document, "scale")?.parse()?, half));
             }
-            // Billable states belong to meters that do not add up, which are not judged.
-            "unit" | "billable_states" => {}
+            "billable_states" => {
+                let id = text(document, "id")?;
+                let policy = Policy::of(document).with_context(|| format!("billable states {id}"))?;
+                self.policies.insert(id, policy);
+            }
+            "unit" => {}
             other => anyhow::bail!("the kind of document {other:?} is unknown"),
         }
         Ok(())
@@ -229,6 +243,27 @@ impl Version {
         names.filter_map(|(name, path)| Some((name.clone(), find(data, path)?))).collect()
     }
 
+    /// The billed pieces of an event, of a meter whose events billable states cut. `times`: when the event begins, and ends; `changes`: see
+    /// [`Self::changes`].
+    pub fn pieces(&self, name: &str, data: &Value, times: (i64, Option<i64>), changes: &[i64]) -> anyhow::Result<Vec<Piece>> {
+        let meter = self.meters.get(name).context("the meter is not there")?;
+        let policy = meter.billable.as_ref().and_then(|policy| self.policies.get(policy)).context("its billable states are not there")?;
+        let reads = Reads { value: meter.value.as_deref().context("the meter reads no value")?, dimensions: &meter.dimensions };
+        policy.pieces(name, reads, data, times, changes)
+    }
+
+    /// Instants at which a price of the meter, or a contract of the organization, begins.
+    pub fn changes(&self, organization: &str, meter: &str) -> Vec<i64> {
+        let skus: HashSet<&String> = self.skus.iter().filter(|sku| sku.meter == meter).map(|sku| &sku.id).collect();
+        let mut changes = Vec::new();
+        for contract in self.agreements(organization) {
+            changes.push(contract.from);
+            let prices = self.books.get(&contract.book).into_iter().flat_map(|book| &book.prices);
+            changes.extend(prices.filter(|(sku, _)| skus.contains(sku)).flat_map(|(_, rows)| rows).map(|(from, _)| *from));
+        }
+        changes
+    }
+
     /// Documents that the shown ones lead to and that are not shown: what they are, and their ids. A SKU left out would let a dearer, less
     /// specific one take its place.
     pub fn withheld(&self, organization: &str) -> Vec<(&'static str, String)> {
@@ -238,8 +273,16 @@ impl Version {
         let skus = self.books.values().flat_map(|book| book.prices.keys()).map(|sku| ("SKU", sku));
         let skus = skus.filter(|(_, id)| !shown.contains(id));
         let meters = self.skus.iter().map(|sku| ("meter", &sku.meter)).filter(|(_, meter)| !self.meters.contains_key(*meter));
-        let missing: BTreeSet<_> = books.chain(skus).chain(meters).map(|(kind, id)| (kind, id.clone())).collect();
+        let billable = self.meters.values().filter_map(|meter| meter.billable.as_ref());
+        let policies = billable.filter(|policy| !self.policies.contains_key(*policy)).map(|policy| ("billable states", policy));
+        let missing: BTreeSet<_> = books.chain(skus).chain(meters).chain(policies).map(|(kind, id)| (kind, id.clone())).collect();
         missing.into_iter().collect()
+    }
+
+    /// Whether a price row charges nothing.
+    pub fn is_free(&self, price: &str) -> bool {
+        let row = self.rows.get(price);
+        row.is_some_and(|row| ["/model/free", "/model/adjusted/model/free"].iter().any(|free| row.pointer(free).is_some()))
     }
 
     /// What the quantity of a SKU counts.
@@ -310,19 +353,32 @@ mod tests {
     }
 
     #[test]
-    fn time_that_is_billed_by_states_is_not_judged() {
-        let mut version = Version::default();
-        let meter =
-            |id: &str| json!({"kind": "meter", "id": id, "event_type": "lease", "unit": "gpu", "value": "gpus", "aggregation": "sum"});
-        let mut billed = meter("billed");
-        billed["billable"] = json!("leases");
-        for document in [meter("plain"), billed, json!({"kind": "billable_states", "id": "leases"})] {
-            version.add(&document).unwrap();
-        }
-        version.rows.insert("row".to_owned(), json!({"id": "row", "model": {"per_unit": {"per": "1", "unit_price": "1"}}}));
-        assert!(UsedRows::default().take(&version, "row", "plain").unwrap());
-        let refused = UsedRows::default().take(&version, "row", "billed").unwrap_err().to_string();
-        assert_eq!(refused, "price row cannot be judged by this version: billable states leases cut the events of its meter");
+    fn time_that_is_billed_by_states_is_priced_by_its_steps() {
+        let meter = |id: &str| {
+            json!({"kind": "meter", "id": id, "event_type": "lease", "unit": "gpu", "value": "gpus", "billable": "leases",
+            "aggregation": {"time_weighted": {"by": "microsecond"}}})
+        };
+        let states = |increment: &str| {
+            json!({"kind": "billable_states", "id": "leases", "states": ["held"], "told": {"state": "state"}, "start": [], "stop": [],
+            "ready": [], "split": "month", "zone": "UTC", "bands": {}, "meters": [{"meter": "billed", "rates": {"held": "use"}, "during": "session",
+            "increment": increment, "rounding": "up", "minimum": "0", "each": "reading", "greater_of": {}, "at_least": "0"}]})
+        };
+        let version = |increment: &str| {
+            let mut version = Version::default();
+            for document in [meter("billed"), meter("other"), states(increment)] {
+                version.add(&document).unwrap();
+            }
+            version.rows.insert("row".to_owned(), json!({"id": "row", "model": {"per_unit": {"per": "1", "unit_price": "1"}}}));
+            version
+        };
+        let mut rows = UsedRows::default();
+        assert!(rows.take(&version("60"), "row", "billed").unwrap() && rows.take(&version("60"), "row", "billed").unwrap());
+        assert!(!rows.take(&version("61"), "row", "billed").unwrap(), "other steps");
+        let refused = UsedRows::default().take(&version("60"), "row", "other").unwrap_err().to_string();
+        assert_eq!(refused, "price row cannot be judged: billable states leases are not shown, or bill nothing of meter other");
+        let mut hidden = Version::default();
+        hidden.add(&meter("billed")).unwrap();
+        assert_eq!(hidden.withheld("acme"), [("billable states", "leases".to_owned())]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Instants as microseconds since 1970 in UTC, and their texts.
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
+use chrono::{DateTime, LocalResult, NaiveDateTime, Offset as _, TimeDelta, TimeZone as _, Utc};
+use chrono_tz::Tz;
 
 /// Microseconds of a day.
 pub const DAY: i64 = 86_400_000_000;
@@ -65,9 +67,111 @@ pub fn parse(instant: &str) -> anyhow::Result<i64> {
     Ok(micros)
 }
 
+/// Whether a day, numbered from 1970, is the first of a month.
+pub fn first_of_month(day: i64) -> bool {
+    civil(day).2 == 1
+}
+
+/// An instant as a source writes it (RFC 3339): any offset, at most six decimal places that are not zero.
+pub fn read(instant: &str) -> anyhow::Result<i64> {
+    let spelt = instant.get(10..11).is_some_and(|between| ["T", "t", " "].contains(&between)) && instant.is_ascii();
+    let utc = || {
+        let (time, offset) = match instant.get(19..)?.find(['Z', 'z', '+', '-']) {
+            Some(at) => instant.split_at_checked(19 + at)?,
+            None => return None,
+        };
+        let digits = time.get(19..)?;
+        let digits = if digits.is_empty() { "" } else { digits.strip_prefix('.').filter(|digits| !digits.is_empty())? };
+        let (micros, finer) = digits.split_at_checked(6).unwrap_or((digits, ""));
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) || finer.bytes().any(|byte| byte != b'0') {
+            return None;
+        }
+        let fraction: i64 = format!("{micros:0<6}").parse().ok()?;
+        let second = format!("{}T{}Z", time.get(0..10)?, time.get(11..19)?);
+        let minutes = match offset {
+            "Z" | "z" => 0,
+            _ => {
+                let (sign, rest) = offset.split_at_checked(1)?;
+                let (hours, minutes) = rest.split_once(':').filter(|(hours, minutes)| hours.len() == 2 && minutes.len() == 2)?;
+                let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+                if sign == "-" { -minutes } else { minutes }
+            }
+        };
+        Some(parse(&second).ok()? + fraction - minutes * 60_000_000)
+    };
+    spelt.then(utc).flatten().with_context(|| format!("{instant:?} is no instant"))
+}
+
+/// A zone of the IANA database.
+#[derive(Clone, Copy, Debug)]
+pub struct Zone(Tz);
+
+impl Zone {
+    /// By its name.
+    pub fn of(name: &str) -> anyhow::Result<Self> {
+        name.parse().map(Self).map_err(|_| anyhow::anyhow!("{name:?} is no zone that this program knows"))
+    }
+
+    /// A local time of a day (numbered from 1970), in minutes since midnight. Where clocks skip it, as long after midnight as it would have been;
+    /// where they show it twice, the first time.
+    pub fn at(&self, day: i64, minutes: i64) -> anyhow::Result<i64> {
+        let shown = DateTime::<Utc>::from_timestamp_micros(day * DAY + minutes * 60_000_000)
+            .context("a day lies outside the calendar")?
+            .naive_utc();
+        let found = |local: NaiveDateTime| match self.0.from_local_datetime(&local) {
+            LocalResult::Single(at) | LocalResult::Ambiguous(at, _) => Some(at),
+            LocalResult::None => None,
+        };
+        if let Some(at) = found(shown) {
+            return Ok(at.timestamp_micros());
+        }
+        // The offset of before the skip.
+        for hours in 1..=48 {
+            if let Some(before) = shown.checked_sub_signed(TimeDelta::hours(hours)).and_then(found) {
+                let offset = before.offset().fix().local_minus_utc();
+                return Ok(shown.and_utc().timestamp_micros() - i64::from(offset) * 1_000_000);
+            }
+        }
+        bail!("the zone {} has no day {}", self.0, text(day * DAY))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn local_times_are_found_also_where_clocks_change() {
+        let at = |zone: &str, day: &str, minutes: i64| text(Zone::of(zone).unwrap().at(parse(day).unwrap() / DAY, minutes).unwrap());
+        let (spring, autumn) = ("2026-03-08T00:00:00Z", "2026-11-01T00:00:00Z");
+        assert_eq!(at("America/Los_Angeles", spring, 0), "2026-03-08T08:00:00Z");
+        assert_eq!(at("America/Los_Angeles", spring, 150), "2026-03-08T10:30:00Z");
+        assert_eq!(at("America/Los_Angeles", autumn, 90), "2026-11-01T08:30:00Z");
+        assert_eq!(at("America/Havana", spring, 0), "2026-03-08T05:00:00Z");
+        assert_eq!(at("Pacific/Apia", "2011-12-30T00:00:00Z", 60), "2011-12-30T11:00:00Z");
+        assert!(Zone::of("Mars/Olympus").is_err());
+    }
+
+    #[test]
+    fn instants_of_sources_are_read_with_their_offsets() {
+        for (written, expected) in [
+            ("2026-10-01T10:00:00+02:00", "2026-10-01T08:00:00Z"),
+            ("2026-10-01t10:00:00.5z", "2026-10-01T10:00:00.500000Z"),
+            ("2026-10-01 00:30:00.1234560-05:30", "2026-10-01T06:00:00.123456Z"),
+        ] {
+            assert_eq!(text(read(written).unwrap()), expected);
+        }
+        for wrong in [
+            "2026-10-01",
+            "2026-10-01T10:00:00",
+            "2026-10-01T10:00:00.Z",
+            "2026-10-01T10:00:00.1234567Z",
+            "2026-13-01T10:00:00Z",
+            "2026-10-01T10:00:00+2",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn instants_go_to_text_and_back() {

@@ -138,10 +138,16 @@ FROM (
 );
 CREATE OR REPLACE TEMP TABLE meters AS
 SELECT version, (json ->> 'id') AS meter, (json ->> 'event_type') AS event_type, (json ->> 'value') AS value, (json ->> 'unit') AS unit,
-    json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation,
+    (json ->> 'billable') AS billable, json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation,
     CASE WHEN json_type(json -> 'aggregation') = 'OBJECT' THEN json_keys(json -> 'aggregation')[1] ELSE (json ->> 'aggregation') END AS measure,
     json_extract(json -> 'aggregation', '$.' || json_keys(json -> 'aggregation')[1]) AS settings
 FROM documents WHERE kind = 'meter' AND json IS NOT NULL;
+-- What billable states say of the meters that name them.
+CREATE OR REPLACE TEMP TABLE billed_meters AS
+SELECT m.version, m.meter, m.value, m.settings, p.policy, p.terms
+FROM meters AS m JOIN (
+    SELECT version, json AS policy, unnest(CAST(json -> 'meters' AS JSON[])) AS terms FROM documents WHERE kind = 'billable_states' AND json IS NOT NULL
+) AS p ON p.version = m.version AND (p.policy ->> 'id') = m.billable AND (p.terms ->> 'meter') = m.meter;
 CREATE OR REPLACE TEMP TABLE meter_dimensions AS
 SELECT version, meter, name, json_path(json_extract_string(dimensions, json_path(name))) AS path
 FROM (SELECT version, meter, dimensions, unnest(json_keys(dimensions)) AS name FROM meters);
@@ -167,10 +173,12 @@ SELECT event, id, source, type, data, start_at, end_at, tie, '"' || instant_text
 FROM read_parquet('data/events.parquet');
 CREATE OR REPLACE TEMP TABLE readings AS
 SELECT r.month, r.log_seq, r.event, r.meter, r.unit, r.quantity, r.text AS quantity_text, r.version, r.contract, r.sku, r.price_id,
-    r.leaf_check, e.start_at, e.end_at, coalesce(e.tie, 0) AS tie,
-    sha256('\x00'::BLOB || encode('{"commitment":"' || e.commitment || '","end_at":' || e.end_text || ',"log_seq":"' || r.log_seq
+    r.leaf_check, coalesce(r.start_at, e.start_at) AS start_at, CASE WHEN r.start_at IS NULL THEN e.end_at ELSE r.end_at END AS end_at, coalesce(e.tie, 0) AS tie,
+    r.start_at IS NOT NULL OR r.end_at IS NOT NULL AS piece,
+    sha256('\x00'::BLOB || encode('{"commitment":"' || e.commitment
+        || '","end_at":' || CASE WHEN r.start_at IS NULL THEN e.end_text ELSE coalesce('"' || instant_text(r.end_at) || '"', 'null') END || ',"log_seq":"' || r.log_seq
         || '","meter":"' || r.meter || '","quantity":"' || r.text || '","registry_version":"' || r.version
-        || '","start_at":' || e.start_text || ',"unit":"' || r.unit || '"}')) AS leaf
+        || '","start_at":' || CASE WHEN r.start_at IS NULL THEN e.start_text ELSE '"' || instant_text(r.start_at) || '"' END || ',"unit":"' || r.unit || '"}')) AS leaf
 FROM (SELECT *, lower(hex(registry_version)) AS version, quantity_text(quantity) AS text FROM read_parquet('data/readings.parquet')) AS r
 LEFT JOIN events AS e USING (event);
 
@@ -243,21 +251,118 @@ SELECT month, coalesce(bool_or(step = len(path) AND (sn = 0 OR first = second) A
     false) AS holds
 FROM walk GROUP BY month;
 
--- 3 and 4. What the version's meter reads, and the price of each reading. Readings of one version, meter and dimension values have one
--- schedule of prices.
+-- A reading is a meter of an event, or a piece of it. Those that were rated again have more than one leaf: in the order of the log every other one takes the one before back, and the next one
+-- stands in its place. The last stands now; the last of those that earlier invoices covered stood then.
+CREATE OR REPLACE TEMP TABLE chains AS
+SELECT month, log_seq, origin, n % 2 = 1 AS back, n + 1 = leaves AS stands, n + 1 = old_leaves AS stood, old, before, next
+FROM (
+    SELECT month, log_seq, old, first_value(version) OVER in_order AS origin, row_number() OVER in_order - 1 AS n, count(*) OVER whole AS leaves, count(*) FILTER (old) OVER whole AS old_leaves,
+        lag({'log_seq': log_seq, 'old': old, 'version': version, 'taken': concat_ws(' ', quantity_text(-quantity), version, contract, sku, price_id, unit, end_at)}) OVER in_order AS before,
+        lead({'month': month, 'log_seq': log_seq}) OVER in_order AS next
+    FROM (SELECT r.*, r.log_seq < coalesce(v.first, 0) AS old FROM readings AS r SEMI JOIN (SELECT event, meter, start_at FROM readings GROUP BY event, meter, start_at HAVING count(*) > 1) AS again
+            USING (event, meter, start_at)
+        LEFT JOIN covered AS v USING (month))
+    WINDOW whole AS (PARTITION BY event, meter, start_at), in_order AS (PARTITION BY event, meter, start_at ORDER BY month, log_seq)
+);
+CREATE OR REPLACE TEMP TABLE standing AS
+SELECT r.* EXCLUDE (leaf), coalesce(c.origin, r.version) AS origin, coalesce(c.back, false) AS back, coalesce(c.stands, true) AS stands, coalesce(c.stood, r.log_seq < coalesce(v.first, 0)) AS stood
+FROM readings AS r LEFT JOIN chains AS c USING (month, log_seq) LEFT JOIN covered AS v USING (month);
+
+-- The pieces of events whose time is billed by states, by the version that read them first. What counts days in another zone than UTC is left to tally-verify.
+CREATE OR REPLACE TEMP MACRO month_of(micros) AS year(make_timestamp(micros)) * 12 + month(make_timestamp(micros)) - 1;
+CREATE OR REPLACE TEMP MACRO names_of(fields, name) AS coalesce(CAST(json_extract(fields, '$.' || name) AS VARCHAR[]), []);
+CREATE OR REPLACE TEMP MACRO band_micros(band) AS (CAST(band[1:2] AS BIGINT) * 60 + CAST(band[4:5] AS BIGINT)) * 60000000;
+-- A span's own member goes before the event's.
+CREATE OR REPLACE TEMP MACRO look(own, data, path) AS coalesce(json_extract_string(own, path), json_extract_string(data, path));
+CREATE OR REPLACE TEMP MACRO read_units(number) AS CASE WHEN is_quantity(number) THEN quantity_units(TRY_CAST(number AS DECIMAL(38, 9))) END;
+-- RFC 3339 with any offset, in microseconds.
+CREATE OR REPLACE TEMP MACRO offset_minutes(zone) AS
+    CASE WHEN upper(zone) = 'Z' THEN 0 ELSE CASE WHEN zone[1] = '-' THEN -1 ELSE 1 END * (CAST(zone[2:3] AS BIGINT) * 60 + CAST(zone[5:6] AS BIGINT)) END;
+CREATE OR REPLACE TEMP MACRO span_micros(moment) AS
+    epoch_us(CAST(moment[1:10] || ' ' || moment[12:19] AS TIMESTAMP)) + CAST(rpad(left(regexp_extract(moment, '^.{19}\.([0-9]+)', 1), 6), 6, '0') AS BIGINT)
+    - offset_minutes(regexp_extract(moment, '([Zz]|[-+][0-9]{2}:[0-9]{2})$', 1)) * 60000000;
+CREATE OR REPLACE TEMP TABLE changes AS
+SELECT version, meter, list(DISTINCT epoch_us(effective_at)) AS moments FROM (
+    SELECT a.version, b.meter, a.effective_at FROM agreements AS a JOIN billed_meters AS b USING (version)
+    UNION ALL
+    SELECT p.version, s.meter, p.effective_at FROM prices AS p SEMI JOIN agreements AS a USING (version, book) JOIN skus AS s USING (version, sku)
+) GROUP BY version, meter;
+CREATE OR REPLACE TEMP TABLE spans AS
+WITH leases AS (
+    SELECT l.event, l.version, l.meter, e.data, epoch_us(e.start_at) AS start, epoch_us(e.start_at) AS opening, epoch_us(e.end_at) AS closing, epoch_us(e.end_at) AS until, b.value, b.terms, names_of(b.policy, 'start') AS starting, names_of(b.policy, 'stop') AS stopping,
+        CASE WHEN (b.policy ->> 'zone') <> 'UTC' THEN error('billable states ' || (b.policy ->> 'id') || ' count days in ' || (b.policy ->> 'zone') || ', which this file cannot; tally-verify can')
+            WHEN list_has_any(names_of(b.policy, 'start'), names_of(b.policy, 'stop')) THEN error('billable states ' || (b.policy ->> 'id') || ' both start and stop by one state, which this file cannot judge; tally-verify can')
+            ELSE b.policy END AS policy
+    FROM (SELECT DISTINCT event, origin AS version, meter FROM standing) AS l JOIN billed_meters AS b USING (version, meter) JOIN events AS e USING (event)
+), told AS (
+    SELECT *, 1 AS i, CAST(NULL AS JSON) AS own, json_extract_string(data, json_path(policy -> 'told' ->> 'state')) AS state FROM leases WHERE (policy -> 'told' ->> 'state') IS NOT NULL
+    UNION ALL
+    SELECT * EXCLUDE (own, list) REPLACE (span_micros(own ->> 'start') AS start), own, (own ->> 'state') FROM (
+        SELECT *, generate_subscripts(list, 1) AS i, unnest(list) AS own FROM (SELECT *, CAST(json_extract(data, json_path(policy -> 'told' ->> 'spans')) AS JSON[]) AS list FROM leases WHERE (policy -> 'told' ->> 'spans') IS NOT NULL)
+    ) AS s
+)
+SELECT * REPLACE (coalesce(lead(start) OVER lease, until) AS until), (terms ->> 'during') = 'lease' OR len(starting) + len(stopping) = 0 AS whole FROM told
+WINDOW lease AS (PARTITION BY event, version, meter ORDER BY i);
+CREATE OR REPLACE TEMP TABLE pieces AS
+WITH opened AS (
+    SELECT *, whole OR coalesce(last_value(CASE WHEN list_contains(starting, state) THEN true WHEN list_contains(stopping, state) THEN false END IGNORE NULLS) OVER lease, len(starting) = 0) AS open
+    FROM spans WINDOW lease AS (PARTITION BY event, version, meter ORDER BY i ROWS UNBOUNDED PRECEDING)
+), begun AS (
+    SELECT *, open AND NOT coalesce(lag(open) OVER (PARTITION BY event, version, meter ORDER BY i), whole OR len(starting) = 0) AS begins FROM opened
+), sessions AS (
+    SELECT *, CAST(count(*) FILTER (begins) OVER (PARTITION BY event, version, meter ORDER BY i ROWS UNBOUNDED PRECEDING) - CASE WHEN whole OR len(starting) = 0 THEN 0 ELSE 1 END AS BIGINT) AS number
+    FROM begun
+), rated AS (
+    SELECT *, CASE WHEN (policy ->> 'never_ready') IS NOT NULL AND NOT bool_or(list_contains(names_of(policy, 'ready'), state)) OVER (PARTITION BY event, version, meter, number)
+        THEN (policy ->> 'never_ready') ELSE json_extract_string(terms -> 'rates', json_path(state)) END AS rate
+    FROM sessions WHERE open
+), levels AS (
+    SELECT r.event, r.version, r.meter, r.i, r.start, r.until, r.policy, list_max([read_units(look(own, data, json_path(value))), units(terms ->> 'at_least', 9)]
+            || list_transform(json_keys(terms -> 'greater_of'), lambda path: read_units(look(own, data, json_path(path))) * units(json_extract_string(terms -> 'greater_of', '$."' || path || '"'), 9) // 1000000000)) AS level,
+        list_filter(coalesce(list_transform(d.dimensions, lambda d: d.name || chr(1) || look(own, data, d.path)), []), lambda d: split_part(d, chr(1), 1) NOT IN ('rate', 'session', 'band'))
+            || ['rate' || chr(1) || rate] || CASE WHEN (policy ->> 'session') IS NULL THEN [] ELSE
+                ['session' || chr(1) || json_extract_string(data, json_path(policy ->> 'session')) || CASE WHEN number = 0 THEN '' ELSE '#' || (number + 1) END] END AS dimensions
+    FROM rated AS r LEFT JOIN (SELECT version, meter, list({'name': name, 'path': path} ORDER BY name) AS dimensions FROM meter_dimensions GROUP BY version, meter) AS d USING (version, meter)
+    WHERE r.start < r.until AND json_extract_string(terms -> 'rates', json_path(state)) IS NOT NULL AND read_units(look(own, data, json_path(value))) IS NOT NULL
+), joined AS (
+    SELECT *, CASE WHEN start = lag(until) OVER lease AND level = lag(level) OVER lease AND dimensions = lag(dimensions) OVER lease THEN 0 ELSE 1 END AS first FROM levels
+    WINDOW lease AS (PARTITION BY event, version, meter ORDER BY i)
+), merged AS (
+    SELECT event, version, meter, min(start) AS start, max(until) AS until, any_value(policy) AS policy, any_value(level) AS level, any_value(dimensions) AS dimensions
+    FROM (SELECT *, sum(first) OVER (PARTITION BY event, version, meter ORDER BY i ROWS UNBOUNDED PRECEDING) AS island FROM joined) GROUP BY event, version, meter, island
+), cut AS (
+    SELECT m.*, json_keys(policy -> 'bands') AS bands, list_sort(list_distinct(list_filter(coalesce(c.moments, []) || list_transform(range(month_of(start) + 1, month_of(until) + 1), lambda k: epoch_us(make_timestamp(k // 12, k % 12 + 1, 1, 0, 0, 0)))
+            || CASE WHEN (policy ->> 'split') = 'day' THEN list_transform(range(start // 86400000000 + 1, until // 86400000000 + 1), lambda d: d * 86400000000) ELSE [] END
+            || flatten(list_transform(range(start // 86400000000, until // 86400000000 + 1), lambda d: list_transform(json_keys(policy -> 'bands'), lambda t: d * 86400000000 + band_micros(t)))),
+        lambda x: x > start AND x < until))) AS inside
+    FROM merged AS m LEFT JOIN changes AS c USING (version, meter)
+)
+SELECT event, version, meter, piece[1] AS start, piece[2] AS until, level, list_sort(dimensions || CASE WHEN len(bands) = 0 THEN [] ELSE
+    ['band' || chr(1) || json_extract_string(policy -> 'bands', '$."' || coalesce(list_filter(list_sort(bands), lambda t: band_micros(t) <= piece[1] % 86400000000)[-1], list_sort(bands)[-1]) || '"')] END) AS dimensions
+FROM (SELECT *, unnest(list_zip([start] || inside, inside || [until])) AS piece FROM cut);
+
+-- 3 and 4. What the version's meter reads, and the price of each reading; of what stands also the price that the invoice's version has for it (`now`). Readings of
+-- one version, meter and dimension values have one schedule of prices.
 CREATE OR REPLACE TEMP TABLE metered AS
 SELECT *, array_to_string(dimensions, chr(2)) AS dimension_text FROM (
-SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie,
+SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie, r.back, r.stands, r.stood, r.now, m.billable IS NOT NULL AS billable,
+    r.piece AND m.billable IS NULL AND (r.start_at, r.end_at) IS DISTINCT FROM (e.start_at, e.end_at) AS moved, m.billable IS NOT NULL AND epoch_us(r.end_at) IS DISTINCT FROM p.until AS other_end,
+    p.until, p.level,
     concat_ws(' ', e.type, r.unit) AS kind_found, concat_ws(' ', m.event_type, m.unit) AS kind_wanted,
-    CASE WHEN m.path IS NULL THEN '1' ELSE json_extract_string(e.data, m.path) END AS metered,
-    list_transform(m.dimensions, lambda d: d.name || chr(1) || json_extract_string(e.data, d.path)) AS dimensions
-FROM readings AS r JOIN events AS e USING (event)
+    CASE WHEN m.billable IS NOT NULL THEN money(p.level) WHEN m.path IS NULL THEN '1' ELSE json_extract_string(e.data, m.path) END AS metered,
+    CASE WHEN m.billable IS NOT NULL THEN p.dimensions ELSE list_transform(m.dimensions, lambda d: d.name || chr(1) || json_extract_string(e.data, d.path)) END AS dimensions
+FROM (
+    SELECT *, false AS now FROM standing
+    UNION ALL
+    SELECT s.* REPLACE ((i.json ->> 'registry_version') AS version), true FROM standing AS s, invoice AS i WHERE s.stands AND s.version <> (i.json ->> 'registry_version')
+) AS r JOIN events AS e USING (event)
 LEFT JOIN (
-    SELECT m.version, m.meter, m.event_type, m.unit, json_path(m.value) AS path, coalesce(d.dimensions, []) AS dimensions
+    SELECT m.version, m.meter, m.event_type, m.unit, m.billable, json_path(m.value) AS path, coalesce(d.dimensions, []) AS dimensions
     FROM meters AS m LEFT JOIN (
         SELECT version, meter, list({'name': name, 'path': path} ORDER BY name) AS dimensions FROM meter_dimensions GROUP BY version, meter
     ) AS d ON d.version = m.version AND d.meter = m.meter
-) AS m ON m.version = r.version AND m.meter = r.meter);
+) AS m ON m.version = r.version AND m.meter = r.meter
+LEFT JOIN pieces AS p ON p.event = r.event AND p.version = r.origin AND p.meter = r.meter AND p.start = epoch_us(r.start_at));
 CREATE OR REPLACE TEMP TABLE schedules AS
 WITH combinations AS (SELECT version, meter, dimension_text, any_value(dimensions) AS dimensions FROM metered GROUP BY version, meter, dimension_text),
 -- Of the SKUs that a book prices and that match, the one with the most members, ranges counted. A price list has thousands: those that
@@ -286,24 +391,34 @@ FROM (
 ASOF LEFT JOIN prices AS p ON p.version = c.version AND p.book = c.book AND p.sku = c.sku AND c.effective_at >= p.effective_at;
 CREATE OR REPLACE TEMP TABLE priced AS
 SELECT r.month, r.log_seq, r.quantity, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie, r.dimensions, p.contract AS found_contract, p.sku AS found_sku,
-    p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh
+    p.price_id AS found_price, p.kind, p.currency, r.log_seq >= coalesce(v.first, 0) AS fresh, r.stands, r.stood, r.now
 FROM metered AS r
 ASOF LEFT JOIN schedules AS p ON p.version = r.version AND p.meter = r.meter AND p.dimension_text = r.dimension_text AND r.start_at >= p.effective_at
 LEFT JOIN covered AS v ON v.month = r.month;
--- Only rows that price a reading must say the same in each version, of a meter that adds up the same way: one that priced nothing may be
--- corrected in a later version. Unit size, size of packages and free units at scale 9; a conversion in lowest terms.
+-- Only rows that price what stands must say the same in each version, of a meter that adds up the same way: one that priced nothing may be
+-- corrected in a later version, and rating again may alter one. So rows by which something stood before have a name of their own.
+-- Unit size, size of packages and free units at scale 9; a conversion in lowest terms.
+CREATE OR REPLACE TEMP MACRO before_row(price_id) AS price_id || ' before';
 CREATE OR REPLACE TEMP TABLE price_rows AS
-SELECT price_id, texts, measure, settings, stated_kind, CASE WHEN stated_kind = 'graduated_percentage' THEN 'graduated' ELSE stated_kind END AS kind, model, adjusted,
+SELECT price_id, texts, CASE WHEN terms IS NULL THEN measure ELSE 'stepped' END AS measure, measure = 'prorated' AS share, settings, stated_kind,
+    coalesce(units(terms ->> 'increment', 6), 1) AS step, coalesce(units(terms ->> 'minimum', 6), 0) AS least, (terms ->> 'rounding') AS step_rounding,
+    CASE WHEN coalesce(units(terms ->> 'increment', 6), 1) = 1 AND units(terms ->> 'minimum', 6) = 0 THEN 'reading' ELSE (terms ->> 'each') END AS together, CASE WHEN stated_kind = 'graduated_percentage' THEN 'graduated' ELSE stated_kind END AS kind, model, adjusted,
     coalesce(units(model ->> 'per', 9), CASE WHEN ends_with(stated_kind, 'percentage') THEN 100 ELSE 1 END * CAST(1000000000 AS HUGEINT)) AS per,
     coalesce((adjusted ->> 'applies_to') = 'each_event', false) AS each, coalesce(units(adjusted ->> 'free_units', 9), 0) AS free,
     multiply // gcd(multiply, divide) AS factor, divide // gcd(multiply, divide) AS divisor,
     coalesce(adjusted -> 'convert' ->> 'rounding', 'none') AS rounding, CAST(coalesce(adjusted -> 'convert' ->> 'places', '0') AS INTEGER) AS places
 FROM (
-    SELECT price_id, any_value(p.kind) AS stated_kind, any_value(p.model) AS model, any_value(p.adjusted) AS adjusted, any_value(m.measure) AS measure,
-        any_value(m.settings) AS settings, count(DISTINCT p.text || m.aggregation) AS texts,
+    SELECT f.price_id, any_value(p.kind) AS stated_kind, any_value(p.model) AS model, any_value(p.adjusted) AS adjusted, any_value(m.measure) AS measure,
+        any_value(m.settings) AS settings, any_value(b.terms) AS terms,
+        count(DISTINCT p.text || m.aggregation || concat_ws(' ', b.terms ->> 'increment', b.terms ->> 'rounding', b.terms ->> 'minimum', b.terms ->> 'each')) AS texts,
         coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'multiply', 9), 1) AS multiply, coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'divide', 9), 1) AS divide
-    FROM (SELECT DISTINCT version, meter, found_price AS price_id FROM priced) JOIN prices AS p USING (version, price_id) JOIN meters AS m USING (version, meter)
-    GROUP BY price_id
+    FROM (
+        SELECT version, meter, found_price, found_price AS price_id FROM priced WHERE stands
+        UNION
+        SELECT version, meter, found_price, before_row(found_price) FROM priced WHERE stood AND NOT now
+    ) AS f JOIN prices AS p ON p.version = f.version AND p.price_id = f.found_price JOIN meters AS m ON m.version = f.version AND m.meter = f.meter
+    LEFT JOIN billed_meters AS b ON b.version = f.version AND b.meter = f.meter
+    GROUP BY f.price_id
 );
 CREATE OR REPLACE TEMP TABLE tiers AS
 SELECT price_id, t, coalesce(units(lag(tier ->> 'up_to') OVER (PARTITION BY price_id ORDER BY t), 9), 0) AS lower, units(tier ->> 'up_to', 9) AS upper,
@@ -312,28 +427,32 @@ FROM (SELECT price_id, unnest(CAST(model -> 'tiers' AS JSON[])) AS tier, generat
 
 -- 5. Lines. A key is worth something after all covered leaves, and was worth something after those of earlier invoices.
 CREATE OR REPLACE TEMP TABLE key_readings AS
-SELECT found_contract AS contract, found_sku AS sku, month, found_price AS price_id, kind, quantity_units(quantity) AS q, fresh, start_at, end_at, tie, dimensions
-FROM priced WHERE currency = (SELECT (json ->> 'currency') FROM invoice);
+SELECT found_contract AS contract, found_sku AS sku, month, found_price AS price_id, kind, quantity_units(quantity) AS q, fresh, start_at, end_at, tie, dimensions, stands, stood
+FROM priced WHERE NOT now AND currency = (SELECT (json ->> 'currency') FROM invoice);
 CREATE OR REPLACE TEMP TABLE keys_found AS
 SELECT contract, sku, month, sum(q) AS quantity, count(*) AS readings, coalesce(sum(q) FILTER (fresh), 0) AS fresh_quantity,
     count(*) FILTER (fresh) AS fresh_readings, count(*) FILTER (fresh AND kind <> 'free') AS fresh_charged, count(*) FILTER (NOT fresh) AS earlier
 FROM key_readings GROUP BY contract, sku, month;
 CREATE OR REPLACE TEMP TABLE segments AS
-SELECT contract, sku, month, 'after' AS stage, price_id, sum(q) AS q, count(*) AS n FROM key_readings WHERE kind <> 'free' GROUP BY ALL
+SELECT contract, sku, month, 'after' AS stage, price_id, sum(q) AS q, count(*) AS n FROM key_readings WHERE kind <> 'free' AND stands GROUP BY ALL
 UNION ALL
-SELECT contract, sku, month, 'before', price_id, sum(q), count(*) FROM key_readings WHERE kind <> 'free' AND NOT fresh GROUP BY ALL;
+SELECT contract, sku, month, 'before', before_row(price_id), sum(q), count(*) FROM key_readings WHERE kind <> 'free' AND stood GROUP BY ALL;
 CREATE OR REPLACE TEMP MACRO key_name(contract, sku, month, stage) AS contract || chr(1) || sku || chr(1) || month || chr(1) || stage;
 -- Readings one by one, where sums are not enough: with the service period in microseconds, how long each is held (without an end to the end of
 -- the period), and the value that is counted.
 CREATE OR REPLACE TEMP MACRO day_of(micros) AS micros // 86400000000;
 CREATE OR REPLACE TEMP TABLE facts AS
 SELECT *, CASE WHEN (settings ->> 'by') = 'day' THEN (day_of(greatest(until - 1, start)) - day_of(start) + 1) * 86400000000 ELSE until - start END AS held FROM (
-    SELECT key_name(contract, sku, month, unnest(CASE WHEN fresh THEN ['after'] ELSE ['after', 'before'] END)) AS name, price_id, q, r.tie,
+    SELECT key_name(contract, sku, month, stage) AS name, price_id, q, r.tie,
         epoch_us(start_at) AS start, epoch_us(coalesce(end_at, opening + INTERVAL 1 MONTH)) AS until, epoch_us(end_at) AS stated_end,
         epoch_us(opening) AS first, epoch_us(opening + INTERVAL 1 MONTH) - epoch_us(opening) AS length,
-        substr(list_filter(dimensions, lambda d: starts_with(d, (settings ->> 'of') || chr(1)))[1], length(settings ->> 'of') + 2) AS value,
-        p.measure, p.settings, p.kind, p.each
-    FROM (SELECT *, make_timestamp(month // 100, month % 100, 1, 0, 0, 0) AS opening FROM key_readings) AS r JOIN price_rows AS p USING (price_id)
+        CASE WHEN p.together = 'session' THEN substr(list_filter(dimensions, lambda d: starts_with(d, 'session' || chr(1)))[1], 9)
+            ELSE substr(list_filter(dimensions, lambda d: starts_with(d, (settings ->> 'of') || chr(1)))[1], length(settings ->> 'of') + 2) END AS value,
+        p.together, p.step, p.step_rounding, p.least, p.share, p.measure, p.settings, p.kind, p.each
+    FROM (
+        SELECT *, make_timestamp(month // 100, month % 100, 1, 0, 0, 0) AS opening FROM (
+            SELECT *, 'after' AS stage FROM key_readings WHERE stands UNION ALL SELECT * REPLACE (before_row(price_id) AS price_id), 'before' FROM key_readings WHERE stood)
+    ) AS r JOIN price_rows AS p USING (price_id)
     WHERE p.kind <> 'free' AND (p.each OR p.kind = 'percentage' OR p.measure NOT IN ('sum', 'count', 'average'))
 );
 CREATE OR REPLACE TEMP TABLE buckets AS
@@ -341,6 +460,14 @@ SELECT name, price_id, settings ->> 'then' AS outcome, any_value(length) AS leng
     CASE WHEN (settings ->> 'each') = 'sum' THEN sum(q) ELSE greatest(max(q), 0) END AS q
 FROM (SELECT *, CASE settings ->> 'bucket' WHEN 'five_minutes' THEN 300000000 WHEN 'hour' THEN 3600000000 WHEN 'day' THEN 86400000000 END AS size FROM facts WHERE measure = 'bucketed')
 GROUP BY name, price_id, settings, size, (start - first) // size;
+-- Time held, of what belongs together and of each level by itself, counted in steps; of nothing, nothing is counted.
+CREATE OR REPLACE TEMP MACRO counted(held, step, rounding, least) AS CASE WHEN held = 0 THEN 0 ELSE greatest(least, held - held % step
+    + CASE WHEN held % step = 0 OR rounding = 'down' OR (rounding = 'half_even' AND (2 * (held % step) < step OR (2 * (held % step) = step AND held // step % 2 = 0))) THEN 0 ELSE step END) END;
+CREATE OR REPLACE TEMP TABLE stepped AS
+SELECT name, price_id, q, share, length, counted(held, step, step_rounding, least) AS held FROM facts WHERE measure = 'stepped' AND together = 'reading'
+UNION ALL
+SELECT name, price_id, q, any_value(share), any_value(length), counted(sum(held), any_value(step), any_value(step_rounding), any_value(least))
+FROM facts WHERE measure = 'stepped' AND together <> 'reading' GROUP BY name, price_id, q, value;
 -- What is measured: quantities n ÷ d at scale 9, each so many times. Tiers go by them, but of prorated levels by the full ones, which are marked as reached.
 CREATE OR REPLACE TEMP TABLE measured AS
 SELECT key_name(contract, sku, month, stage) AS name, price_id, false AS reached, q AS n, CASE WHEN p.measure = 'average' THEN s.n ELSE 1 END AS d, 1 AS times
@@ -359,6 +486,8 @@ GROUP BY name, price_id
 UNION ALL
 SELECT name, price_id, false, sum(q * held), CASE WHEN any_value(measure) = 'prorated' THEN any_value(length) ELSE 1000000 END, 1
 FROM facts WHERE measure = 'time_weighted' OR (measure = 'prorated' AND kind <> 'graduated') GROUP BY name, price_id
+UNION ALL
+SELECT name, price_id, false, CAST(sum(q * held) AS HUGEINT), CASE WHEN any_value(share) THEN any_value(length) ELSE 1000000 END, 1 FROM stepped GROUP BY name, price_id
 UNION ALL
 SELECT name, price_id, true, sum(q), 1, 1 FROM facts WHERE measure = 'prorated' AND kind <> 'graduated' GROUP BY name, price_id
 UNION ALL
@@ -645,15 +774,36 @@ SELECT 'event without a reading', CAST(event AS VARCHAR), NULL, id FROM events A
 UNION ALL
 SELECT 'event that is there twice', source || ' ' || id, '1', CAST(count(*) AS VARCHAR) FROM events GROUP BY source, id HAVING count(*) > 1
 UNION ALL
-SELECT 'reading that is there twice', 'event ' || event || ' ' || meter, '1', CAST(count(*) AS VARCHAR) FROM readings GROUP BY event, meter HAVING count(*) > 1
+SELECT 'leaf that takes a reading back', r.month || ' leaf ' || r.log_seq, c.before.taken, concat_ws(' ', r.quantity_text, r.version, r.contract, r.sku, r.price_id, r.unit, r.end_at)
+FROM chains AS c JOIN readings AS r USING (month, log_seq) WHERE c.back AND c.before.taken IS DISTINCT FROM concat_ws(' ', r.quantity_text, r.version, r.contract, r.sku, r.price_id, r.unit, r.end_at)
+UNION ALL
+SELECT 'leaf behind one that takes a reading back', month || ' leaf ' || log_seq, month || ' leaf ' || (log_seq + 1), next.month || ' leaf ' || next.log_seq FROM chains
+WHERE back AND (next.month IS DISTINCT FROM month OR next.log_seq IS DISTINCT FROM log_seq + 1)
+UNION ALL
+SELECT 'version of a reading that was rated again', c.month || ' leaf ' || c.log_seq, 'another one', r.version FROM chains AS c JOIN readings AS r USING (month, log_seq)
+WHERE NOT c.back AND c.before.version = r.version
+UNION ALL
+SELECT 'from between two leaves of a reading', month || ' leaf ' || log_seq, 'before or behind both', CAST(log_seq AS VARCHAR) FROM chains WHERE NOT back AND NOT old AND before.old
+    AND before.log_seq + 1 = log_seq
 UNION ALL
 SELECT 'month of a reading', month || ' leaf ' || log_seq, CAST(month AS VARCHAR), strftime(start_at, '%Y%m') FROM readings
 WHERE leaf IS NOT NULL AND CAST(month AS VARCHAR) IS DISTINCT FROM strftime(start_at, '%Y%m')
 UNION ALL
 SELECT 'meter of a reading', month || ' leaf ' || log_seq, kind_wanted, kind_found || ' ' || meter FROM metered
-WHERE kind_wanted IS DISTINCT FROM kind_found
+WHERE NOT now AND kind_wanted IS DISTINCT FROM kind_found
 UNION ALL
-SELECT 'value of a reading that is counted', replace(name, chr(1), ' '), price_id, NULL FROM facts WHERE measure = 'unique' AND value IS NULL
+SELECT 'value of a reading that is counted', replace(name, chr(1), ' '), price_id, NULL FROM facts WHERE (measure = 'unique' OR together = 'session') AND value IS NULL
+UNION ALL
+SELECT 'piece of billed time', month || ' leaf ' || log_seq, coalesce('to ' || instant_text(make_timestamp(until)), 'none that begins then'), concat_ws(' ', instant_text(start_at), 'to', instant_text(end_at)) FROM metered
+WHERE NOT now AND other_end
+UNION ALL
+SELECT DISTINCT 'spans of a lease', 'event ' || event || ' ' || meter, 'known states in order, from the begin of the event on', state || ' from ' || instant_text(make_timestamp(start)) FROM spans
+WHERE (NOT list_contains(names_of(policy, 'states'), state) OR start > until OR until > closing OR (i = 1 AND start <> opening)
+    OR ((policy ->> 'session') IS NOT NULL AND coalesce(json_extract_string(data, json_path(policy ->> 'session')), '') = '')) IS DISTINCT FROM false
+UNION ALL
+SELECT 'times of a reading', month || ' leaf ' || log_seq, 'those of the event', concat_ws(' ', instant_text(start_at), 'to', instant_text(end_at)) FROM metered WHERE NOT now AND moved
+UNION ALL
+SELECT DISTINCT 'billable states of a meter are not shown', version || ' ' || meter, billable, NULL FROM meters ANTI JOIN billed_meters USING (version, meter) WHERE billable IS NOT NULL
 UNION ALL
 SELECT 'tie between events', instant_text(start_at), CAST(count(*) AS VARCHAR), CAST(count(DISTINCT coalesce(tie, 0)) AS VARCHAR) FROM events
 GROUP BY start_at HAVING count(*) <> count(DISTINCT coalesce(tie, 0))
@@ -661,6 +811,7 @@ UNION ALL
 SELECT 'measure that this file cannot judge', price_id, 'see the format', concat_ws(' ', measure, settings) FROM price_rows WHERE NOT coalesce(CASE
     WHEN measure IN ('sum', 'count', 'average', 'max', 'min', 'latest') THEN settings IS NULL
     WHEN measure = 'unique' THEN (settings ->> 'of') IS NOT NULL AND (settings ->> 'per') IN ('period', 'day')
+    WHEN measure = 'stepped' THEN (settings ->> 'by') = 'microsecond' AND step > 0 AND least >= 0 AND step_rounding IN ('up', 'down', 'half_even') AND together IN ('reading', 'session', 'period')
     WHEN measure IN ('time_weighted', 'prorated') THEN (settings ->> 'by') IN ('microsecond', 'day')
     WHEN measure = 'bucketed' THEN (settings ->> 'bucket') IN ('five_minutes', 'hour', 'day') AND (settings ->> 'each') IN ('max', 'sum')
         AND (settings ->> 'then') IN ('sum', 'alone', 'p50', 'p90', 'p95', 'p99') END, false)
@@ -673,10 +824,11 @@ WHERE stated_kind NOT IN ('free', 'per_unit', 'package', 'graduated', 'volume', 
     OR ((kind = 'percentage' OR each) AND measure NOT IN ('sum', 'count')) OR (adjusted IS NOT NULL AND (kind = 'percentage' OR (kind = 'graduated' AND measure = 'prorated')))
 UNION ALL
 SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
-WHERE metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
+WHERE NOT now AND NOT back AND metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
 UNION ALL
 -- 4. Prices.
-SELECT 'price of a reading', month || ' leaf ' || log_seq, concat_ws(' ', found_contract, found_sku, found_price), concat_ws(' ', contract, sku, price_id) FROM priced
+SELECT CASE WHEN now THEN 'price of a reading by the version of the invoice' ELSE 'price of a reading' END, month || ' leaf ' || log_seq,
+    concat_ws(' ', found_contract, found_sku, found_price), concat_ws(' ', contract, sku, price_id) FROM priced
 WHERE contract IS DISTINCT FROM found_contract OR sku IS DISTINCT FROM found_sku OR price_id IS DISTINCT FROM found_price
 UNION ALL
 -- 5. Lines.

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use anyhow::Context as _;
 use serde_json::Value;
 
+use super::prices::Priced;
 use super::rows::Rows;
+use super::standing::Standing;
 use super::{INVOICE, list, member, unreadable};
 use crate::finding::{Findings, Stage};
 use crate::measure::{Fact, State};
 use crate::money::{self, Number, decimal, plain, round, scaled, whole};
-use crate::registry::{Resolved, UsedRows, Version};
+use crate::registry::{UsedRows, Version};
 
 /// What was charged, by price row.
 type Segments = BTreeMap<String, State>;
@@ -31,29 +33,40 @@ pub(super) fn lines(
     invoice: &Value,
     versions: &HashMap<String, Version>,
     rows: &Rows,
-    priced: &[Option<Resolved>],
+    standing: &Standing,
+    from: &HashMap<i32, i64>,
+    priced: &Priced,
     findings: &mut Findings,
 ) -> anyhow::Result<usize> {
     let stage = Stage::Lines;
     let currency = member(invoice, "currency");
-    let mut used = UsedRows::default();
+    let version = versions.get(&member(invoice, "registry_version"));
+    // Price rows by which what stands is worth something, and what stood: rating again may have altered one.
+    let (mut now, mut then) = (UsedRows::default(), UsedRows::default());
     let mut varied = BTreeSet::new();
-    for (reading, price) in rows.readings.iter().zip(priced) {
-        let (Some(version), Some(price)) = (versions.get(&reading.version), price) else { continue };
-        if !used.take(version, &price.price, &reading.meter)? && varied.insert(&price.price) {
+    for (at, (reading, price)) in rows.readings.iter().zip(&priced.by).enumerate() {
+        let (Some(own), Some(price)) = (versions.get(&reading.version), price) else { continue };
+        let mut same = true;
+        if flagged(&standing.now, at) {
+            same = now.take(own, &price.price, &reading.meter)?;
+            if let Some(version) = version {
+                same &= now.take(version, &price.price, &reading.meter)?;
+            }
+        }
+        if flagged(&standing.then, at) {
+            same &= then.take(own, &price.price, &reading.meter)?;
+        }
+        if !same && varied.insert(&price.price) {
             let row = format!("price {}", price.price);
             findings.add(Stage::Prices, "registry", row, "row", "the same in every version that priced by it", "different");
         }
     }
-    let from: HashMap<i32, i64> =
-        list(invoice, "logs").filter_map(|log| Some((member(log, "month").parse().ok()?, member(log, "from").parse().ok()?))).collect();
     let mut keys: BTreeMap<(String, String, i32), KeySums> = BTreeMap::new();
-    for (reading, price) in rows.readings.iter().zip(priced) {
+    for (at, (reading, price)) in rows.readings.iter().zip(&priced.by).enumerate() {
         let Some(price) = price.as_ref().filter(|price| price.currency == currency) else { continue };
         let key = keys.entry((price.contract.clone(), price.sku.clone(), reading.month)).or_default();
         let fresh = reading.log_seq >= from.get(&reading.month).copied().unwrap_or(0);
-        let row = used.get(&price.price);
-        let free = row.is_some_and(crate::price::Price::is_free);
+        let free = versions.get(&reading.version).is_some_and(|version| version.is_free(&price.price));
         let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{}: {error:#}", price.sku));
         let mut sums = vec![&mut key.all];
         if fresh {
@@ -68,19 +81,23 @@ pub(super) fn lines(
         if free {
             continue;
         }
-        let fact = || {
-            let row = row.filter(|row| row.needs_facts())?;
+        let fact = |used: &UsedRows| {
+            let row = used.get(&price.price).filter(|row| row.needs_facts())?;
             let (event, version) = (rows.events.get(reading.event?)?, versions.get(&reading.version)?);
-            let value = row.counts().and_then(|of| version.dimensions(&reading.meter, &event.data).remove(of));
-            let place = (event.start, u128::try_from(event.tie).unwrap_or(0));
-            Some(Fact { place, end: event.end, quantity: reading.quantity, value })
+            let value = row.counts().and_then(|of| match priced.sessions.get(&at) {
+                Some(session) => Some(session.clone()),
+                None => version.dimensions(&reading.meter, &event.data).remove(of),
+            });
+            let (start, end) = reading.times(event);
+            Some(Fact { place: (start, u128::try_from(event.tie).unwrap_or(0)), end, quantity: reading.quantity, value })
         };
-        key.after.entry(price.price.clone()).or_default().add(reading.quantity, fact()).map_err(bad)?;
-        if !fresh {
-            key.before.entry(price.price.clone()).or_default().add(reading.quantity, fact()).map_err(bad)?;
+        if flagged(&standing.now, at) {
+            key.after.entry(price.price.clone()).or_default().add(reading.quantity, fact(&now)).map_err(bad)?;
+        }
+        if flagged(&standing.then, at) {
+            key.before.entry(price.price.clone()).or_default().add(reading.quantity, fact(&then)).map_err(bad)?;
         }
     }
-    let version = versions.get(&member(invoice, "registry_version"));
     let Some((places, half)) = version.and_then(|version| version.roundings.get(&currency)).copied() else {
         findings.add(stage, INVOICE, "", "rounding of the currency", "in the invoice's registry version", "not there");
         return Ok(0);
@@ -89,7 +106,7 @@ pub(super) fn lines(
         invoice.get("rounding").map(|rounding| [member(rounding, "scale"), member(rounding, "mode")].join(" ")).unwrap_or_default();
     let mode = if half == money::Half::Even { "half_even" } else { "half_away_from_zero" };
     findings.compare(stage, INVOICE, "", "rounding", &format!("{places} {mode}"), &stated);
-    let worth = |segments: &Segments, month: i32| -> anyhow::Result<Number> {
+    let worth = |segments: &Segments, used: &UsedRows, month: i32| -> anyhow::Result<Number> {
         let mut sum = money::zero();
         for (price, state) in segments {
             let row = used.get(price).with_context(|| format!("price {price} is in no document"))?;
@@ -118,7 +135,7 @@ pub(super) fn lines(
             continue;
         };
         let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{row}: {error:#}"));
-        let (after, before) = (worth(&key.after, place.2).map_err(bad)?, worth(&key.before, place.2).map_err(bad)?);
+        let (after, before) = (worth(&key.after, &now, place.2).map_err(bad)?, worth(&key.before, &then, place.2).map_err(bad)?);
         let invoiced = decimal(&member(line, "invoiced_before")).map_err(bad)?;
         let (exact, key_amount) = (&after - &before, round(&after, places, half));
         let amount = &key_amount - &invoiced;
@@ -167,4 +184,8 @@ pub(super) fn lines(
     }
     findings.compare(stage, INVOICE, "", "total", &plain(&total), &member(invoice, "total"));
     Ok(count)
+}
+
+fn flagged(flags: &[bool], at: usize) -> bool {
+    flags.get(at).copied().unwrap_or(false)
 }

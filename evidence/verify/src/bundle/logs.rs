@@ -26,14 +26,15 @@ pub(super) fn logs(files: &Files, head: &Head, invoice: &Value, rows: &Rows, fin
             findings.add(stage, READINGS, place(), "event", "there", "missing");
             continue;
         };
-        let end = event.end.map_or("null".to_owned(), |end| format!("\"{}\"", crate::time::text(end)));
+        let (start, end) = reading.times(event);
+        let end = end.map_or("null".to_owned(), |end| format!("\"{}\"", crate::time::text(end)));
         let text = format!(
             "{{\"commitment\":\"{commitment}\",\"end_at\":{end},\"log_seq\":\"{}\",\"meter\":\"{}\",\"quantity\":\"{}\",\"registry_version\":\"{}\",\"start_at\":\"{}\",\"unit\":\"{}\"}}",
             reading.log_seq,
             reading.meter,
             plain(&scaled(reading.quantity, 9)),
             reading.version,
-            crate::time::text(event.start),
+            crate::time::text(start),
             reading.unit
         );
         let hash = tree::leaf(text.as_bytes());

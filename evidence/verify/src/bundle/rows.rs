@@ -20,6 +20,8 @@ pub(super) struct Reading {
     pub(super) meter: String,
     pub(super) unit: String,
     pub(super) quantity: i128,
+    /// When it begins and ends, where it is a piece of its event.
+    pub(super) piece: Option<(i64, Option<i64>)>,
     pub(super) version: String,
     pub(super) contract: String,
     pub(super) sku: String,
@@ -141,6 +143,8 @@ fn read_readings(frame: &table::Frame, places: &HashMap<i64, usize>, readings: &
     let mut contracts = table::given_texts(frame, "contract")?.into_iter();
     let mut skus = table::given_texts(frame, "sku")?.into_iter();
     let mut prices = table::given_texts(frame, "price_id")?.into_iter();
+    let mut starts = table::instants(frame, "start_at")?.into_iter();
+    let mut ends = table::instants(frame, "end_at")?.into_iter();
     let mut checks = table::int32s(frame, "leaf_check")?.into_iter();
     while let (
         Some(month),
@@ -153,6 +157,8 @@ fn read_readings(frame: &table::Frame, places: &HashMap<i64, usize>, readings: &
         Some(contract),
         Some(sku),
         Some(price),
+        Some(start),
+        Some(end),
         Some(check),
     ) = (
         months.next(),
@@ -165,10 +171,15 @@ fn read_readings(frame: &table::Frame, places: &HashMap<i64, usize>, readings: &
         contracts.next(),
         skus.next(),
         prices.next(),
+        starts.next(),
+        ends.next(),
         checks.next(),
     ) {
         let quantity = quantity.with_context(|| format!("reading {log_seq} of {month} has no quantity"))?;
         let version = hex::encode(version);
+        if start.is_none() && end.is_some() {
+            bail!("reading {log_seq} of {month} ends, but does not begin");
+        }
         readings.push(Reading {
             month,
             log_seq,
@@ -177,6 +188,7 @@ fn read_readings(frame: &table::Frame, places: &HashMap<i64, usize>, readings: &
             meter,
             unit,
             quantity,
+            piece: start.map(|start| (start, end)),
             version,
             contract,
             sku,
@@ -188,6 +200,11 @@ fn read_readings(frame: &table::Frame, places: &HashMap<i64, usize>, readings: &
 }
 
 impl Reading {
+    /// When it begins, and ends.
+    pub(super) fn times(&self, event: &Event) -> (i64, Option<i64>) {
+        self.piece.unwrap_or((event.start, event.end))
+    }
+
     pub(super) fn place(&self) -> String {
         format!("{} leaf {}", self.month, self.log_seq)
     }
