@@ -70,13 +70,6 @@ pub async fn export(log: &Database, books: &Database, lake: &Lake, period: Month
         for table in [CHARGES, TOTALS] {
             let Some(rows) = select(lake, header, table, &keys, period)? else { continue };
             if table == CHARGES {
-                let superseding = rows.column_by_name("supersedes").context("charges do not say what they supersede")?;
-                if superseding.null_count() < superseding.len() {
-                    bail!(Refused(format!(
-                        "batch {} has usage that was rated again, which the second opinion cannot judge yet: a month with such usage has no export",
-                        header.batch_no
-                    )));
-                }
                 let addresses = rows.column_by_name("registry_version").context("charges have no registry version")?.as_fixed_size_binary();
                 versions.extend((0..rows.num_rows()).filter_map(|row| Digest::from_slice(addresses.value(row))));
                 readings += u64::try_from(rows.num_rows())?;

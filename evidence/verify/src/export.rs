@@ -45,6 +45,19 @@ impl Verdict {
     }
 }
 
+/// Rows of readings that were rated again, by key, reading and place in the log: of those of one key every other one takes the one before
+/// back, and the last one stands.
+type Chains = BTreeMap<(Name, (u128, i32)), BTreeMap<i64, Row>>;
+
+struct Row {
+    place: String,
+    quantity: i128,
+    /// The version, the meter and the price that rated it.
+    by: (String, String, String),
+    fact: Fact,
+    values: String,
+}
+
 /// organization, contract, SKU, service period, currency.
 type Name = (String, String, String, i32, String);
 
@@ -77,21 +90,29 @@ pub fn verify(folder: &Path, month: &str) -> anyhow::Result<Verdict> {
     let versions = registry(&files, &mut findings)?;
     let mut keys: BTreeMap<Name, Key> = BTreeMap::new();
     let mut rows = UsedRows::default();
-    let mut readings = 0;
-    for (path, bytes) in &files {
-        let charges = path.starts_with("charges/");
-        if !charges && !path.starts_with("totals/") {
-            continue;
+    let damaged = |path: &str| {
+        let path = path.to_owned();
+        move |Damage { row_group, why }| anyhow::anyhow!("{path}, row group {row_group:?}: {why}")
+    };
+    let mut again = HashSet::new();
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("charges/")) {
+        for frame in table::read_columns(bytes, |name| AGAIN.contains(&name)).map_err(damaged(path))? {
+            rated_again(&frame, &mut again).with_context(|| format!("could not read {path}"))?;
         }
-        for frame in table::read(bytes).map_err(|Damage { row_group, why }| anyhow::anyhow!("{path}, row group {row_group:?}: {why}"))? {
-            let taken = if charges {
-                take_charges(path, &frame, until, &versions, &mut rows, &mut keys, &mut findings)
+    }
+    let mut readings = 0;
+    let mut chains = Chains::new();
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with("charges/") || path.starts_with("totals/")) {
+        for frame in table::read(bytes).map_err(damaged(path))? {
+            let taken = if path.starts_with("charges/") {
+                take_charges(path, &frame, until, &versions, &again, (&mut rows, &mut keys, &mut chains), &mut findings)
             } else {
                 take_totals(&frame, until, &mut keys)
             };
             readings += taken.with_context(|| format!("could not read {path}"))?;
         }
     }
+    stand(chains, &versions, &mut rows, &mut keys, &mut findings)?;
     judge(&keys, &rows, &mut findings)?;
     revenue(&export, &keys, &mut findings)?;
     Ok(Verdict { period, export: hex::encode(sha256(&[&text])), keys: keys.len(), readings, findings: findings.sorted() })
@@ -136,13 +157,23 @@ fn registry(files: &BTreeMap<String, Vec<u8>>, findings: &mut Findings) -> anyho
     Ok(versions)
 }
 
+/// What says which readings were rated again.
+const AGAIN: [&str; 3] = ["identity", "ordinal", "supersedes"];
+
+/// The readings of which a row takes back, or stands anew.
+fn rated_again(frame: &Frame, again: &mut HashSet<(u128, i32)>) -> anyhow::Result<()> {
+    let readings = table::identities(frame, "identity")?.into_iter().zip(table::int32s(frame, "ordinal")?);
+    again.extend(readings.zip(table::present(frame, "supersedes")?).filter(|(_, superseding)| *superseding).map(|(reading, _)| reading));
+    Ok(())
+}
+
 fn take_charges(
     path: &str,
     frame: &Frame,
     until: i32,
     versions: &HashMap<String, Version>,
-    rows: &mut UsedRows,
-    keys: &mut BTreeMap<Name, Key>,
+    again: &HashSet<(u128, i32)>,
+    (rows, keys, chains): (&mut UsedRows, &mut BTreeMap<Name, Key>, &mut Chains),
     findings: &mut Findings,
 ) -> anyhow::Result<usize> {
     let texts = |name: &str| table::given_texts(frame, name);
@@ -153,6 +184,7 @@ fn take_charges(
     let amounts = table::decimals(frame, "amount")?;
     let (starts, ends) = (table::instants(frame, "start_at")?, table::instants(frame, "end_at")?);
     let identities = table::identities(frame, "identity")?;
+    let (ordinals, log_seqs) = (table::int32s(frame, "ordinal")?, table::int64s(frame, "log_seq")?);
     let periods = table::int32s(frame, "accounting_period")?;
     let services = table::int32s(frame, "service_period")?;
     let addresses = table::hashes(frame, "registry_version")?;
@@ -182,31 +214,87 @@ fn take_charges(
         let found = [name.1.as_str(), &name.2, &row_of(&prices, row), &name.4].join(" ");
         findings.compare(Stage::Prices, path, &place(), "price", &expected, &found);
         let price = row_of(&prices, row);
-        if let Some(version) = versions.get(&address)
-            && !rows.take(version, &price, &meter)?
-        {
-            findings.add(Stage::Prices, path, place(), "price row", "the same in every version that priced by it", "different");
-        }
-        let used = rows.get(&price);
-        let free = used.is_some_and(crate::price::Price::is_free);
+        let free = versions.get(&address).is_some_and(|version| version.is_free(&price));
         findings.compare(Stage::Charges, path, &place(), "fate", &(if free { "free" } else { "charged" }).to_owned(), &row_of(&fates, row));
-        let key = keys.entry(name).or_default();
+        let identity = identities.get(row).copied().unwrap_or_default();
+        let reading = (identity, ordinals.get(row).copied().unwrap_or_default());
+        let fact = Fact { place: (*start, identity), end: ends.get(row).copied().flatten(), quantity: *quantity, value: None };
+        let key = keys.entry(name.clone()).or_default();
         key.readings += 1;
         key.charged = key.charged.checked_add(*amount).context("amounts leave 128 bits")?;
         if period == until {
             key.charged_in_month += amount;
         }
-        if !free {
-            let fact = used.filter(|used| used.needs_facts()).map(|used| Fact {
-                place: (*start, identities.get(row).copied().unwrap_or_default()),
-                end: ends.get(row).copied().flatten(),
-                quantity: *quantity,
-                value: used.counts().and_then(|of| known.get(text)?.get(of).cloned()),
-            });
-            key.segments.entry(price).or_default().add(*quantity, fact)?;
+        let found =
+            Row { place: format!("{path}, {}", place()), quantity: *quantity, by: (address, meter, price), fact, values: text.to_owned() };
+        if again.contains(&reading) {
+            let log_seq = log_seqs.get(row).copied().unwrap_or_default();
+            chains.entry((name, reading)).or_default().insert(log_seq, found);
+        } else {
+            charge(found, versions, rows, key, findings)?;
         }
     }
     Ok(frame.height())
+}
+
+/// Gives a row that stands to its price.
+fn charge(
+    row: Row,
+    versions: &HashMap<String, Version>,
+    rows: &mut UsedRows,
+    key: &mut Key,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let Row { place, quantity, by: (address, meter, price), mut fact, values } = row;
+    let version = versions.get(&address);
+    if let Some(version) = version
+        && !rows.take(version, &price, &meter)?
+    {
+        findings.add(Stage::Prices, &place, "", "price row", "the same in every version that priced by it", "different");
+    }
+    let used = rows.get(&price);
+    if !used.is_some_and(crate::price::Price::is_free) {
+        let fact = match used.filter(|used| used.needs_facts()) {
+            None => None,
+            Some(used) => {
+                if let Some(of) = used.counts() {
+                    let mut values: BTreeMap<String, String> = serde_json::from_str(&values)?;
+                    fact.value = values.remove(of);
+                }
+                Some(fact)
+            }
+        };
+        key.segments.entry(price).or_default().add(quantity, fact)?;
+    }
+    Ok(())
+}
+
+/// What stands of the readings that were rated again.
+fn stand(
+    chains: Chains,
+    versions: &HashMap<String, Version>,
+    rows: &mut UsedRows,
+    keys: &mut BTreeMap<Name, Key>,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    for ((name, _), chain) in chains {
+        let mut standing: Option<Row> = None;
+        for row in chain.into_values() {
+            standing = match standing {
+                None => Some(row),
+                Some(before) => {
+                    let expected = before.quantity.checked_neg().unwrap_or(i128::MIN);
+                    findings.compare(Stage::Charges, &row.place, "", "quantity that is taken back", &expected, &row.quantity);
+                    findings.compare(Stage::Charges, &row.place, "", "price that is taken back", &before.by.2, &row.by.2);
+                    None
+                }
+            };
+        }
+        if let Some(row) = standing {
+            charge(row, versions, rows, keys.entry(name).or_default(), findings)?;
+        }
+    }
+    Ok(())
 }
 
 fn take_totals(frame: &Frame, until: i32, keys: &mut BTreeMap<Name, Key>) -> anyhow::Result<usize> {

@@ -55,10 +55,16 @@ impl Frame {
 
 /// All rows of a Parquet file, one frame for each row group.
 pub fn read(bytes: &[u8]) -> Result<Vec<Frame>, Damage> {
+    read_columns(bytes, |_| true)
+}
+
+/// As [`read`], but only the columns that are wanted.
+pub fn read_columns(bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<Vec<Frame>, Damage> {
     let file = Buffer::from(bytes.to_vec());
     let footer = guarded(|| {
         let metadata = read_metadata(&mut Cursor::new(bytes))?;
-        let fields: Vec<Field> = parquet_to_arrow_schema(metadata.schema().fields()).iter_values().cloned().collect();
+        let fields: Vec<Field> =
+            parquet_to_arrow_schema(metadata.schema().fields()).iter_values().filter(|field| wanted(&field.name)).cloned().collect();
         Ok((metadata, fields))
     });
     let (metadata, fields) = footer.map_err(|why| Damage { row_group: None, why })?;
@@ -200,6 +206,12 @@ pub fn int32s(frame: &Frame, name: &str) -> anyhow::Result<Vec<i32>> {
 /// A column of 64-bit integers without nulls.
 pub fn int64s(frame: &Frame, name: &str) -> anyhow::Result<Vec<i64>> {
     given(name, optional_int64s(frame, name)?)
+}
+
+/// Which rows of a column of bytes hold a value.
+pub fn present(frame: &Frame, name: &str) -> anyhow::Result<Vec<bool>> {
+    let Column::Bytes(values) = frame.column(name)? else { bail!("column {name} holds no bytes") };
+    Ok(values.iter().map(Option::is_some).collect())
 }
 
 /// A column of 16 bytes each, as numbers.
