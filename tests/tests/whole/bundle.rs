@@ -34,6 +34,21 @@ pub fn verify(program: &Path, folder: &Path, key: &str) -> Output {
     Command::new(program).arg(folder).args(["--log-key", key]).output().unwrap()
 }
 
+/// What the second engine finds wrong.
+pub fn differences(program: &Path, folder: &Path, key: &str) -> Vec<Value> {
+    let output = Command::new(program).arg(folder).args(["--log-key", key, "--format", "json"]).output().unwrap();
+    let mut verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}{}", out(&output), err(&output)));
+    serde_json::from_value(verdict["differences"].take()).unwrap()
+}
+
+/// A Parquet file with what a query makes of its rows `r`.
+pub fn rewrite(python: &Path, file: &Path, query: &str) {
+    let program = "import duckdb, sys\ndb = duckdb.connect()\ndb.execute(f\"CREATE TABLE r AS FROM '{sys.argv[1]}'\")\n\
+        db.execute(f\"COPY ({sys.argv[2]}) TO '{sys.argv[1]}' (FORMAT parquet, COMPRESSION zstd)\")";
+    let output = Command::new(python).args(["-c", program]).arg(file).arg(query).output().unwrap();
+    assert!(output.status.success(), "{}", err(&output));
+}
+
 /// All files below a folder, by path.
 pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();

@@ -1,5 +1,6 @@
-//! Prices of every kind in the real process: random registries and usage are rated and closed by the server, and both verifiers, which share
-//! no code with it nor with each other, come to the same amounts; an amount that is changed is found, on every line.
+//! Prices of every kind in the real process: random registries and usage, leases billed by states among it, are rated, rated again and closed
+//! by the server, and both verifiers, which share no code with it nor with each other, come to the same amounts; an amount that is changed is
+//! found, on every line.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,13 +8,63 @@ use std::path::Path;
 use datasets::Random;
 use serde_json::{Value, json};
 
-use crate::bundle::{duckdb, files, number, verifier, verify};
+use crate::bundle::{differences, duckdb, files, number, verifier, verify};
 use crate::tally::{Tally, err, out, python};
 
 /// Meters, each with its SKU and its prices.
 const METERS: u64 = 36;
 /// Event types; a meter reads one of them.
 const TYPES: u64 = 6;
+/// When prices begin, and when some change.
+const FIRST: &str = "2020-01-01T00:00:00Z";
+const MIDDLE: &str = "2026-09-15T00:00:00Z";
+/// What leases may be in.
+const STATES: [&str; 5] = ["starting", "running", "stopped", "host_down", "failed"];
+
+/// What is sold, and the rows of its price book: when each begins, and its fields.
+struct Sku {
+    head: String,
+    band: String,
+    rows: Vec<(&'static str, String)>,
+    sums: bool,
+    levels: bool,
+    small: bool,
+}
+
+/// A registry as it is written.
+struct Book {
+    meters: String,
+    skus: Vec<(String, Sku)>,
+    rest: String,
+}
+
+impl Book {
+    fn text(&self) -> String {
+        let (mut text, mut prices) = (self.meters.clone(), String::new());
+        for (id, sku) in &self.skus {
+            text += &format!("[[sku]]\nid = \"{id}\"\n{}{}", sku.head, sku.band);
+            for (start, model) in &sku.rows {
+                prices += &format!("[[price_book.price]]\nsku = \"{id}\"\neffective_at = \"{start}\"\n{model}");
+            }
+        }
+        format!("{text}[[price_book]]\nid = \"all\"\ncurrency = \"USD\"\n{prices}{}", self.rest)
+    }
+}
+
+/// Microseconds.
+const DAY: u64 = 86_400_000_000;
+
+/// An instant so many microseconds behind the begin of September 2026.
+fn autumn(micros: u64) -> String {
+    let (month, day) = match micros / DAY {
+        day @ 0..30 => (9, day + 1),
+        day @ 30..61 => (10, day - 29),
+        day => (11, day - 60),
+    };
+    let seconds = micros % DAY / 1_000_000;
+    let time = format!("{:02}:{:02}:{:02}.{:06}", seconds / 3_600, seconds / 60 % 60, seconds % 60, micros % 1_000_000);
+    format!("2026-{month:02}-{day:02}T{time}Z")
+}
 
 struct Dice {
     random: Random,
@@ -144,36 +195,155 @@ impl Dice {
         fields
     }
 
+    fn sku(&mut self, head: String, band: &str, (aggregation, sums): (&str, bool)) -> Sku {
+        let (small, levels) = (aggregation == "time_weighted", aggregation == "prorated");
+        let mut sku = Sku { head, band: band.to_owned(), rows: Vec::new(), sums, levels, small };
+        let starts: &[&str] = if self.one_in(3) { &[FIRST, MIDDLE] } else { &[FIRST] };
+        for start in starts {
+            let model = self.model_of(&sku);
+            sku.rows.push((start, model));
+        }
+        sku
+    }
+
+    fn model_of(&mut self, sku: &Sku) -> String {
+        self.small = sku.small;
+        self.model(sku.sums, sku.levels)
+    }
+
     /// A registry: meters of every kind, some of whose SKUs have bands and some of whose prices change within the month.
-    fn registry(&mut self) -> String {
-        let mut text = "[[unit]]\nid = \"piece\"\n".to_owned();
-        let mut prices = String::new();
+    fn registry(&mut self, zone: &str) -> Book {
+        let mut meters = "[[unit]]\nid = \"piece\"\n".to_owned();
+        let mut skus = Vec::new();
         for meter in 0..METERS {
             let (aggregation, fields, sums) = self.aggregation();
-            self.small = aggregation == "time_weighted";
             let value = if ["count", "unique"].contains(&aggregation) { "" } else { "value = \"amount\"\n" };
-            text += &format!(
+            meters += &format!(
                 "[[meter]]\nid = \"m{meter}\"\nevent_type = \"t{}\"\naggregation = \"{aggregation}\"\n{fields}{value}unit = \"piece\"\nnegative = \"accept\"\n\
                  dimensions = {{ user = \"user\", size = \"size\" }}\n",
                 meter % TYPES
             );
-            let skus: &[(&str, &str)] =
-                if self.one_in(4) { &[("", ""), ("-long", "above = { size = \"5\" }\nup_to = { size = \"7.5\" }\n")] } else { &[("", "")] };
-            for (suffix, band) in skus {
-                text += &format!("[[sku]]\nid = \"m{meter}{suffix}\"\nfamily = \"all\"\nmeter = \"m{meter}\"\n{band}");
-                let starts: &[&str] =
-                    if self.one_in(3) { &["2020-01-01T00:00:00Z", "2026-09-15T00:00:00Z"] } else { &["2020-01-01T00:00:00Z"] };
-                for start in starts {
-                    let model = self.model(sums, aggregation == "prorated");
-                    prices += &format!("[[price_book.price]]\nsku = \"m{meter}{suffix}\"\neffective_at = \"{start}\"\n{model}");
-                }
+            let head = || format!("family = \"all\"\nmeter = \"m{meter}\"\n");
+            skus.push((format!("m{meter}"), self.sku(head(), "", (aggregation, sums))));
+            if self.one_in(4) {
+                let band = "above = { size = \"5\" }\nup_to = { size = \"7.5\" }\n";
+                skus.push((format!("m{meter}-long"), self.sku(head(), band, (aggregation, sums))));
             }
         }
-        let contract = "[[contract]]\nid = \"everyone\"\ndefault = true\nprice_book = \"all\"\neffective_at = \"2020-01-01T00:00:00Z\"\nbilling_period = \"month\"\n";
+        for (policy, told) in [("slices", "state = \"state\"\n"), ("leases", "spans = \"spans\"\n")] {
+            let (text, billed) = self.policy(policy, told, zone);
+            meters += &text;
+            skus.extend(billed);
+        }
+        let contract = format!(
+            "[[contract]]\nid = \"everyone\"\ndefault = true\nprice_book = \"all\"\neffective_at = \"{FIRST}\"\nbilling_period = \"month\"\n"
+        );
         let mode = self.pick(&["half_away_from_zero", "half_even"]);
-        format!(
-            "{text}[[price_book]]\nid = \"all\"\ncurrency = \"USD\"\n{prices}{contract}[[rounding]]\nasset = \"USD\"\nscale = 2\nmode = \"{mode}\"\n"
-        )
+        Book { meters, skus, rest: format!("{contract}[[rounding]]\nasset = \"USD\"\nscale = 2\nmode = \"{mode}\"\n") }
+    }
+
+    /// Billable states with three meters of their own.
+    fn policy(&mut self, id: &str, told: &str, zone: &str) -> (String, Vec<(String, Sku)>) {
+        let states = STATES.map(|state| format!("\"{state}\"")).join(", ");
+        let split = self.pick(&["month", "day"]);
+        let mut text = format!(
+            "[[billable_states]]\nid = \"{id}\"\nstates = [{states}]\n{told}session = \"lease\"\nsplit = \"{split}\"\nzone = \"{zone}\"\n"
+        );
+        let banded = self.one_in(2);
+        if banded {
+            text += "bands = { \"08:00\" = \"day\", \"20:30\" = \"night\" }\n";
+        }
+        if id == "leases" {
+            text += self.pick(&["start = [\"starting\", \"running\"]\nstop = [\"stopped\", \"failed\"]\n", "stop = [\"failed\"]\n", ""]);
+            text += self.pick(&["ready = [\"running\"]\nnever_ready = \"waived\"\n", ""]);
+        }
+        let (mut meters, mut skus) = (String::new(), Vec::new());
+        for number in 0..3 {
+            let meter = format!("{id}-{number}");
+            let rates = self.pick(&[
+                "running = \"use\"",
+                "starting = \"use\", running = \"use\", stopped = \"stopped\"",
+                "stopped = \"stopped\", host_down = \"waived\"",
+            ]);
+            text += &format!(
+                "[[billable_states.meter]]\nmeter = \"{meter}\"\nrates = {{ {rates} }}\nduring = \"{}\"\n",
+                self.pick(&["session", "lease"])
+            );
+            if self.one_in(2) {
+                let (increment, rounding) = (self.pick(&["60", "3600", "0.001", "7.5"]), self.pick(&["up", "down", "half_even"]));
+                text += &format!(
+                    "increment = \"{increment}\"\nrounding = \"{rounding}\"\neach = \"{}\"\n",
+                    self.pick(&["session", "reading", "period"])
+                );
+                text += self.pick(&["", "minimum = \"300\"\n"]);
+            }
+            text += self.pick(&["", "greater_of = { used = \"1.5\" }\nat_least = \"2\"\n"]);
+            let aggregation = self.pick(&["time_weighted", "prorated"]);
+            meters += &format!(
+                "[[meter]]\nid = \"{meter}\"\nevent_type = \"{id}\"\naggregation = \"{aggregation}\"\nvalue = \"gpus\"\nunit = \"piece\"\n\
+                 dimensions = {{ model = \"model\" }}\nbillable = \"{id}\"\n"
+            );
+            let mut matches = vec!["rate = \"use\"", "rate = \"stopped\"", "rate = \"waived\"", "rate = \"use\", model = \"h200\""];
+            matches.extend(banded.then_some("rate = \"stopped\", band = \"night\""));
+            for (number, terms) in matches.into_iter().enumerate() {
+                let head = format!("family = \"leases\"\nmeter = \"{meter}\"\nmatch = {{ {terms} }}\n");
+                skus.push((format!("{meter}-{number}"), self.sku(head, "", (aggregation, false))));
+            }
+        }
+        (text + &meters, skus)
+    }
+
+    /// Other prices, bands and begins of prices than before, also of usage that was rated.
+    fn alter(&mut self, book: &mut Book) {
+        for (_, sku) in &mut book.skus {
+            if self.one_in(3) {
+                let model = self.model_of(sku);
+                let row = usize::try_from(self.random.below(u64::try_from(sku.rows.len()).unwrap())).unwrap();
+                sku.rows[row].1 = model;
+            }
+            if self.one_in(5) && sku.rows.len() > 1 {
+                sku.rows.pop();
+            } else if self.one_in(5) && sku.rows.len() == 1 {
+                let model = self.model_of(sku);
+                sku.rows.push((MIDDLE, model));
+            }
+            if !sku.band.is_empty() && self.one_in(2) {
+                let above = self.pick(&["4", "5", "6"]);
+                sku.band = format!("above = {{ size = \"{above}\" }}\nup_to = {{ size = \"7.5\" }}\n");
+            }
+        }
+    }
+
+    /// A lease of a month, or a slice of one, some of which end in the next.
+    fn lease(&mut self, id: &str, month: &str) -> String {
+        let days = [0, 13, 19, 28, 29][usize::try_from(self.random.below(5)).unwrap()] + if month == "2026-10" { 30 } else { 0 };
+        let start = days * DAY + self.random.below(24) * 3_600_000_000;
+        let most =
+            [1, 59_000_000, 60_000_000, 3_600_000_000, 90_000_000_000, 200_000_000_000][usize::try_from(self.random.below(6)).unwrap()];
+        let length = self.random.below(most) + 1;
+        let slice = self.one_in(2);
+        let mut data = json!({
+            "lease": format!("l{}", self.random.below(6)), "gpus": self.pick(&["1", "8", "0.5"]), "used": self.pick(&["1", "3.25", "0"]), "model": self.pick(&["h100", "h200"]),
+        });
+        if slice {
+            data["state"] = json!(self.pick(&STATES));
+        } else {
+            let mut starts: Vec<u64> = (0..self.random.below(5)).map(|_| start + self.random.below(length)).collect();
+            starts.sort_unstable();
+            let spans = [start].into_iter().chain(starts).map(|at| {
+                let mut span = json!({"state": self.pick(&STATES), "start": autumn(at)});
+                if self.one_in(4) {
+                    span["start"] = json!(autumn(at + 7_200_000_000).replace('Z', "+02:00"));
+                }
+                if self.one_in(3) {
+                    span["gpus"] = json!(self.pick(&["2", "4"]));
+                }
+                span
+            });
+            data["spans"] = json!(spans.collect::<Vec<_>>());
+        }
+        let event_type = if slice { "slices" } else { "leases" };
+        json!({"specversion": "1.0", "id": id, "source": "gateway", "type": event_type, "time": autumn(start), "endtime": autumn(start + length), "organization": "org", "data": data}).to_string()
     }
 
     /// An event of a month: at its edges, at one instant with others, or anywhere.
@@ -207,28 +377,52 @@ impl Dice {
     }
 }
 
-/// Two closed months of a random world, with usage of September after its close.
-fn world(seed: u64) -> Tally {
+/// Two closed months of a random world, with usage of September after its close, and all of it rated again under other books in between.
+fn world(seed: u64, zone: &str, again: bool) -> Tally {
     let tally = Tally::empty();
     tally.done(&["init"]);
     let mut dice = Dice { random: Random::new(seed), small: false };
-    let registry = tally.scratch().join("registry");
-    std::fs::create_dir(&registry).unwrap();
-    std::fs::write(registry.join("all.toml"), dice.registry()).unwrap();
-    tally.done(&["registry", "publish", registry.to_str().unwrap()]);
+    let folder = tally.scratch().join("registry");
+    std::fs::create_dir(&folder).unwrap();
+    let mut book = dice.registry(zone);
+    let first = book.text();
+    let write = |text: &str| std::fs::write(folder.join("all.toml"), text).unwrap();
+    write(&first);
+    tally.done(&["registry", "publish", folder.to_str().unwrap()]);
     let server = tally.serve();
-    let mut send = |run: u64, month: &str, count: u64| {
+    let send = |dice: &mut Dice, run: u64, month: &str, count: u64| {
         let events: Vec<String> = (0..count).map(|at| dice.event(&format!("{run}-{at}"), month)).collect();
-        let answer = server.client().events(&events).unwrap();
+        let leases: Vec<String> = (0..count / 2).map(|at| dice.lease(&format!("lease-{run}-{at}"), month)).collect();
+        let answer = server.client().events(&[events, leases].concat()).unwrap();
         assert_eq!(answer.status, 202, "{}", answer.text);
     };
-    send(1, "2026-09", 90);
+    let rerate = |text: &str| {
+        if again {
+            write(text);
+            tally.done(&["rerate", "--book", folder.to_str().unwrap()]);
+        }
+    };
+    send(&mut dice, 1, "2026-09", 90);
+    if seed.is_multiple_of(2) {
+        // Before the close, so that what stood then had been rated again.
+        dice.alter(&mut book);
+        rerate(&book.text());
+    }
     tally.done(&["close", "2026-09"]);
-    send(2, "2026-09", 40);
-    send(3, "2026-10", 60);
+    send(&mut dice, 2, "2026-09", 40);
+    dice.alter(&mut book);
+    rerate(&book.text());
+    send(&mut dice, 3, "2026-10", 60);
+    // Back to where it began: the same version as at first.
+    rerate(&first);
+    send(&mut dice, 4, "2026-10", 10);
     tally.done(&["close", "2026-10"]);
     tally.done(&["drain"]);
     server.stop();
+    if again {
+        let rows = tally.value("SELECT count(*) AS value FROM usage.charges WHERE supersedes IS NOT NULL");
+        assert!(rows.parse::<u64>().unwrap() > 100, "world {seed}: {rows} rows of usage rated again");
+    }
     tally
 }
 
@@ -246,11 +440,10 @@ fn every_amount_is_missed(python: &Path, program: &Path, folder: &Path, key: &st
     let by_duckdb =
         rows.iter().filter_map(|row| row.strip_prefix("amount of a line ")).map(|row| row.split(' ').take(2).collect::<Vec<_>>().join(" "));
     assert_eq!(by_duckdb.collect::<BTreeSet<_>>(), lines, "{rows:?}");
-    let verdict = std::process::Command::new(program).arg(folder).args(["--log-key", key, "--format", "json"]).output().unwrap();
-    let verdict: Value = serde_json::from_slice(&verdict.stdout).unwrap();
-    let differences = verdict["differences"].as_array().unwrap().iter().filter(|found| found["what"] == "amount");
+    let verdict = differences(program, folder, key);
+    let found = verdict.iter().filter(|found| found["what"] == "amount");
     let row = |found: &Value| found["row"].as_str().unwrap().split(' ').skip(2).collect::<Vec<_>>().join(" ");
-    assert_eq!(differences.map(row).collect::<BTreeSet<_>>(), lines, "{verdict}");
+    assert_eq!(found.map(row).collect::<BTreeSet<_>>(), lines, "{verdict:?}");
 }
 
 #[test]
@@ -258,7 +451,8 @@ fn every_kind_of_price_is_proved_by_programs_that_share_nothing() {
     let (Some(python), Some(program)) = (python(), verifier()) else { return };
     let seeds: u64 = std::env::var("TALLY_WORLDS").map_or(3, |text| text.parse().unwrap());
     for seed in 0..seeds {
-        let tally = world(seed);
+        let again = seed > 0;
+        let tally = world(seed, "UTC", again);
         let key = tally.done(&["evidence", "key"]).trim().to_owned();
         let priced = tally.value("SELECT count(*) AS value FROM usage.charges WHERE fate = 'charged'");
         assert!(priced.parse::<u64>().unwrap() > 200, "world {seed}: {priced} readings were charged");
@@ -276,6 +470,27 @@ fn every_kind_of_price_is_proved_by_programs_that_share_nothing() {
             tally.done(&["evidence", "export", "--period", month, "--out", folder.to_str().unwrap()]);
             let opinion = std::process::Command::new(&program).arg("--home-export").arg(&folder).arg(month).output().unwrap();
             assert!(opinion.status.success(), "world {seed}, {month}: {}{}", out(&opinion), err(&opinion));
+        }
+    }
+}
+
+/// DuckDB alone knows no zones: what counts local days it leaves to the second engine, by name.
+#[test]
+fn local_days_are_proved_by_the_second_engine_and_refused_by_name_by_the_sql() {
+    let (Some(python), Some(program)) = (python(), verifier()) else { return };
+    for (seed, zone) in [(11, "America/Los_Angeles"), (12, "Asia/Kolkata")] {
+        let tally = world(seed, zone, true);
+        let key = tally.done(&["evidence", "key"]).trim().to_owned();
+        for month in [202_609, 202_610] {
+            let folder = tally.scratch().join(month.to_string());
+            tally.done(&["evidence", "bundle", "--invoice", &number(&tally, "org", month), "--out", folder.to_str().unwrap()]);
+            let refused = duckdb(&python, &folder);
+            assert!(
+                refused.len() == 1 && refused[0].contains(&format!("count days in {zone}, which this file cannot; tally-verify can")),
+                "{refused:?}"
+            );
+            let verdict = verify(&program, &folder, &key);
+            assert!(verdict.status.success(), "{zone}, {month}: {}{}", out(&verdict), err(&verdict));
         }
     }
 }
