@@ -1,13 +1,15 @@
 //! The billing role: stream → batch → rated batch → batch log. It composes the domains; they do not know each other.
 //! One task owns the state; everything before the commit is a pure function of (stream bytes, state, registry snapshot).
 
+mod controls;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use platform_iam::{Action, Permit};
+use platform_iam::Permit;
 use platform_ingest::batch::{self, Built, ControlEffect, Identities, Rules, ShardRecords, ShardState, VersionedUsage};
 use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, events_to_arrow};
 use platform_ingest::header::{FORMAT, Header, TableFile};
@@ -15,9 +17,9 @@ use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
 use platform_rating::{Charge, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
 use platform_registry::store as registry;
-use platform_registry::{Closed, Compiled, Control, ControlBody, DraftNo, Published, RatedKey, Schedule, Version, drafts};
+use platform_registry::{Closed, Compiled, Control, DraftNo, Published, Version};
 use platform_usage::{EventLimits, IdentityKey, MeterSet};
-use shared_bus::{Append, RecordKind, Stream};
+use shared_bus::Stream;
 use shared_db::{Database, OutboxEvent};
 use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId, WriterEpoch};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -374,68 +376,6 @@ impl Billing {
         Ok(found.first().is_some_and(|(header, found)| header.batch_no == batch_no && *found == digest))
     }
 
-    /// Appends to each shard the control records that it has not been sent.
-    async fn relay(&mut self) -> anyhow::Result<()> {
-        let Some(lowest) = self.shards.iter().map(|shard| shard.relayed).min() else { return Ok(()) };
-        let mut tx = self.books.read().await?;
-        let controls = registry::controls_after(&mut tx, lowest).await?;
-        let at = now();
-        let mut records = Vec::new();
-        for control in &controls {
-            if let Some(version) = control.registry_version() {
-                self.registries.snapshot(version).await?;
-            }
-            // Fees before the tick that calls them due: where the tick stands, none of them is missing.
-            let fees = match control.body {
-                ControlBody::Tick { at } => registry::fees_called(&mut tx, control.control_no, at).await?,
-                ControlBody::Registry { .. } | ControlBody::Close { .. } => Vec::new(),
-            };
-            for fee in fees {
-                let shard = ShardId::of_organization(fee.organization.as_str());
-                if self.shards.get(shard.index()).is_some_and(|shard| shard.relayed < control.control_no) {
-                    records.push(Append { shard, kind: RecordKind::Own, accepted_at: at, payload: fee.event().into() });
-                }
-            }
-            for shard in self.shards.iter_mut().filter(|shard| shard.relayed < control.control_no) {
-                records.push(Append {
-                    shard: shard.working.position.shard,
-                    kind: RecordKind::Control,
-                    accepted_at: at,
-                    payload: control.payload().into(),
-                });
-                shard.relayed = control.control_no;
-            }
-        }
-        if !records.is_empty() {
-            let appended = self.stream.append(records).await?;
-            self.lag.entered(appended.len());
-        }
-        Ok(())
-    }
-
-    /// Remembers when the next recurring fee falls due.
-    async fn look_ahead(&mut self) -> anyhow::Result<()> {
-        let mut tx = self.books.read().await?;
-        let last = registry::tick_before(&mut tx, LATEST).await?;
-        self.due_at = registry::schedule_at(&mut tx, LATEST).await?.next_due(last.as_ref());
-        Ok(())
-    }
-
-    /// Brings time in: where recurring fees have fallen due, a tick is recorded and enters every shard behind the events that state them.
-    async fn tick(&mut self) -> anyhow::Result<()> {
-        let at = now();
-        if self.due_at.is_none_or(|due_at| due_at > at) {
-            return Ok(());
-        }
-        let mut tx = self.books.begin().await?;
-        // Time does not go back, whatever the clock says: an earlier instant would call fees due a second time.
-        let at = registry::tick_before(&mut tx, LATEST).await?.map_or(at, |last| last.at.max(at));
-        registry::append(&mut tx, ControlBody::Tick { at }, at).await?;
-        tx.commit().await?;
-        self.relay().await?;
-        self.look_ahead().await
-    }
-
     /// Takes the next records of all shards, up to the batch's limit; the shard that goes first changes from batch to batch.
     async fn next_records(&mut self) -> anyhow::Result<Vec<ShardRecords>> {
         let (mut left, mut bytes) = (self.settings.records_max, BATCH_BYTES);
@@ -579,36 +519,6 @@ impl Billing {
         Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads }
     }
 
-    /// Refuses what rating again would not carry out: changes that it cannot follow, readings that would have no price any more, currencies
-    /// that could not be rounded. So no record asks for what then cannot be booked.
-    async fn refuse_rerating(&self, active: &Version, version: &Version) -> anyhow::Result<()> {
-        let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
-        platform_registry::refuse_rerating(&platform_registry::reach_back(active, version), &rated)?;
-        let compiled = platform_registry::compile(version)?;
-        let reached = Reached::of(active, version, self.rating.keys());
-        let keys = || reached.changes.iter().flat_map(|(_, keys)| keys);
-        if let Some(key) = keys().find(|key| !compiled.roundings.contains_key(&key.currency)) {
-            bail!(NotRerated(format!("usage was charged in {}, for which the version has no [[rounding]]: leave it there", key.currency)));
-        }
-        for group in reached.groups() {
-            let mut shards = BTreeMap::new();
-            for state in self.shards.iter().map(|shard| &shard.committed).filter(|state| group.contains(&state.position.shard)) {
-                shards
-                    .insert(state.position.shard, Record { position: state.position, accepted_at: now(), oldest_open: state.oldest_open });
-            }
-            let batch = self.work().rerate(&self.rating, &compiled.plan, &reached, &shards).await?;
-            let mut lost = batch.charges.iter().filter(|charge| charge.fate.priced().is_none());
-            if let Some(first) = lost.next() {
-                let (reason, more) = (first.fate.reason().unwrap_or_default(), lost.count());
-                bail!(NotRerated(format!(
-                    "a reading of organization {} for meter {} at {} would be in quarantine as {reason}, and {more} more: price them",
-                    first.organization, first.meter, first.start_at
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Writes the three files, fsynced, and makes the header that names them.
     fn write(&self, built: &Built, rated: &[RatedBatch]) -> anyhow::Result<Header> {
         let charges: Vec<Charge> = rated.iter().flat_map(|batch| batch.charges.iter().cloned()).collect();
@@ -654,99 +564,6 @@ impl Billing {
             self.index = None;
         }
         self.committed.send_replace(batch_no);
-    }
-
-    /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
-    /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated. Where that is rated
-    /// again, each shard does it at the record, while usage streams in behind it.
-    async fn publish(&mut self, permit: &Permit, candidate: &Candidate, rerate: bool) -> anyhow::Result<Published> {
-        if !permit.covers(Action::RegistryPublish, None) {
-            bail!("a permit to {} does not cover publishing a registry version", permit.action());
-        }
-        if matches!(candidate, Candidate::Version(_)) && self.review == ReviewWhen::Required {
-            bail!(ReviewRequired);
-        }
-        if rerate
-            && let Candidate::Version(version) = candidate
-            && let Some(active) = registry::active(&mut self.books.read().await?).await?
-        {
-            self.refuse_rerating(&active, version).await?;
-        }
-        let gate = Arc::clone(&self.gate);
-        let closed = gate.write().await;
-        // What has fallen due is called so by the version that was in force then.
-        self.tick().await?;
-        while self.step().await? > 0 {}
-        let mut tx = self.books.begin().await?;
-        let (draft, version) = match candidate {
-            Candidate::Version(version) => (None, version.clone()),
-            Candidate::Draft(draft_no) => {
-                let (draft, version) = drafts::publishable(&mut tx, *draft_no).await?;
-                (Some(draft), version)
-            }
-        };
-        if let Some(last) = registry::tick_before(&mut tx, LATEST).await? {
-            Schedule::of(&version).refuse_changed(&last)?;
-        }
-        let mut rerates = false;
-        if let Some(active) = registry::active(&mut tx).await? {
-            let reaches = platform_registry::reach_back(&active, &version);
-            let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
-            if rerate {
-                platform_registry::refuse_rerating(&reaches, &rated)?;
-                rerates = platform_registry::reached(&reaches, &rated).iter().any(|keys| !keys.is_empty());
-            } else {
-                platform_registry::refuse_reach_back(&reaches, &rated)?;
-            }
-        }
-        let at = now();
-        let published = match &draft {
-            None => registry::publish(&mut tx, &version, rerates, at).await?,
-            Some(draft) => drafts::publish(&mut tx, draft, &version, permit.principal().name(), at).await?,
-        };
-        if published.changed {
-            let mut detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);
-            detail.extend(draft.map(|draft| ("draft".to_owned(), draft.draft_no.to_string())));
-            if rerates {
-                detail.insert("rerates".to_owned(), "true".to_owned());
-            }
-            let record = permit.record(None, &published.address.to_string(), detail, at);
-            platform_audit::record(&mut tx, &record).await?;
-        }
-        tx.commit().await?;
-        self.relay().await?;
-        self.look_ahead().await?;
-        self.tick().await?;
-        drop(closed);
-        while self.shards.iter().any(|shard| shard.committed.control_no < published.control_no) && self.step().await? > 0 {}
-        Ok(published)
-    }
-
-    /// Closes a month. Intake goes on: what enters a shard before its record is booked as before it, what enters behind it in the next month.
-    async fn close(&mut self, permit: &Permit, month: Month) -> anyhow::Result<Closed> {
-        if !permit.covers(Action::PeriodClose, None) {
-            bail!("a permit to {} does not cover closing a month", permit.action());
-        }
-        // What fell due in the month is booked in it: its record enters every shard behind the fees.
-        self.tick().await?;
-        let mut tx = self.books.begin().await?;
-        let at = now();
-        let closed = registry::close(&mut tx, month, at).await?;
-        if closed.changed {
-            let detail = BTreeMap::from([("control_no".to_owned(), closed.control_no.to_string())]);
-            platform_audit::record(&mut tx, &permit.record(None, &month.to_string(), detail, at)).await?;
-        }
-        tx.commit().await?;
-        self.relay().await?;
-        Ok(closed)
-    }
-
-    /// Sends control records again to shards that stand at the stream's end without having applied them.
-    async fn relay_again(&mut self) -> anyhow::Result<()> {
-        for shard in &mut self.shards {
-            shard.relayed = shard.working.control_no;
-        }
-        self.relay().await
     }
 
     /// Lets the stream forget what is committed, except each shard's last record: the stream is attached by it.
@@ -840,9 +657,6 @@ const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
 /// Batches between two trims of the stream.
 const TRIM_EVERY: u64 = 64;
-
-/// Above every number that the database can give.
-const LATEST: ControlNo = ControlNo(i64::MAX.unsigned_abs());
 
 /// Another writer took over: trying again would be wrong.
 pub fn is_fenced(error: &anyhow::Error) -> bool {
