@@ -23,7 +23,12 @@ pub struct Rounding {
 impl Rounding {
     /// The rounded amount.
     pub fn apply(self, amount: Amount) -> Result<Amount, OutOfRange> {
-        let rounded = ratio(amount).round(self.places, self.to).ok_or(OutOfRange)?;
+        self.round(Some(ratio(amount)))
+    }
+
+    /// The one rounding of an exact number; none where that left its range.
+    fn round(self, exact: Option<Ratio>) -> Result<Amount, OutOfRange> {
+        let rounded = exact.and_then(|exact| exact.round(self.places, self.to)).ok_or(OutOfRange)?;
         Amount::from_units(rounded.units()).map_err(|_| OutOfRange)
     }
 }
@@ -31,11 +36,6 @@ impl Rounding {
 /// An amount as an exact number: both count in units of 10^-9.
 fn ratio(amount: Amount) -> Ratio {
     Ratio::new(i128::from(amount.units()), 1).unwrap_or(Ratio::ZERO)
-}
-
-/// T of an exact sum.
-fn total(sum: &Exact) -> Result<Amount, OutOfRange> {
-    sum.round().ok_or(OutOfRange)
 }
 
 /// Which part of its service period a line covers.
@@ -119,7 +119,7 @@ pub fn split(lines: &[Amount], billed_before: Amount, spend: &Spend, split: Spli
     let mut result = SplitTotal::default();
     let mut billed = billed_before;
     for line in lines {
-        let discount = rounding.apply(percent_of(*line, spend.discount_percent)?)?;
+        let discount = percent_of(*line, spend.discount_percent, rounding)?;
         let net = line.checked_sub(discount).map_err(|_| OutOfRange)?;
         let over = match spend.maximum {
             Some(maximum) => rounding.apply(over_maximum(maximum, billed, net)?)?,
@@ -150,12 +150,10 @@ pub fn true_up(minimum: Amount, spent: Amount) -> Result<Amount, OutOfRange> {
     Ok(minimum.checked_sub(spent).map_err(|_| OutOfRange)?.max(Amount::ZERO))
 }
 
-/// A percentage of an amount, as T rounds.
-pub fn percent_of(amount: Amount, percent: Quantity) -> Result<Amount, OutOfRange> {
-    let mut sum = Exact::default();
-    // Both factors have nine places: together the eighteen of a price.
-    sum.add_quotient(i128::from(amount.units()), percent.units(), 100).ok_or(OutOfRange)?;
-    total(&sum)
+/// A percentage of an amount, rounded once.
+pub fn percent_of(amount: Amount, percent: Quantity, rounding: Rounding) -> Result<Amount, OutOfRange> {
+    let hundred = Quantity::from_units(100_000_000_000).map_err(|_| OutOfRange)?;
+    rounding.round(ratio(amount).checked_mul(percent).and_then(|part| part.checked_div(hundred)))
 }
 
 /// A part of an amount: `part` of `whole` days, microseconds or anything else that is counted.
@@ -203,7 +201,9 @@ pub struct WindowTotal {
 }
 
 /// Sums windows, each with its own commitment.
-pub fn windows(windows: &[Window]) -> Result<WindowTotal, OutOfRange> {
+///
+/// - `rounding`: of the overage of each window, once.
+pub fn windows(windows: &[Window], rounding: Rounding) -> Result<WindowTotal, OutOfRange> {
     let mut result = WindowTotal::default();
     let add = |sum: &mut Amount, amount: Amount| -> Result<(), OutOfRange> {
         *sum = sum.checked_add(amount).map_err(|_| OutOfRange)?;
@@ -216,9 +216,7 @@ pub fn windows(windows: &[Window]) -> Result<WindowTotal, OutOfRange> {
         };
         add(&mut result.utilized, window.cost.min(commitment.amount))?;
         let over = window.cost.checked_sub(commitment.amount).map_err(|_| OutOfRange)?.max(Amount::ZERO);
-        let mut overage = Exact::default();
-        overage.add_quotient(i128::from(over.units()), commitment.overage_factor.units(), 1).ok_or(OutOfRange)?;
-        add(&mut result.overage, total(&overage)?)?;
+        add(&mut result.overage, rounding.round(ratio(over).checked_mul(commitment.overage_factor))?)?;
         if commitment.true_up {
             add(&mut result.true_up, true_up(commitment.amount, window.cost)?)?;
         }
@@ -281,6 +279,21 @@ mod tests {
         assert_eq!(true_up(amount("9000000000"), amount("-9000000000")), Err(OutOfRange));
         assert_eq!(remainder("5".parse().unwrap(), &["6".parse().unwrap()]), None);
         assert!(prorate(amount("1"), 1, 0).is_err());
+    }
+
+    #[test]
+    fn a_percentage_and_an_overage_are_rounded_once() {
+        // 0.00499999999 exactly: by way of nine places it would be half a cent.
+        assert_eq!(percent_of(amount("1"), "0.499999999".parse().unwrap(), CENTS), Ok(Amount::ZERO));
+        assert_eq!(percent_of(amount("1"), "0.5".parse().unwrap(), CENTS), Ok(amount("0.01")));
+        let commitment = |factor: &str| Commitment { amount: amount("10"), overage_factor: factor.parse().unwrap(), true_up: true };
+        for (cost, factor, overage, total) in
+            [("10.01", "1.499999999", "0.01", "10.01"), ("10.01", "1.5", "0.02", "10.02"), ("4", "2", "0", "10")]
+        {
+            let window = Window { cost: amount(cost), commitment: Some(commitment(factor)) };
+            let sums = windows(&[window], CENTS).unwrap();
+            assert_eq!((sums.overage, sums.total), (amount(overage), amount(total)), "{cost} at {factor}");
+        }
     }
 
     #[test]

@@ -80,7 +80,8 @@ pub fn window_commitment(given: &In<'_>) -> anyhow::Result<Value> {
         };
         windows.push(Window { cost: cost(parsed(window, "quantity")?)?, commitment });
     }
-    let sums = contract::windows(&windows)?;
+    // As the source asserts them: not rounded to a currency.
+    let sums = contract::windows(&windows, Rounding { places: 9, to: RoundTo::HalfEven })?;
     Ok(json!({
         "total": money(sums.total), "utilized": money(sums.utilized), "overage": money(sums.overage), "true_up": money(sums.true_up),
     }))
