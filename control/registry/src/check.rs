@@ -1,6 +1,8 @@
 //! Checks across documents: names used once, references that lead somewhere, one answer for every reading and instant.
 //! It does not know files beyond the places of what is wrong.
 
+mod terms;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
 
@@ -32,6 +34,7 @@ pub(crate) fn check(contents: &Contents, findings: &mut Findings) {
     checker.ambiguous_skus();
     checker.prices();
     checker.contracts();
+    checker.terms();
 }
 
 /// Files too many or too large for the limits.

@@ -2,6 +2,7 @@
 //! It knows no file, no TOML and no other document: references are checked elsewhere.
 
 mod billable;
+mod contract_term;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use shared_types::{
 
 pub use self::billable::{BillableStates, BilledMeter, Told};
 pub(crate) use self::billable::{micros, minutes};
+pub use self::contract_term::{Term, TermRule, TermsOver, TrueUp};
 pub use self::terms::{
     AppliesTo, BilledDuring, BlockTier, Bucket, ChargedAt, Clock, Convert, CutAt, Each, Percentage, RoundTo, StepRounding, StepsOf, Then,
     UniquePer,
@@ -343,6 +345,12 @@ pub struct Contract {
     /// What is owed in every service period whether or not anything is used, sorted by id. Only where organizations are named.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recurring: Vec<Recurring>,
+    /// What holds of the spend of a service period as a whole, sorted by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<Term>,
+    /// What the terms look at; none where there are no terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_over: Option<TermsOver>,
 }
 
 /// A fee of every service period: when time has come, an event states it for each organization of the contract. Meters, SKUs and prices make
@@ -464,6 +472,11 @@ impl Recurring {
     pub const ITEM: &str = "item";
     /// Where its quantity stands in `data`.
     pub const QUANTITY: &str = "quantity";
+
+    /// Whether events of this type state recurring fees: the own type, or a part of it behind a dot.
+    pub fn is_own(event_type: &str) -> bool {
+        event_type.strip_prefix(Self::EVENT_TYPE).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && rest.len() > 1)
+    }
 }
 
 impl Aggregation {

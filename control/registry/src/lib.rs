@@ -30,6 +30,7 @@ pub mod show;
 pub mod shown;
 pub mod stake;
 pub mod store;
+pub mod terms;
 pub mod version;
 mod view;
 
@@ -45,4 +46,5 @@ pub use reach::{Conflict, RatedKey, Reach, ReachBack, Scope, reach_back, reached
 pub use recurring::{Fee, Schedule, Tick};
 pub use shown::NamesOthers;
 pub use store::{Closed, Published, PublishedVersion, StoreError};
+pub use terms::{TermSchedule, Termed, TermsChanged};
 pub use version::{Entry, Version};

@@ -7,6 +7,7 @@ mod field;
 mod meter;
 mod price;
 mod recurring;
+mod term;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -314,8 +315,10 @@ impl Reader<'_> {
 
     fn contract(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Contract> {
         self.not_live(table, price::CONTRACT_NOT_LIVE);
-        let fields = ["id", "organization", "organizations", "default", "price_book", "effective_at", "billing_period", "recurring"];
-        self.only_but(table, &fields, price::CONTRACT_NOT_LIVE);
+        self.elsewhere(table, price::CONTRACT_TERMS);
+        let covering = ["id", "organization", "organizations", "default"];
+        let fields = [&covering[..], &["price_book", "effective_at", "billing_period", "recurring", "term", "terms_over"]].concat();
+        self.only_but(table, &fields, &[price::CONTRACT_NOT_LIVE, price::CONTRACT_TERMS].concat());
         let id = self.id(table, "id");
         let covers = self.covers(table, places);
         let price_book = self.required_text(table, "price_book", "name the price book, for example price_book = \"list-usd\"");
@@ -330,6 +333,8 @@ impl Reader<'_> {
             Field::Absent | Field::Good(..) => Some(BillingPeriod::Month),
         };
         let recurring = self.recurring(table, covers.as_ref());
+        let terms = self.terms(table, covers.as_ref(), places);
+        let (terms, terms_over) = terms?;
         Some(Contract {
             id: id?,
             covers: covers?,
@@ -337,6 +342,8 @@ impl Reader<'_> {
             effective_at: effective_at?,
             billing_period: billing_period?,
             recurring: recurring?,
+            terms,
+            terms_over,
         })
     }
 

@@ -8,7 +8,7 @@ mod folder;
 use serde_json::{Map, Value, json};
 use shared_types::{Price, Quantity};
 
-use crate::document::{BilledDuring, ChargedAt, CutAt, Recurring, StepRounding, StepsOf};
+use crate::document::{BilledDuring, ChargedAt, CutAt, Recurring, StepRounding, StepsOf, TermsOver, TrueUp};
 
 pub use canonical::version_schema;
 pub use folder::folder_schema;
@@ -110,6 +110,31 @@ fn recurring(instant: &Value, above_zero: &Value, optional: &[&str]) -> Value {
         ("until", instant.clone()),
     ];
     object(members, optional)
+}
+
+/// What every term of a contract says beside its rule.
+fn term() -> Members {
+    let names = |item: Value| json!({"type": "array", "minItems": 1, "uniqueItems": true, "items": item});
+    vec![("id", name()), ("description", text()), ("skus", names(id())), ("families", names(name()))]
+}
+
+/// Fields of a term that may be left out.
+const TERM_OPTIONAL: [&str; 3] = ["description", "skus", "families"];
+
+/// Each rule of a term with what it says, in the one form or the other of numbers.
+fn term_rules(money_above_zero: &Value, above_zero: &Value) -> Vec<(&'static str, Members)> {
+    let true_up = words(TrueUp::WORDS.iter().map(|(word, _)| *word));
+    let amount = || ("amount", money_above_zero.clone());
+    vec![
+        ("discount", vec![("percent", above_zero.clone())]),
+        ("commitment", vec![amount(), ("overage_factor", above_zero.clone()), ("true_up", true_up)]),
+        ("maximum_spend", vec![amount()]),
+        ("minimum_spend", vec![amount()]),
+    ]
+}
+
+fn terms_over() -> Value {
+    words(TermsOver::WORDS.iter().map(|(word, _)| *word))
 }
 
 /// A list of at least one.

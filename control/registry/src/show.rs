@@ -8,7 +8,7 @@ use shared_types::Quantity;
 use crate::Version;
 use crate::document::{
     Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel,
-    PriceRow, Recurring, Tier, Told,
+    PriceRow, Recurring, Term, TermRule, TermsOver, Tier, Told,
 };
 
 impl Version {
@@ -38,8 +38,12 @@ impl Document {
                 toml.field("effective_at", &contract.effective_at.to_string());
                 let BillingPeriod::Month = contract.billing_period;
                 toml.field("billing_period", "month");
+                toml.optional("terms_over", contract.terms_over.map(TermsOver::name));
                 for fee in &contract.recurring {
                     toml.recurring(fee);
+                }
+                for term in &contract.terms {
+                    toml.term(term);
                 }
             }
             Self::Meter(meter) => {
@@ -134,6 +138,27 @@ impl Toml {
         self.field("charged_at", fee.charged_at.name());
         self.optional("from", fee.from.map(|from| from.to_string()).as_deref());
         self.optional("until", fee.until.map(|until| until.to_string()).as_deref());
+    }
+
+    fn term(&mut self, term: &Term) {
+        self.text.push_str("\n[[contract.term]]\n");
+        self.field("id", &term.id);
+        self.optional("description", term.description.as_deref());
+        self.field("kind", term.rule.kind());
+        match &term.rule {
+            TermRule::Discount { percent } => self.field("percent", &percent.to_string()),
+            TermRule::Commitment { amount, overage_factor, true_up } => {
+                self.field("amount", &amount.to_string());
+                self.field("overage_factor", &overage_factor.to_string());
+                self.field("true_up", true_up.name());
+            }
+            TermRule::MaximumSpend { amount } | TermRule::MinimumSpend { amount } => self.field("amount", &amount.to_string()),
+        }
+        let skus: Vec<String> = term.skus.iter().map(|sku| quoted(sku.as_str())).collect();
+        let families: Vec<String> = term.families.iter().map(|family| quoted(family)).collect();
+        for (name, names) in [("skus", skus), ("families", families)].into_iter().filter(|(_, names)| !names.is_empty()) {
+            self.raw(name, &format!("[{}]", names.join(", ")));
+        }
     }
 
     fn price(&mut self, price: &PriceRow) {

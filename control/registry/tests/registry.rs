@@ -36,3 +36,6 @@ mod schema;
 #[cfg(test)]
 #[path = "registry/store.rs"]
 mod store;
+#[cfg(test)]
+#[path = "registry/terms.rs"]
+mod terms;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::words::{aggregation, day};
 use super::{Change, Difference};
 use crate::document::{
-    BillableStates, BilledMeter, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, Recurring, Rounding, Sku, Told,
-    Unit,
+    BillableStates, BilledMeter, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, Recurring, Rounding, Sku, Term,
+    TermRule, Told, Unit,
 };
 use crate::{Kind, Version};
 
@@ -87,7 +87,9 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
     };
     match document {
         Document::BillableStates(policy) => states(policy, &mut add),
-        Document::Contract(Contract { id: _, covers, price_book, effective_at, billing_period: BillingPeriod::Month, recurring }) => {
+        Document::Contract(contract) => {
+            let Contract { id: _, covers, price_book, effective_at, billing_period: BillingPeriod::Month, recurring, terms, terms_over } =
+                contract;
             add("price book", price_book);
             add("from", &day(*effective_at));
             add("billing period", "month");
@@ -99,6 +101,8 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
                     format!("{quantity} of {item} as {event_type}, charged at the {} of the period{from}{until}", charged_at.name());
                 add(&format!("recurring fee {id}"), &words);
             }
+            terms_over.iter().for_each(|over| add("terms look at", over.name()));
+            terms.iter().for_each(|term| add(&format!("term {}", term.id), &term_words(term)));
             match covers {
                 Covers::Default => add("for", "every organization without a contract of its own"),
                 Covers::Organizations(organizations) => {
@@ -139,6 +143,27 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
         }
     }
     fields
+}
+
+/// What a term asks for, its description included: that stands on invoices.
+fn term_words(term: &Term) -> String {
+    let Term { id: _, description, rule, skus, families } = term;
+    let mut words = match rule {
+        TermRule::Discount { percent } => format!("{percent} % off"),
+        TermRule::Commitment { amount, overage_factor, true_up } => {
+            format!("commitment of {amount}, overage at {overage_factor} times, true-up {}", true_up.name())
+        }
+        TermRule::MaximumSpend { amount } => format!("at most {amount}"),
+        TermRule::MinimumSpend { amount } => format!("at least {amount}"),
+    };
+    let skus = skus.iter().map(|sku| format!("sku {sku}"));
+    let families = families.iter().map(|family| format!("family {family}"));
+    let scope: Vec<String> = skus.chain(families).collect();
+    if !scope.is_empty() {
+        words = format!("{words}, of {}", scope.join(", "));
+    }
+    description.iter().for_each(|text| words = format!("{words}, shown as {text:?}"));
+    words
 }
 
 fn states(policy: &BillableStates, add: &mut impl FnMut(&str, &str)) {

@@ -15,25 +15,27 @@ pub(super) const MODELS: [&str; 9] =
 /// Models that rating knows and live usage cannot use yet: the model and what it waits for.
 const MODELS_NOT_LIVE: &[(&str, &str)] = &[
     ("flat", "a fee of every service period is no price of usage: write it as [[contract.recurring]]"),
-    (
-        "capacity",
-        "a price over several meters needs the contract stage, which is not there yet: one meter's peak is a volume price with flat fees",
-    ),
+    ("capacity", "a price over several meters is not there yet: one meter's peak is a volume price with flat fees"),
 ];
 
 /// Fields of a price that rating knows and live usage cannot honour yet.
 const PRICE_NOT_LIVE: &[(&str, &str)] = &[
     ("first_fee", "the first tier's flat fee falls due with the first usage: write a fee without usage as [[contract.recurring]]"),
-    ("progressive", "charges at the close alone need the contract stage, which is not there yet: a price is charged as usage comes"),
+    ("progressive", "a price is charged as usage comes, never at the close alone"),
+];
+
+/// What others write as fields of a contract and is a term here: the field and what to write instead.
+pub(super) const CONTRACT_TERMS: &[(&str, &str)] = &[
+    ("minimum_spend", "write a [[contract.term]] with kind = \"minimum_spend\" and amount"),
+    ("maximum_spend", "write a [[contract.term]] with kind = \"maximum_spend\" and amount"),
+    ("discount_percent", "write a [[contract.term]] with kind = \"discount\" and percent"),
+    ("commitment", "write a [[contract.term]] with kind = \"commitment\", amount and true_up"),
 ];
 
 /// Fields of a contract that rating knows and live usage cannot honour yet.
 pub(super) const CONTRACT_NOT_LIVE: &[(&str, &str)] = &[
-    ("minimum_spend", "it needs the contract stage at the close, which is not there yet"),
-    ("maximum_spend", "it needs the contract stage at the close, which is not there yet"),
-    ("discount_percent", "it needs the contract stage at the close, which is not there yet"),
-    ("commitment", "it needs the contract stage at the close, which is not there yet"),
-    ("window_commitment", "it needs the contract stage at the close, which is not there yet"),
+    ("window_commitment", "a commitment holds for a whole service period: write a [[contract.term]] with kind = \"commitment\""),
+    ("capacity", "a price over several meters is not there yet: one meter's peak is a volume price with flat fees"),
 ];
 
 impl Reader<'_> {
@@ -43,6 +45,16 @@ impl Reader<'_> {
             if let Some(value) = table.members.get(*field) {
                 let at = self.at(value.span().start);
                 self.findings.add(at, format!("{field} of {} is not live yet", table.name), format!("leave it out: {waits}"));
+            }
+        }
+    }
+
+    /// Names fields that are something else here.
+    pub(super) fn elsewhere(&mut self, table: &Table<'_, '_>, fields: &[(&str, &str)]) {
+        for (field, instead) in fields {
+            if let Some(value) = table.members.get(*field) {
+                let at = self.at(value.span().start);
+                self.findings.add(at, format!("{field} is no field of {}, but a term", table.name), *instead);
             }
         }
     }

@@ -41,7 +41,7 @@ impl Reader<'_> {
         let id = self.required_text(table, "id", "give the fee a name, for example id = \"support\"");
         let id = id.and_then(|id| self.plain_name(table, "id", id));
         let event_type = match self.text_field(table, "event_type") {
-            Field::Good(event_type, at) if !is_own(&event_type) => {
+            Field::Good(event_type, at) if !Recurring::is_own(&event_type) => {
                 let message = format!("event_type of {} is {event_type:?}, which sources may send", table.name);
                 let own = Recurring::EVENT_TYPE;
                 self.findings.add(at, message, format!("leave it out, or write \"{own}.…\" for a meter of its own"));
@@ -85,9 +85,4 @@ impl Reader<'_> {
         let instant = self.parsed(table, name, Instant::parse, |_| remedy);
         self.optional(instant)
     }
-}
-
-/// The own type, or a part of it behind a dot.
-fn is_own(event_type: &str) -> bool {
-    event_type.strip_prefix(Recurring::EVENT_TYPE).is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && rest.len() > 1)
 }

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{DIALECT, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
+use super::{
+    DIALECT, TERM_OPTIONAL, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, term,
+    term_rules, terms_over, text, words,
+};
 use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
 use crate::read::DIMENSIONS_MAX;
 
@@ -13,6 +16,8 @@ pub fn version_schema() -> Value {
     let documents = list(&json!({"oneOf": any}));
     let mut schema = object([("documents", documents), ("format", words(["1"]))], &[]);
     let (states, billed) = billable(&counted(), &above_zero());
+    let rules: Vec<Value> =
+        term_rules(&above_zero(), &above_zero()).into_iter().map(|(kind, own)| tagged(kind, object(own, &[]))).collect();
     let definitions = json!({
         "billable_states": document("billable_states", states.into_iter().chain([
             ("told", json!({"oneOf": [tagged("state", path()), tagged("spans", path())]})),
@@ -25,7 +30,9 @@ pub fn version_schema() -> Value {
             ("effective_at", instant()),
             ("billing_period", words(["month"])),
             ("recurring", list(&recurring(&instant(), &above_zero(), &["from", "until"]))),
-        ], &["recurring"]),
+            ("terms", list(&object(term().into_iter().chain([("rule", json!({"oneOf": rules}))]), &TERM_OPTIONAL))),
+            ("terms_over", terms_over()),
+        ], &["recurring", "terms", "terms_over"]),
         "meter": document("meter", vec![
             ("id", id()),
             ("event_type", text()),

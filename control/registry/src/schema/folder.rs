@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{DIALECT, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, text, words};
+use super::{
+    DIALECT, TERM_OPTIONAL, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, term,
+    term_rules, terms_over, text, words,
+};
 use crate::Kind;
 use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
 use crate::read::DIMENSIONS_MAX;
@@ -94,8 +97,10 @@ fn contract() -> Value {
             ("effective_at", instant()),
             ("billing_period", json!({"const": "month"})),
             ("recurring", list(&recurring(&instant(), &above_zero(), &["event_type", "from", "until"]))),
+            ("term", list(&json!({"oneOf": terms()}))),
+            ("terms_over", terms_over()),
         ],
-        &["organization", "organizations", "default", "billing_period", "recurring"],
+        &["organization", "organizations", "default", "billing_period", "recurring", "term", "terms_over"],
     );
     // Nobody owes a fee of the contract for everyone else.
     let ways = [
@@ -107,6 +112,16 @@ fn contract() -> Value {
         schema.insert("oneOf".to_owned(), json!(ways));
     }
     schema
+}
+
+/// A term by its kind.
+fn terms() -> Vec<Value> {
+    let rules = term_rules(&above_zero(), &above_zero()).into_iter();
+    let of_kind = |(kind, own): (&'static str, super::Members)| {
+        let optional = [&TERM_OPTIONAL[..], &["overage_factor"]].concat();
+        object(term().into_iter().chain([("kind", words([kind]))]).chain(own), &optional)
+    };
+    rules.map(of_kind).collect()
 }
 
 fn states() -> Value {

@@ -140,7 +140,8 @@ fn prices_and_contracts_do_not_overlap() {
 
 #[test]
 fn contracts_name_no_contract_so_they_cannot_be_circular() {
-    let fields = "the fields are id, organization, organizations, default, price_book, effective_at, billing_period, recurring";
+    let fields =
+        "the fields are id, organization, organizations, default, price_book, effective_at, billing_period, recurring, term, terms_over";
     check("id = \"first\"\n", "id = \"first\"\nextends = \"second\"\n", "unknown field \"extends\" in contract \"first\"", fields);
     check(
         "price_book = \"list\"\neffective_at = \"2026-01-01",

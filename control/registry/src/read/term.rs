@@ -1,0 +1,167 @@
+//! Terms of a contract. Whether their SKUs are priced, and whether two of them contradict each other, is checked elsewhere.
+
+use std::collections::BTreeSet;
+
+use shared_types::{Amount, Quantity, SkuId};
+use toml::de::DeValue;
+
+use super::field::type_name;
+use super::{Field, Places, Reader, Table};
+use crate::compile::one;
+use crate::document::{Covers, Term, TermRule, TermsOver, TrueUp};
+
+impl Reader<'_> {
+    /// `[[contract.term]]`, sorted by id, and what they look at.
+    pub(super) fn terms(
+        &mut self,
+        contract: &Table<'_, '_>,
+        covers: Option<&Covers>,
+        places: &mut Places,
+    ) -> Option<(Vec<Term>, Option<TermsOver>)> {
+        let tables = self.tables(contract, "term", "[[contract.term]]")?;
+        let (mut terms, mut good, mut ids) = (Vec::new(), true, BTreeSet::new());
+        for (members, at) in tables {
+            let name = format!("a term of {}", contract.name);
+            let Some(term) = self.term(&Table { members, at, name }) else {
+                good = false;
+                continue;
+            };
+            if !ids.insert(term.id.clone()) {
+                let message = format!("term {:?} is there twice in {}", term.id, contract.name);
+                self.findings.add(at, message, "give this one another id");
+                good = false;
+            }
+            if matches!(covers, Some(Covers::Default)) && term.rule.owed_unused() {
+                let kind = term.rule.kind();
+                let message =
+                    format!("{} is for everyone without a contract of their own, so nobody owes its {kind} unused", contract.name);
+                self.findings.add(at, message, "give the organizations that owe it a contract with organizations = [\"…\"]");
+                good = false;
+            }
+            terms.push((term, at));
+        }
+        let over = self.word(contract, "terms_over", TermsOver::WORDS);
+        if let (Field::Good(_, at), true) = (&over, terms.is_empty() && good) {
+            let message = format!("terms_over of {} would be ignored: it has no [[contract.term]]", contract.name);
+            self.findings.add(*at, message, "remove it, or write the terms");
+            return None;
+        }
+        let over = self.or(over, TermsOver::Everything)?;
+        terms.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+        places.extend(terms.iter().enumerate().map(|(row, (_, at))| (("term", row), *at)));
+        let terms: Vec<Term> = terms.into_iter().map(|(term, _)| term).collect();
+        let over = (!terms.is_empty()).then_some(over);
+        good.then_some((terms, over))
+    }
+
+    fn term(&mut self, table: &Table<'_, '_>) -> Option<Term> {
+        let id = self.required_text(table, "id", "give the term a name, for example id = \"minimum\"");
+        let id = id.and_then(|id| self.plain_name(table, "id", id));
+        let kinds = TermRule::KINDS.map(|kind| (kind, kind));
+        let kind = self.word(table, "kind", &kinds);
+        let kind = self.required(table, kind, "kind", &format!("write kind = one of {}", TermRule::KINDS.join(", ")));
+        let own: &[&str] = match kind {
+            Some("discount") => &["percent"],
+            Some("commitment") => &["amount", "overage_factor", "true_up"],
+            Some(_) => &["amount"],
+            // Which fields belong to it is not known.
+            None => &["percent", "amount", "overage_factor", "true_up"],
+        };
+        self.only(table, &[&["id", "kind", "description", "skus", "families"], own].concat());
+        let description = self.description(table);
+        let rule = kind.and_then(|kind| self.rule(table, kind));
+        let skus = self.names(table, "skus", |text| SkuId::parse(text).map_err(|error| error.to_string()));
+        let families = self.names(table, "families", |text| Ok(text.to_owned()));
+        Some(Term { id: id?, description: description?, rule: rule?, skus: skus?, families: families? })
+    }
+
+    fn rule(&mut self, table: &Table<'_, '_>, kind: &str) -> Option<TermRule> {
+        if kind == "discount" {
+            let percent = match self.quantity(table, "percent") {
+                Field::Good(percent, at) if percent <= Quantity::ZERO || percent > hundred() => {
+                    let message = format!("percent of {} is {percent}, not above zero and at most 100", table.name);
+                    self.findings.add(at, message, "write what is taken off, for example percent = \"7.5\"");
+                    None
+                }
+                percent => self.required(table, percent, "percent", "say what is taken off, for example percent = \"7.5\""),
+            };
+            return Some(TermRule::Discount { percent: percent? });
+        }
+        let remedy = "write money above zero in quotes, for example amount = \"10000\"";
+        let amount = match self.parsed(table, "amount", Amount::parse, |_| remedy.to_owned()) {
+            Field::Good(amount, at) if amount <= Amount::ZERO => {
+                self.findings.add(at, format!("amount of {} is {amount}, not above zero", table.name), remedy);
+                None
+            }
+            amount => self.required(table, amount, "amount", remedy),
+        };
+        Some(match kind {
+            "maximum_spend" => TermRule::MaximumSpend { amount: amount? },
+            "minimum_spend" => TermRule::MinimumSpend { amount: amount? },
+            _ => {
+                let factor = match self.quantity(table, "overage_factor") {
+                    Field::Good(factor, at) if factor <= Quantity::ZERO => {
+                        let message = format!("overage_factor of {} is {factor}, not above zero", table.name);
+                        self.findings.add(at, message, "write what spend beyond the commitment costs as a multiple, for example \"1.2\"");
+                        None
+                    }
+                    factor => self.or(factor, one()),
+                };
+                let true_up = self.word(table, "true_up", TrueUp::WORDS);
+                let remedy = "say whether what was promised and not spent is owed: true_up = \"owed\" or \"none\"";
+                let true_up = self.required(table, true_up, "true_up", remedy);
+                let (amount, overage_factor, true_up) = (amount?, factor?, true_up?);
+                if overage_factor == one() && true_up == TrueUp::None {
+                    let message = format!("{} moves nothing: no true-up is owed and overage costs what it costs anyway", table.name);
+                    self.findings.add(table.at, message, "write true_up = \"owed\" or an overage_factor, or remove the term");
+                    return None;
+                }
+                TermRule::Commitment { amount, overage_factor, true_up }
+            }
+        })
+    }
+
+    /// A list of names; empty when left out.
+    fn names<T: Ord>(
+        &mut self,
+        table: &Table<'_, '_>,
+        field: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<BTreeSet<T>> {
+        let Some(value) = table.members.get(field) else { return Some(BTreeSet::new()) };
+        let remedy = format!("write {field} = [\"…\"], each name once, or leave it out for all of the contract");
+        let items = match value.get_ref() {
+            DeValue::Array(items) if !items.is_empty() => items,
+            other => {
+                let at = self.at(value.span().start);
+                let is = if let DeValue::Array(_) = other { "an empty list" } else { type_name(other) };
+                self.findings.add(at, format!("{field} of {} is {is}, not a list of names", table.name), remedy);
+                return None;
+            }
+        };
+        let mut names = BTreeSet::new();
+        let mut good = true;
+        for item in items.iter() {
+            let at = self.at(item.span().start);
+            let read = match item.get_ref() {
+                DeValue::String(text) => parse(text),
+                other => Err(format!("a name is written as {}", type_name(other))),
+            };
+            let message = match read {
+                Ok(name) if names.contains(&name) => "a name is there twice".to_owned(),
+                Ok(name) => {
+                    names.insert(name);
+                    continue;
+                }
+                Err(message) => message,
+            };
+            self.findings.add(at, format!("{field} of {}: {message}", table.name), remedy.clone());
+            good = false;
+        }
+        good.then_some(names)
+    }
+}
+
+fn hundred() -> Quantity {
+    Quantity::from_units(one().units().saturating_mul(100)).unwrap_or_default()
+}

@@ -1,0 +1,162 @@
+//! Terms of contracts by organization and month: which are in force when, and the refusal of a version that says otherwise of closed months.
+//! A pure function of versions; it knows no amount, no ledger and no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use shared_types::{AssetId, ContractId, Month, OrganizationId};
+
+use crate::Version;
+use crate::document::{Contract, Covers, Term, TermsOver};
+
+/// The terms of a version, for each organization.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TermSchedule {
+    /// Of every organization that a contract names, with terms or without: they hide the default ones.
+    own: BTreeMap<OrganizationId, Vec<Termed>>,
+    default: Vec<Termed>,
+}
+
+/// A contract with terms, as long as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termed {
+    /// The contract.
+    pub contract: ContractId,
+    /// The currency of its price book.
+    pub currency: AssetId,
+    /// The first service period.
+    pub from: Month,
+    /// The first service period in which it is in force no more.
+    pub until: Option<Month>,
+    /// What the terms look at.
+    pub over: TermsOver,
+    /// The terms, by id.
+    pub terms: Arc<[Term]>,
+}
+
+impl Termed {
+    /// Whether it is in force in a service period.
+    pub fn holds_in(&self, period: Month) -> bool {
+        self.from <= period && self.until.is_none_or(|until| period < until)
+    }
+
+    /// What it says of an amount: everything but the texts for people.
+    fn says(&self) -> (&ContractId, &AssetId, TermsOver, Vec<Term>) {
+        let terms = self.terms.iter().map(|term| Term { description: None, ..term.clone() }).collect();
+        (&self.contract, &self.currency, self.over, terms)
+    }
+}
+
+impl TermSchedule {
+    /// The terms of a version. A contract ends where the organization's next one begins.
+    pub fn of(version: &Version) -> Self {
+        let currencies: BTreeMap<&str, &AssetId> = version.price_books().map(|book| (book.id.as_str(), &book.currency)).collect();
+        let terms: BTreeMap<&ContractId, Arc<[Term]>> =
+            version.contracts().map(|contract| (&contract.id, contract.terms.iter().cloned().collect())).collect();
+        let mut own: BTreeMap<&OrganizationId, Vec<&Contract>> = BTreeMap::new();
+        let mut default = Vec::new();
+        for contract in version.contracts() {
+            match &contract.covers {
+                Covers::Default => default.push(contract),
+                Covers::Organizations(organizations) => {
+                    for organization in organizations {
+                        own.entry(organization).or_default().push(contract);
+                    }
+                }
+            }
+        }
+        let termed = |mut contracts: Vec<&Contract>| -> Vec<Termed> {
+            contracts.sort_by_key(|contract| contract.effective_at);
+            let ends = contracts.iter().skip(1).map(|next| Some(next.effective_at.month())).chain([None]);
+            let with_terms = contracts.iter().zip(ends).filter_map(|(contract, until)| {
+                Some(Termed {
+                    contract: contract.id.clone(),
+                    currency: (*currencies.get(contract.price_book.as_str())?).clone(),
+                    from: contract.effective_at.month(),
+                    until,
+                    over: contract.terms_over?,
+                    terms: Arc::clone(terms.get(&contract.id)?),
+                })
+            });
+            with_terms.collect()
+        };
+        Self {
+            default: termed(default),
+            own: own.into_iter().map(|(organization, contracts)| (organization.clone(), termed(contracts))).collect(),
+        }
+    }
+
+    /// Every organization that a contract names, with its contracts that have terms.
+    pub fn own(&self) -> impl Iterator<Item = (&OrganizationId, &[Termed])> {
+        self.own.iter().map(|(organization, termed)| (organization, termed.as_slice()))
+    }
+
+    /// The contracts with terms of everyone else.
+    pub fn default(&self) -> &[Termed] {
+        &self.default
+    }
+
+    /// The contracts with terms that bind an organization, in the order of time.
+    pub fn of_organization(&self, organization: &OrganizationId) -> &[Termed] {
+        self.own.get(organization).unwrap_or(&self.default)
+    }
+
+    /// Refuses a schedule that says otherwise of a month up to and including `closed`: invoices were made by what this one says.
+    pub fn refuse_changed(&self, new: &Self, closed: Month) -> Result<(), TermsChanged> {
+        let named: BTreeSet<&OrganizationId> = self.own.keys().chain(new.own.keys()).collect();
+        let organizations = named.into_iter().map(|organization| {
+            let (before, after) = (self.of_organization(organization), new.of_organization(organization));
+            (Some(organization), before, after)
+        });
+        for (organization, before, after) in organizations.chain([(None, &*self.default, &*new.default)]) {
+            if let Some((month, contract)) = first_difference(before, after, closed) {
+                return Err(TermsChanged { organization: organization.cloned(), contract, month, closed });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first month up to `closed` for which two lists say different things, and the contract that says it.
+fn first_difference(before: &[Termed], after: &[Termed], closed: Month) -> Option<(Month, ContractId)> {
+    let bounds = before.iter().chain(after).flat_map(|termed| [Some(termed.from), termed.until]).flatten();
+    let months: BTreeSet<Month> = bounds.filter(|month| *month <= closed).collect();
+    months.into_iter().find_map(|month| {
+        let [was, is] = [before, after].map(|termed| termed.iter().find(|termed| termed.holds_in(month)));
+        let contract = was.or(is)?.contract.clone();
+        (was.map(Termed::says) != is.map(Termed::says)).then_some((month, contract))
+    })
+}
+
+/// Why a version may not be published: it changes terms of a month that is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TermsChanged {
+    /// Whose terms; none: of every organization without a contract of its own.
+    organization: Option<OrganizationId>,
+    contract: ContractId,
+    month: Month,
+    closed: Month,
+}
+
+impl fmt::Display for TermsChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { organization, contract, month, closed } = self;
+        let whom = match organization {
+            Some(organization) => format!("organization {organization} has"),
+            None => "organizations without a contract of their own have".to_owned(),
+        };
+        let open = closed.next().unwrap_or(*closed).start();
+        write!(
+            f,
+            "the terms of contract {contract} that {whom} in {month} would be others, and months up to {closed} are closed and invoiced by \
+             them\n    remedy: leave the contract, its price book and its terms as they were, and write another contract with effective_at = \
+             \"{open}\" or a later month"
+        )
+    }
+}
+
+impl std::error::Error for TermsChanged {}
+
+#[cfg(test)]
+mod tests;
