@@ -15,7 +15,7 @@ use platform_evidence::bundle::{
 use platform_evidence::{LeafInput, SaltKey};
 use platform_ingest::header::Header;
 use platform_rating::{Charge, PriceIndex, charges_from_arrow};
-use platform_registry::Version;
+use platform_registry::{TermSchedule, Version};
 use platform_usage::{Event, EventLimits};
 use serde_json::Value;
 use shared_db::Database;
@@ -80,6 +80,12 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
     let invoice: Value = serde_json::from_str(&issued.content).context("the invoice's content is no JSON")?;
     let text = |name: &str| invoice.get(name).and_then(Value::as_str).with_context(|| format!("the invoice has no {name}"));
     let organization = OrganizationId::parse(text("organization")?)?;
+    if let Some(term) = invoice.get("terms").and_then(Value::as_array).and_then(|terms| terms.first()) {
+        let name = |name: &str| term.get(name).and_then(Value::as_str).unwrap_or_default();
+        let what = format!("line {} of the invoice, {:?} of contract {:?},", name("number"), name("term"), name("contract"));
+        bail!(NotProvable { what, kind: "terms of contracts" });
+    }
+    under_no_terms(sources.books, &organization, &invoice).await?;
     let covered = covered(&invoice)?;
     let proof = {
         let mut tx = sources.evidence.read().await?;
@@ -133,6 +139,26 @@ pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<Bun
         proof,
         builder: format!("tally/{}", env!("CARGO_PKG_VERSION")),
     })
+}
+
+/// Refuses an invoice of service periods in which the contract has terms, also where none of them moved anything: nobody could see from a bundle
+/// that none was left out.
+async fn under_no_terms(books: &Database, organization: &OrganizationId, invoice: &Value) -> anyhow::Result<()> {
+    let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let address = Digest::parse(&text(invoice, "registry_version")).context("the invoice's registry_version is no digest")?;
+    let version = platform_registry::store::version(&mut books.read().await?, address).await?;
+    let schedule = version.as_ref().map(TermSchedule::of).unwrap_or_default();
+    let termed = schedule.of_organization(organization);
+    for line in invoice.get("lines").and_then(Value::as_array).into_iter().flatten() {
+        let period = text(line, "service_period").parse::<i32>().ok().and_then(|number| Month::from_number(number).ok());
+        let period = period.context("a line of the invoice has no service period")?;
+        let contract = text(line, "contract");
+        if termed.iter().any(|termed| termed.contract.as_str() == contract && termed.holds_in(period)) {
+            let what = format!("line {} of the invoice, under contract {contract:?} in {period},", text(line, "number"));
+            bail!(NotProvable { what, kind: "terms of contracts" });
+        }
+    }
+    Ok(())
 }
 
 /// The months of the invoice with more than nothing in them, and how far it covers each log.
@@ -321,11 +347,11 @@ async fn registry(
     Ok((indexes, documents))
 }
 
-/// A price that bundles of this format do not prove.
+/// A price, or a line, that bundles of this format do not prove.
 #[derive(Debug, thiserror::Error)]
-#[error("price {price} is of the kind {kind}, which bundles cannot prove: send the invoice without one")]
+#[error("{what} is of the kind {kind}, which bundles cannot prove: send the invoice without one")]
 pub struct NotProvable {
-    price: PriceId,
+    what: String,
     kind: &'static str,
 }
 
@@ -334,7 +360,7 @@ fn provable(version: &Version, prices: &BTreeSet<PriceId>) -> anyhow::Result<()>
     let compiled = platform_registry::compile(version)?;
     let rows = PriceIndex::of(&compiled.plan);
     match prices.iter().find_map(|price| Some((price.clone(), rows.get(price)?.unproved()?))) {
-        Some((price, kind)) => bail!(NotProvable { price, kind }),
+        Some((price, kind)) => bail!(NotProvable { what: format!("price {price}"), kind }),
         None => Ok(()),
     }
 }

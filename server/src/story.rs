@@ -1,6 +1,8 @@
 //! What became of an event and why an amount is what it is: one story, told by the API as JSON and by `tally explain` as text.
 //! It composes read models and the registry; every figure of an explanation is platform-rating's.
 
+mod terms;
+
 use anyhow::Context;
 use platform_billing::{Invoice, Issue, PriceSum, RoundingMode, StoredInvoice};
 use platform_catalog::{Comparison, Filter, FilterValue, Scope};
@@ -9,6 +11,7 @@ use platform_rating::{ExplainError, Explanation, RATED, Rated, SegmentState, rat
 use serde::Serialize;
 use shared_types::{IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId};
 
+pub use self::terms::TermView;
 use crate::answers::{AnswerError, Answers, Row};
 use crate::contract::wire;
 
@@ -154,7 +157,7 @@ wire! {
     /// An amount, explained.
     #[derive(Clone, Serialize)]
     pub struct ExplanationView {
-        /// `charge`, `key` or `line`.
+        /// `charge`, `key`, `line` or `term`.
         pub subject: &'static str,
         /// The charge, `<identity>:<ordinal>`.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,13 +165,16 @@ wire! {
         /// The invoice line.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub line: Option<LineView>,
+        /// The invoice line of a term of a contract, in place of all that follows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub term: Option<TermView>,
         /// The running total that it belongs to; none for a reading that could not be rated.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub key: Option<KeyView>,
         /// The reading.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub reading: Option<ReadingView>,
-        /// `charged`, `total`, `free` or `quarantined`.
+        /// `charged`, `total`, `free`, `quarantined` or `term`.
         pub verdict: &'static str,
         /// The rule of a free reading, the reason of a quarantined one.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -527,8 +533,11 @@ pub async fn invoice(answers: &Answers, scope: &Scope, name: &str) -> Result<Opt
 }
 
 /// Explains a line of an invoice under the registry version in force at its close; none when it has no such line.
-pub async fn explain_line(answers: &Answers, stored: &StoredInvoice, number: u64) -> Result<Option<Explanation>, StoryError> {
+pub async fn explain_line(answers: &Answers, stored: &StoredInvoice, number: u64) -> Result<Option<ExplanationView>, StoryError> {
     let invoice = &stored.invoice;
+    if let Some(term) = invoice.terms.iter().find(|term| term.number == number) {
+        return Ok(Some(terms::explain(stored, term)));
+    }
     let Some(line) = invoice.lines.iter().find(|line| line.number == number) else { return Ok(None) };
     let compiled = answers.registry(invoice.registry_version).await?;
     let key = KeyFacts {
@@ -556,7 +565,8 @@ pub async fn explain_line(answers: &Answers, stored: &StoredInvoice, number: u64
         amount: line.amount,
     };
     let state = |sum: &PriceSum| (sum.price_id.clone(), SegmentState::of_sums(sum.quantity, sum.readings));
-    Ok(Some(Explanation::of_line(facts, key, &line.prices.iter().map(state).collect(), &compiled.plan)?))
+    let explanation = Explanation::of_line(facts, key, &line.prices.iter().map(state).collect(), &compiled.plan)?;
+    Ok(Some((&explanation).into()))
 }
 
 fn month(month: Month) -> String {
@@ -678,6 +688,7 @@ impl From<&Explanation> for ExplanationView {
             subject,
             charge: rated.map(|rated| format!("{}:{}", rated.identity, rated.ordinal)),
             line,
+            term: None,
             key: explanation.key.as_ref().map(Into::into),
             reading: rated.map(Into::into),
             verdict,

@@ -55,5 +55,8 @@ mod review;
 #[path = "whole/tally.rs"]
 mod tally;
 #[cfg(test)]
+#[path = "whole/terms.rs"]
+mod terms;
+#[cfg(test)]
 #[path = "whole/traces.rs"]
 mod traces;

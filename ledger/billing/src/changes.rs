@@ -7,6 +7,7 @@ use ethnum::I256;
 use shared_types::{Amount, Quantity};
 
 use crate::invoice::{Invoice, InvoiceId, Line, LineKind};
+use crate::terms::TermLine;
 
 /// What moved the amount of a contract line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,6 +22,8 @@ pub enum Cause {
     Late,
     /// A quantity is zero or less, so it has no price to compare.
     Other,
+    /// A term of a contract, which has no quantity.
+    Terms,
 }
 
 impl Cause {
@@ -32,6 +35,7 @@ impl Cause {
             Self::Gone => "gone",
             Self::Late => "late",
             Self::Other => "other",
+            Self::Terms => "terms",
         }
     }
 }
@@ -48,11 +52,11 @@ pub struct Side {
 /// What became of one contract line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Contract and SKU.
+    /// Contract and SKU, or contract and term.
     pub contract_line: String,
     /// For people.
     pub description: String,
-    /// What the quantities count.
+    /// What the quantities count; empty for a term.
     pub unit: String,
     /// Why it moved.
     pub cause: Cause,
@@ -109,6 +113,7 @@ pub enum ChangesError {
 /// What moved the total from one invoice to another.
 ///
 /// - Usage of each invoice's own month is compared line by line; what an invoice asks for other months is `late`.
+/// - What terms of contracts ask for is `terms`, whichever service period they are about.
 /// - Lines of one unit share volume: had each kept its share of the unit's quantity and its price, it would have moved as the unit's total did.
 ///   `price` is the later quantity at the change of the line's own price; `mix` the rest, so the three add up to the difference exactly. Volume
 ///   and price are rounded to the currency, half to even.
@@ -142,6 +147,23 @@ pub fn changes(before: &Invoice, after: &Invoice) -> Result<Changes, ChangesErro
         let named = late(after).chain(late(before)).find(|line| line.contract_line == *contract_line);
         lines.extend(named.map(|line| change(line, Cause::Late, old, new)).transpose()?);
     }
+    let term = |invoice: &Invoice, name: &str| sum_of_terms(invoice.terms.iter().filter(|term| term.contract_line() == name));
+    let named: BTreeMap<String, &TermLine> = before.terms.iter().chain(&after.terms).map(|term| (term.contract_line(), term)).collect();
+    for (contract_line, named) in named {
+        let (old, new) = (term(before, &contract_line)?, term(after, &contract_line)?);
+        lines.push(Change {
+            difference: new.amount.checked_sub(old.amount).map_err(|_| too_large(&contract_line))?,
+            contract_line,
+            description: named.description.clone(),
+            unit: String::new(),
+            cause: Cause::Terms,
+            before: old,
+            after: new,
+            volume: Amount::ZERO,
+            price: Amount::ZERO,
+            mix: Amount::ZERO,
+        });
+    }
     lines.sort_by_key(|line| (line.cause, std::cmp::Reverse(line.difference.units().unsigned_abs())));
     let sums = sums(&lines)?;
     Ok(Changes { before: (before.invoice_id.clone(), before.total), after: (after.invoice_id.clone(), after.total), lines, sums })
@@ -171,6 +193,14 @@ fn sum<'i>(lines: impl Iterator<Item = &'i Line>) -> Result<Side, ChangesError> 
     for line in lines {
         side.quantity = side.quantity.checked_add(line.quantity).map_err(|_| too_large(&line.contract_line))?;
         side.amount = add(side.amount, line.amount, &line.contract_line)?;
+    }
+    Ok(side)
+}
+
+fn sum_of_terms<'i>(terms: impl Iterator<Item = &'i TermLine>) -> Result<Side, ChangesError> {
+    let mut side = Side::default();
+    for term in terms {
+        side.amount = add(side.amount, term.amount, &term.contract_line())?;
     }
     Ok(side)
 }

@@ -2,7 +2,9 @@
 //! Every function works in the caller's transaction and does each thing once, however often it is asked.
 //! It knows no batch file and no registry: deltas, passes and policies come in.
 
-use std::collections::BTreeMap;
+mod terms;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use platform_ledger::AppendError;
 use serde_json::json;
@@ -16,6 +18,7 @@ use crate::store::{
     ISSUE_INSERT, ISSUE_LAST, KeyTotal, LINES_BEFORE, LINES_INSERT, LINES_OF, OPINION_INSERT, ORGANIZATIONS_AFTER, PASSED_BY_ALL,
     PASSES_INSERT, PASSES_LAST, TOTALS_ALL, TOTALS_FIND, TOTALS_OF, TOTALS_PUT, UNISSUED, read_total, total_row,
 };
+use crate::terms::Terms;
 use crate::usage::KeyDelta;
 
 /// Invoices read at a time.
@@ -266,22 +269,25 @@ pub async fn close_of(tx: &mut Transaction, period: Month) -> Result<Close, Clos
     found.ok_or(CloseError::Open { period })
 }
 
-/// Organizations with usage that a close covers, after one of them in order, at most `limit`.
+/// Organizations with usage that a close covers, and those that may owe something without, after one of them in order, at most `limit`.
 pub async fn organizations(
     tx: &mut Transaction,
     close: &Close,
+    terms: &Terms,
     after: Option<&OrganizationId>,
     limit: u32,
 ) -> Result<Vec<OrganizationId>, CloseError> {
-    let after = after.map_or("", OrganizationId::as_str);
     let previous = close.previous.map_or(0, Month::number);
-    let rows = tx.query(&ORGANIZATIONS_AFTER, &[previous.into(), close.period.into(), after.into(), limit.into()]).await?;
-    rows.iter()
-        .map(|row| {
-            let text = row.text(0)?;
-            OrganizationId::parse(text).map_err(|error| damaged(format!("{text:?} is no organization: {error}")))
-        })
-        .collect()
+    let name = after.map_or("", OrganizationId::as_str);
+    let rows = tx.query(&ORGANIZATIONS_AFTER, &[previous.into(), close.period.into(), name.into(), limit.into()]).await?;
+    let of_row = |row: &Row| {
+        let text = row.text(0)?;
+        OrganizationId::parse(text).map_err(|error| damaged(format!("{text:?} is no organization: {error}")))
+    };
+    let mut found: BTreeSet<OrganizationId> = rows.iter().map(of_row).collect::<Result<_, _>>()?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    found.extend(terms.owing(after, close.previous, close.period).take(limit).cloned());
+    Ok(found.into_iter().take(limit).collect())
 }
 
 /// Drafts an organization's invoices of a close, one for each currency, unless they are drafted already; how many it has.
@@ -332,29 +338,38 @@ pub async fn invoices_of(
         }
         rows.push((covered, total));
     }
+    let mut spend = terms::Spend::new(policies, organization);
     for key_rows in rows.chunk_by(|(_, a), (_, b)| {
         (&a.contract, &a.sku, a.service_period, &a.currency) == (&b.contract, &b.sku, b.service_period, &b.currency)
     }) {
-        if let Some((currency, key)) = at_close(key_rows, &before)? {
+        let Some((_, last)) = key_rows.last() else { continue };
+        let name = (last.contract.to_string(), last.sku.to_string(), last.service_period, last.currency.to_string());
+        let said = before.get(&name);
+        let found = at_close(key_rows, said)?;
+        spend.take(last, found.as_ref().map(|(_, key)| key), said, close)?;
+        if let Some((currency, key)) = found {
             keys.entry(currency).or_default().push(key);
         }
+    }
+    let said = if spend.has_terms() { terms::said_before(tx, close, organization).await? } else { terms::Said::new() };
+    let mut terms = spend.lines(&said, close, organization)?;
+    for currency in terms.keys() {
+        keys.entry(currency.clone()).or_default();
     }
     let logs: Vec<LogRange> =
         logs.into_iter().filter(|(_, (from, to))| from < to).map(|(month, (from, to))| LogRange { from, month, to }).collect();
     let mut invoices = Vec::with_capacity(keys.len());
     for (currency, keys) in keys {
+        let of_currency = terms.remove(&currency).unwrap_or_default();
         let subject =
             Subject { organization: organization.clone(), currency, period: close.period, registry_version: close.registry_version };
-        invoices.push(draft(&subject, keys, logs.clone(), policies)?);
+        invoices.push(draft(&subject, keys, logs.clone(), policies)?.with_terms(of_currency)?);
     }
     Ok(invoices)
 }
 
 /// One key out of its rows, in order of accounting periods; none when the close covers nothing new of it.
-fn at_close(
-    rows: &[(bool, KeyTotal)],
-    before: &BTreeMap<(String, String, Month, String), Invoiced>,
-) -> Result<Option<(AssetId, KeyAtClose)>, CloseError> {
+fn at_close(rows: &[(bool, KeyTotal)], before: Option<&Invoiced>) -> Result<Option<(AssetId, KeyAtClose)>, CloseError> {
     let Some((_, last)) = rows.last() else { return Ok(None) };
     let beyond = |what: &str| damaged(format!("the {what} of {} in {} leaves its range", last.contract_line, last.service_period));
     let mut key = KeyAtClose {
@@ -389,8 +404,7 @@ fn at_close(
     if rows.iter().all(|(covered, _)| *covered) {
         return Ok(None);
     }
-    let name = (last.contract.to_string(), last.sku.to_string(), last.service_period, last.currency.to_string());
-    key.before = before.get(&name).copied();
+    key.before = before.copied();
     Ok(Some((last.currency.clone(), key)))
 }
 
@@ -414,7 +428,7 @@ async fn insert(tx: &mut Transaction, invoice: &Invoice) -> Result<(), CloseErro
         json!(lines).to_string().into(),
     ];
     tx.execute(&LINES_INSERT, &values).await?;
-    Ok(())
+    terms::insert(tx, invoice).await
 }
 
 /// In the order of `lines_insert.sql`.
@@ -562,7 +576,7 @@ pub async fn lines_hold(tx: &mut Transaction, invoice: &Invoice) -> Result<bool,
             row.integer(11)?,
         ]));
     }
-    Ok(stored == line_rows(invoice))
+    Ok(stored == line_rows(invoice) && terms::hold(tx, invoice).await?)
 }
 
 /// Every running total, by key and accounting period.

@@ -1,6 +1,6 @@
 //! Invoices: what running totals say at a close, less what earlier invoices said. Pure; it knows no table, no clock and no price.
 //!
-//! Content, canonical JSON, every number as text, is frozen in `docs/architecture/close.md` §3; a change is a new `"v"`.
+//! Content, canonical JSON, every number as text, is frozen in `docs/architecture/close.md` §3; a change is a new `"v"`, as terms of contracts were.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +9,8 @@ use platform_ledger::posting::Sides;
 use platform_ledger::{AccountId, Command, CommandError, Kind, Posting, PostingError, PostingKey};
 use serde::{Deserialize, Serialize};
 use shared_types::{Amount, AssetId, ContractId, Digest, Month, OrganizationId, PriceId, Quantity, SkuId, UnitId, canonical_json};
+
+use crate::terms::{TermLine, Terms};
 
 /// The kind of the ledger command that books an invoice; its subject is the invoice's id.
 pub const INVOICE_COMMAND: &str = "invoice";
@@ -98,6 +100,8 @@ pub struct Policies {
     pub roundings: BTreeMap<AssetId, Rounding>,
     /// What a person reads of a SKU.
     pub skus: BTreeMap<SkuId, SkuText>,
+    /// What holds of spend as a whole.
+    pub terms: Terms,
 }
 
 /// What a person reads of a SKU.
@@ -264,9 +268,12 @@ pub struct Invoice {
     pub registry_version: Digest,
     /// How its lines are rounded.
     pub rounding: Rounding,
-    /// Σ amounts of the lines.
+    /// What the terms of contracts add or take off, numbered behind the lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub terms: Vec<TermLine>,
+    /// Σ amounts of the lines and terms.
     pub total: Amount,
-    /// Version of this content: `1`.
+    /// Version of this content: `1`, or `2` where there are terms.
     pub v: String,
 }
 
@@ -367,8 +374,13 @@ pub fn draft(subject: &Subject, mut keys: Vec<KeyAtClose>, logs: Vec<LogRange>, 
         lines.push(line);
     }
     let invoice_id = InvoiceId::of(&organization, &currency, period);
-    Ok(Invoice { currency, invoice_id, lines, logs, organization, period, registry_version, rounding, total, v: "1".to_owned() })
+    let (terms, v) = (Vec::new(), VERSION.to_owned());
+    Ok(Invoice { currency, invoice_id, lines, logs, organization, period, registry_version, rounding, terms, total, v })
 }
+
+/// Version of a content without terms, and of one with terms.
+const VERSION: &str = "1";
+const VERSION_WITH_TERMS: &str = "2";
 
 /// `None` when an amount does not fit.
 fn line(number: u64, key: KeyAtClose, rounding: Rounding, text: &SkuText) -> Option<Line> {
@@ -401,6 +413,27 @@ fn line(number: u64, key: KeyAtClose, rounding: Rounding, text: &SkuText) -> Opt
 }
 
 impl Invoice {
+    /// The draft with what the terms of contracts add or take off.
+    ///
+    /// - `terms`: in the order of the invoice; they are numbered behind the lines.
+    /// - Errors: a total beyond 64 bits.
+    pub fn with_terms(mut self, terms: Vec<TermLine>) -> Result<Self, InvoiceError> {
+        let after = u64::try_from(self.lines.len()).unwrap_or(u64::MAX);
+        for (number, term) in (1_u64..).zip(terms) {
+            self.total = self.total.checked_add(term.amount).map_err(|_| InvoiceError::Overflow {
+                what: "invoice total",
+                organization: self.organization.clone(),
+                contract_line: term.contract_line(),
+                service_period: term.service_period,
+            })?;
+            self.terms.push(TermLine { number: after.saturating_add(number), ..term });
+        }
+        if !self.terms.is_empty() {
+            VERSION_WITH_TERMS.clone_into(&mut self.v);
+        }
+        Ok(self)
+    }
+
     /// Canonical JSON: what is stored, digested and proved.
     pub fn canonical(&self) -> String {
         // Texts and whole numbers always have a JSON value and a canonical form.
@@ -419,6 +452,9 @@ impl Invoice {
         if invoice.canonical() != content || invoice.invoice_id.as_str() != invoice_id {
             return Err(damaged("it is not in canonical form, or names another invoice".to_owned()));
         }
+        if invoice.v != if invoice.terms.is_empty() { VERSION } else { VERSION_WITH_TERMS } {
+            return Err(damaged(format!("its version {:?} is not the one of its content", invoice.v)));
+        }
         Ok(invoice)
     }
 
@@ -426,6 +462,7 @@ impl Invoice {
     ///
     /// - Per line `org/<organization>/receivable` ← `org/<organization>/unbilled`, the exact part, and its rounding against `rounding`:
     ///   so what is unbilled clears to zero, and what is receivable is what was asked for.
+    /// - Per term `org/<organization>/receivable` ← `terms/<kind>`: there is no usage behind it, so nothing was unbilled.
     /// - `accounting_period`: an open month; the entry takes effect with the end of the invoice's month.
     pub fn command(&self, accounting_period: Month) -> Result<Option<Command>, InvoiceError> {
         let refused = |source| InvoiceError::Posting { invoice_id: self.invoice_id.clone(), source };
@@ -434,31 +471,35 @@ impl Invoice {
         let rounding = AccountId::of(&["rounding"]).map_err(refused)?;
         let effective_at = self.period.next().map_or_else(|| self.period.start(), Month::start);
         let mut postings = Vec::new();
+        let mut post = |amount: Amount, credit: &AccountId, kind, key: PostingKey, quantity| -> Result<(), InvoiceError> {
+            let Some(sides) = sides(amount, &receivable, credit) else { return Ok(()) };
+            let magnitude = Amount::from_units(i128::from(amount.units()).abs()).unwrap_or(Amount::ZERO);
+            let posting = Posting::new(sides, self.currency.clone(), magnitude, accounting_period, effective_at)
+                .and_then(|posting| posting.of_kind(kind).about(key, quantity))
+                .map_err(refused)?;
+            postings.push(posting);
+            Ok(())
+        };
         for line in &self.lines {
-            let mut post = |amount: Amount, debit: &AccountId, credit: &AccountId, kind, quantity| -> Result<(), InvoiceError> {
-                let Some(sides) = sides(amount, debit, credit) else { return Ok(()) };
-                let magnitude = Amount::from_units(i128::from(amount.units()).abs()).unwrap_or(Amount::ZERO);
-                let key = PostingKey {
-                    organization: self.organization.clone(),
-                    contract: line.contract.clone(),
-                    contract_line: line.contract_line.clone(),
-                    service_period: line.service_period,
-                    currency: self.currency.clone(),
-                };
-                let posting = Posting::new(sides, self.currency.clone(), magnitude, accounting_period, effective_at)
-                    .and_then(|posting| posting.of_kind(kind).about(key, quantity))
-                    .map_err(refused)?;
-                postings.push(posting);
-                Ok(())
-            };
-            post(line.exact, &receivable, &unbilled, Kind::Post, line.quantity)?;
-            post(line.rounding, &receivable, &rounding, Kind::Rounding, Quantity::ZERO)?;
+            let key = self.key(&line.contract, line.contract_line.clone(), line.service_period);
+            post(line.exact, &unbilled, Kind::Post, key.clone(), line.quantity)?;
+            post(line.rounding, &rounding, Kind::Rounding, key, Quantity::ZERO)?;
+        }
+        for term in &self.terms {
+            let account = AccountId::of(&["terms", term.rule.kind()]).map_err(refused)?;
+            let key = self.key(&term.contract, term.contract_line(), term.service_period);
+            post(term.amount, &account, Kind::Post, key, Quantity::ZERO)?;
         }
         if postings.is_empty() {
             return Ok(None);
         }
         let command = Command::new(INVOICE_COMMAND, self.invoice_id.as_str(), postings);
         command.map(Some).map_err(|source| InvoiceError::Command { invoice_id: self.invoice_id.clone(), source })
+    }
+
+    fn key(&self, contract: &ContractId, contract_line: String, service_period: Month) -> PostingKey {
+        let (organization, currency) = (self.organization.clone(), self.currency.clone());
+        PostingKey { organization, contract: contract.clone(), contract_line, service_period, currency }
     }
 }
 
@@ -472,11 +513,11 @@ fn sides(amount: Amount, debit: &AccountId, credit: &AccountId) -> Option<Sides>
 }
 
 /// Whole numbers as text on the wire, as in everything that is digested.
-mod as_text {
+pub(crate) mod as_text {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     /// A whole number that has one text.
-    pub(super) trait Whole: Sized {
+    pub(crate) trait Whole: Sized {
         fn text(&self) -> String;
         fn read(text: &str) -> Option<Self>;
     }
@@ -508,11 +549,11 @@ mod as_text {
         }
     }
 
-    pub(super) fn serialize<T: Whole, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<T: Whole, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&value.text())
     }
 
-    pub(super) fn deserialize<'de, T: Whole, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    pub(crate) fn deserialize<'de, T: Whole, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         let text = String::deserialize(deserializer)?;
         T::read(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is not the whole number that belongs here")))
     }

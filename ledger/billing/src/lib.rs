@@ -10,6 +10,7 @@ pub mod close;
 pub mod invoice;
 pub mod rerated;
 mod store;
+pub mod terms;
 pub mod usage;
 
 pub use changes::{Cause, Change, Changes, ChangesError, Side, changes};
@@ -21,4 +22,5 @@ pub use close::{
 pub use invoice::{Invoice, InvoiceError, InvoiceId, Line, LineKind, LogRange, Policies, PriceSum, Rounding, RoundingMode, SkuText};
 pub use rerated::{Rerated, Rerating, reratings, reratings_of};
 pub use store::{KeyTotal, STATEMENTS};
+pub use terms::{TermLine, Terms};
 pub use usage::{BillingError, KeyDelta, postings_of};

@@ -21,6 +21,9 @@ pub(crate) const ORGANIZATIONS_AFTER: Statement = statement!("organizations_afte
 pub(crate) const LINES_BEFORE: Statement = statement!("lines_before");
 pub(crate) const LINES_OF: Statement = statement!("lines_of");
 pub(crate) const LINES_INSERT: Statement = statement!("lines_insert");
+pub(crate) const TERMS_BEFORE: Statement = statement!("terms_before");
+pub(crate) const TERMS_OF: Statement = statement!("terms_of");
+pub(crate) const TERMS_INSERT: Statement = statement!("terms_insert");
 pub(crate) const INVOICE_INSERT: Statement = statement!("invoice_insert");
 pub(crate) const INVOICE_FIND: Statement = statement!("invoice_find");
 pub(crate) const INVOICE_NUMBERED: Statement = statement!("invoice_numbered");
@@ -36,7 +39,7 @@ pub(crate) const RERATINGS_OF: Statement = statement!("reratings_of");
 pub(crate) const RERATINGS_ALL: Statement = statement!("reratings_all");
 
 /// Every statement of billing, for the test that prepares them on both engines.
-pub const STATEMENTS: [Statement; 27] = [
+pub const STATEMENTS: [Statement; 30] = [
     PASSES_LAST,
     PASSES_INSERT,
     PASSED_BY_ALL,
@@ -51,6 +54,9 @@ pub const STATEMENTS: [Statement; 27] = [
     LINES_BEFORE,
     LINES_OF,
     LINES_INSERT,
+    TERMS_BEFORE,
+    TERMS_OF,
+    TERMS_INSERT,
     INVOICE_INSERT,
     INVOICE_FIND,
     INVOICE_NUMBERED,

@@ -5,9 +5,10 @@ mod billing {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use platform_billing::terms::{Over, Rule, Scope, Term, Termed};
     use platform_billing::{
-        CloseError, InvoiceId, KeyDelta, Policies, PriceSum, Rerated, Rounding, RoundingMode, STATEMENTS, ShardEnd, SkuText, close_of,
-        closes, draft_organization, finish_drafts, fold, invoice, invoices_after, issue, lines_hold, organizations, postings_of,
+        CloseError, InvoiceId, KeyDelta, Policies, PriceSum, Rerated, Rounding, RoundingMode, STATEMENTS, ShardEnd, SkuText, Terms,
+        close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices_after, issue, lines_hold, organizations, postings_of,
         record_opinion, totals, unissued,
     };
     use shared_db::{Database, DbError, Statement};
@@ -62,7 +63,24 @@ mod billing {
         Policies {
             roundings: ["USD", "EUR"].map(|currency| (AssetId::parse(currency).unwrap(), rounding)).into(),
             skus: [(SkuId::parse("gpu").unwrap(), SkuText { description: "GPU".to_owned(), unit: UnitId::parse("hour").unwrap() })].into(),
+            terms: Terms::default(),
         }
+    }
+
+    /// `zulu`, which uses nothing, owes 100 dollars from October on; the default contract has a discount of 10 % from November on.
+    fn terms() -> Terms {
+        let termed = |contract: &str, from: &str, rule: Rule| Termed {
+            contract: ContractId::parse(contract).unwrap(),
+            currency: AssetId::parse("USD").unwrap(),
+            from: month(from),
+            until: None,
+            over: Over::Everything,
+            terms: vec![Term { id: "term".to_owned(), description: "a term".to_owned(), rule, scope: Scope::default() }].into(),
+        };
+        let least = Rule::MinimumSpend { amount: Amount::parse("100").unwrap() };
+        let off = Rule::Discount { percent: Quantity::parse("10").unwrap() };
+        let own = [(organization("zulu"), vec![termed("zulu-2026", "2026-10", least)])];
+        Terms { own: own.into(), default: vec![termed("standard", "2026-11", off)], ..Terms::default() }
     }
 
     /// Shards of a batch, all of which have `oldest_open` as their oldest unclosed month.
@@ -93,13 +111,17 @@ mod billing {
 
     /// Drafts everything of a closed month, as the role does.
     async fn draft_all(db: &Database, period: &str) -> usize {
+        draft_by(db, period, &policies()).await
+    }
+
+    async fn draft_by(db: &Database, period: &str, policies: &Policies) -> usize {
         let mut tx = db.begin().await.unwrap();
         let close = close_of(&mut tx, month(period)).await.unwrap();
         let mut drafted = 0;
-        for organization in organizations(&mut tx, &close, None, 100).await.unwrap() {
-            drafted += draft_organization(&mut tx, &close, &organization, &policies()).await.unwrap();
+        for organization in organizations(&mut tx, &close, &policies.terms, None, 100).await.unwrap() {
+            drafted += draft_organization(&mut tx, &close, &organization, policies).await.unwrap();
             // Asked again, nothing is drafted twice.
-            draft_organization(&mut tx, &close, &organization, &policies()).await.unwrap();
+            draft_organization(&mut tx, &close, &organization, policies).await.unwrap();
         }
         finish_drafts(&mut tx, &close).await.unwrap();
         tx.commit().await.unwrap();
@@ -209,6 +231,70 @@ mod billing {
         .await;
     }
 
+    /// `period term: amount of spend, before, after` of the lines of terms of a month's invoices.
+    async fn shown_terms(db: &Database, period: &str) -> Vec<String> {
+        let mut shown = Vec::new();
+        for stored in invoices_after(&mut db.read().await.unwrap(), "", 100).await.unwrap() {
+            let invoice = stored.invoice;
+            assert!(lines_hold(&mut db.read().await.unwrap(), &invoice).await.unwrap());
+            for term in invoice.terms.iter().filter(|_| invoice.period == month(period)) {
+                let (of, amount, before, after) = (term.contract_line(), term.amount, term.invoiced_before, term.term_amount);
+                shown.push(format!(
+                    "{} {} {of}: {amount} of {}, {before} to {after}",
+                    invoice.organization, term.service_period, term.spend
+                ));
+            }
+        }
+        shown.sort();
+        shown
+    }
+
+    #[tokio::test]
+    async fn terms_are_owed_without_usage_move_with_late_usage_and_are_booked_beside_it() {
+        on_both_engines(OWNERS, |db| async move {
+            let policies = Policies { terms: terms(), ..policies() };
+            take(&db, 1, &["acme USD 2026-10 2026-10 10 10 1"], &ends(0..64, Some("2026-11"), 1)).await.unwrap();
+            let close = close_of(&mut db.read().await.unwrap(), month("2026-10")).await.unwrap();
+            let mut tx = db.read().await.unwrap();
+            for (after, limit, expected) in [(None, 1, "acme"), (Some("acme"), 1, "zulu"), (Some("acme"), 9, "zulu"), (Some("zulu"), 9, "")]
+            {
+                let after = after.map(organization);
+                let found = organizations(&mut tx, &close, &policies.terms, after.as_ref(), limit).await.unwrap();
+                assert_eq!(found.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(" "), expected);
+            }
+            drop(tx);
+            assert_eq!(draft_by(&db, "2026-10", &policies).await, 2);
+            assert_eq!(shown_terms(&db, "2026-10").await, ["zulu 2026-10 zulu-2026#term: 100 of 0, 0 to 100"]);
+            issue_all(&db, "2026-10").await;
+            assert_eq!(balance(&db, "org/zulu/receivable").await, 100_000_000_000);
+            assert_eq!(balance(&db, "terms/minimum_spend").await, -100_000_000_000);
+
+            // A discount of 10 % from November on; late usage of October has none.
+            let november = ["acme USD 2026-10 2026-11 5 15 2", "acme USD 2026-11 2026-11 20 20 1"];
+            take(&db, 2, &november, &ends(0..64, Some("2026-12"), 2)).await.unwrap();
+            assert_eq!(draft_by(&db, "2026-11", &policies).await, 2);
+            assert_eq!(
+                shown_terms(&db, "2026-11").await,
+                ["acme 2026-11 standard#term: -2 of 20, 0 to -2", "zulu 2026-11 zulu-2026#term: 100 of 0, 0 to 100"]
+            );
+            issue_all(&db, "2026-11").await;
+            // Late usage of November: only what moved is on the next invoice. December's own spend is first spoken of there.
+            let december = ["acme USD 2026-11 2026-12 5 25 2"];
+            take(&db, 3, &december, &ends(0..64, Some("2027-01"), 3)).await.unwrap();
+            draft_by(&db, "2026-12", &policies).await;
+            assert_eq!(
+                shown_terms(&db, "2026-12").await,
+                ["acme 2026-11 standard#term: -0.5 of 25, -2 to -2.5", "zulu 2026-12 zulu-2026#term: 100 of 0, 0 to 100"]
+            );
+            issue_all(&db, "2026-12").await;
+            assert_eq!(balance(&db, "terms/discount").await, 2_500_000_000);
+            assert_eq!(balance(&db, "org/acme/receivable").await, 37_500_000_000);
+            assert_eq!(balance(&db, "org/acme/unbilled").await, 0);
+            assert_eq!(platform_ledger::verify(&mut db.read().await.unwrap()).await.unwrap(), []);
+        })
+        .await;
+    }
+
     #[tokio::test]
     async fn two_closes_in_one_cut_are_two_months() {
         on_both_engines(OWNERS, |db| async move {
@@ -269,7 +355,8 @@ mod billing {
             refused(&db, "INSERT INTO platform_billing_drafts (period, invoices) VALUES (202610, 1)", "drafts are counted").await;
             let early = "INSERT INTO platform_billing_closes SELECT 202611, registry_version, 1 FROM platform_billing_closes";
             refused(&db, early, "a month closes when all shards have passed it").await;
-            assert_eq!(draft_all(&db, "2026-10").await, 1);
+            // One with usage, one that owes a minimum without.
+            assert_eq!(draft_by(&db, "2026-10", &Policies { terms: terms(), ..policies() }).await, 2);
             let late = "INSERT INTO platform_billing_invoices \
                         SELECT 'other', period, 'beta', currency, total, content, registry_version FROM platform_billing_invoices \
                         JOIN platform_billing_closes USING (period)";
@@ -292,7 +379,7 @@ mod billing {
             fold(&mut tx, BatchNo(2), &[again], &[]).await.unwrap();
             tx.commit().await.unwrap();
             let tables = append_only_refusals(&db).await.unwrap();
-            for table in ["passes", "closes", "invoices", "lines", "drafts", "issues", "opinions", "reratings"] {
+            for table in ["passes", "closes", "invoices", "lines", "term_lines", "drafts", "issues", "opinions", "reratings"] {
                 let table = format!("platform_billing_{table}");
                 assert!(tables.contains(&table), "{table} in {tables:?}");
             }

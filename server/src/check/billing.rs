@@ -112,7 +112,7 @@ async fn drafts(books: &mut Transaction, report: &mut Report) -> anyhow::Result<
         let policies = policies(books, close.registry_version).await?;
         let mut organizations: Vec<OrganizationId> = Vec::new();
         loop {
-            let page = platform_billing::organizations(books, &close, organizations.last(), PAGE).await?;
+            let page = platform_billing::organizations(books, &close, &policies.terms, organizations.last(), PAGE).await?;
             if page.is_empty() {
                 break;
             }
@@ -130,6 +130,7 @@ async fn drafts(books: &mut Transaction, report: &mut Report) -> anyhow::Result<
             if stored != computed {
                 let subject = format!("{organization} {}", close.period);
                 report.add("invoice", subject, "its invoices are not what the running totals make them");
+                terms(&stored, &computed, report);
             }
         }
         if close.drafted.is_some_and(|said| said != drafted) {
@@ -137,6 +138,29 @@ async fn drafts(books: &mut Transaction, report: &mut Report) -> anyhow::Result<
         }
     }
     Ok(())
+}
+
+/// Names each term that the running totals make another one.
+fn terms(stored: &[Invoice], computed: &[Invoice], report: &mut Report) {
+    let of = |invoices: &[Invoice]| -> BTreeMap<(String, String, i32), String> {
+        let terms = invoices.iter().flat_map(|invoice| invoice.terms.iter().map(move |term| (invoice, term)));
+        let named = terms.map(|(invoice, term)| {
+            let name = (invoice.invoice_id.to_string(), term.contract_line(), term.service_period.number());
+            (name, format!("{} for a spend of {}, less {}", term.term_amount, term.spend, term.invoiced_before))
+        });
+        named.collect()
+    };
+    let (mut wanted, none) = (of(computed), "absent".to_owned());
+    for (name, said) in of(stored) {
+        let makes = wanted.remove(&name);
+        if makes.as_ref() != Some(&said) {
+            let detail = format!("is {said}; the running totals make it {}", makes.unwrap_or_else(|| none.clone()));
+            report.add("invoice-term", format!("{} {} {}", name.0, name.1, name.2), detail);
+        }
+    }
+    for (name, makes) in wanted {
+        report.add("invoice-term", format!("{} {} {}", name.0, name.1, name.2), format!("is absent; the running totals make it {makes}"));
+    }
 }
 
 /// An issued invoice is booked by its own command, in the entry that its number names.

@@ -58,8 +58,8 @@ pub async fn run(arguments: ExplainArguments, common: &Common) -> anyhow::Result
         let number = line.parse().map_err(|_| none())?;
         let explanation = story::explain_line(&answers, &stored, number).await.map_err(refused)?.ok_or_else(none)?;
         match common.format {
-            Format::Json => println!("{}", serde_json::to_string(&ExplanationView::from(&explanation))?),
-            _ => print!("{}", explanation.text()),
+            Format::Json => println!("{}", serde_json::to_string(&explanation)?),
+            _ => print!("{}", explanation.text),
         }
         return Ok(Outcome::Done);
     }

@@ -1,6 +1,7 @@
 //! `tally invoice list|show|compare`: what is asked of customers, as text that one would send, JSON, or CSV.
 
 pub mod changes;
+pub mod terms;
 
 use std::fmt::Write as _;
 
@@ -138,7 +139,7 @@ fn list(found: &[StoredInvoice], format: Format) -> String {
                     invoice.period.to_string(),
                     invoice.organization.to_string(),
                     invoice.currency.to_string(),
-                    invoice.lines.len().to_string(),
+                    (invoice.lines.len() + invoice.terms.len()).to_string(),
                     money(invoice.total, invoice.rounding.scale),
                 ];
                 out.push_str(&csv_row(&row));
@@ -167,7 +168,7 @@ fn list(found: &[StoredInvoice], format: Format) -> String {
 }
 
 /// An amount with all decimal places of its currency.
-fn money(amount: shared_types::Amount, scale: u32) -> String {
+pub(crate) fn money(amount: shared_types::Amount, scale: u32) -> String {
     let text = amount.to_string();
     let scale = usize::try_from(scale).unwrap_or(0);
     let (whole, places) = text.split_once('.').unwrap_or((&text, ""));
@@ -175,7 +176,7 @@ fn money(amount: shared_types::Amount, scale: u32) -> String {
 }
 
 /// Digits in groups of three.
-fn grouped(number: &str) -> String {
+pub(crate) fn grouped(number: &str) -> String {
     let (sign, digits) = number.strip_prefix('-').map_or(("", number), |digits| ("-", digits));
     let (whole, places) = digits.split_once('.').map_or((digits, None), |(whole, places)| (whole, Some(places)));
     let mut out = String::from(sign);
@@ -221,6 +222,24 @@ pub fn csv_lines(stored: &StoredInvoice) -> String {
             line.exact.to_string(),
             line.rounding.to_string(),
             money(line.invoiced_before, invoice.rounding.scale),
+        ]));
+    }
+    for term in &invoice.terms {
+        out.push_str(&csv_row(&[
+            state(stored),
+            term.number.to_string(),
+            term.rule.kind().to_owned(),
+            term.service_period.to_string(),
+            String::new(),
+            term.description.clone(),
+            String::new(),
+            String::new(),
+            String::new(),
+            money(term.amount, invoice.rounding.scale),
+            invoice.currency.to_string(),
+            term.amount.to_string(),
+            "0".to_owned(),
+            money(term.invoiced_before, invoice.rounding.scale),
         ]));
     }
     out
@@ -299,7 +318,8 @@ pub fn page(stored: &StoredInvoice, causes: &[(u64, String)]) -> String {
         fact("Issued", issue.issued_at.to_string());
     }
     fact("Id", invoice.invoice_id.to_string());
-    let width = invoice.lines.iter().map(|line| line.description.chars().count()).max().unwrap_or(0).max(11);
+    let descriptions = invoice.lines.iter().map(|line| &line.description).chain(invoice.terms.iter().map(|term| &term.description));
+    let width = descriptions.map(|description| description.chars().count()).max().unwrap_or(0).max(11);
     let _ = writeln!(
         out,
         "\n  {:<4} {:<8} {:<width$} {:>22} {:<12} {:>18}",
@@ -318,6 +338,13 @@ pub fn page(stored: &StoredInvoice, causes: &[(u64, String)]) -> String {
         );
         let causes: Vec<&str> = causes.iter().filter(|(number, _)| *number == line.number).map(|(_, cause)| cause.as_str()).collect();
         for note in notes(line, scale, &causes) {
+            let _ = writeln!(out, "  {:<4} {:<8} {note}", "", "");
+        }
+    }
+    for term in &invoice.terms {
+        let (number, period, amount) = (term.number, term.service_period.to_string(), grouped(&money(term.amount, scale)));
+        let _ = writeln!(out, "  {number:<4} {period:<8} {:<width$} {:>22} {:<12} {amount:>18}", term.description, "", "");
+        for note in terms::notes(term, scale) {
             let _ = writeln!(out, "  {:<4} {:<8} {note}", "", "");
         }
     }

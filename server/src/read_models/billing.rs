@@ -1,4 +1,4 @@
-//! `billing.invoices`, `billing.invoice_lines`, `billing.periods`.
+//! `billing.invoices`, `billing.invoice_lines`, `billing.invoice_terms`, `billing.periods`.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const OURS: Audience = Audience::Organizations { column: "organization" };
 
 /// All of them.
 pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
-    Ok(vec![invoices(readers)?, lines(readers)?, periods(readers)?])
+    Ok(vec![invoices(readers)?, lines(readers)?, terms(readers)?, periods(readers)?])
 }
 
 /// A row or more for each invoice.
@@ -37,8 +37,8 @@ fn invoices(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("currency", DataType::Utf8, false, "In which currency."),
             ("period", DataType::Int32, false, "The accounting month whose close made it, yyyymm."),
             ("state", DataType::Utf8, false, "draft or issued."),
-            ("total", MONEY, false, "Sum of the lines' amounts."),
-            ("lines", DataType::Int64, false, "How many lines."),
+            ("total", MONEY, false, "Sum of the amounts of the lines, those of terms included."),
+            ("lines", DataType::Int64, false, "How many lines, those of terms included."),
             ("registry_version", DataType::Utf8, false, "Registry version in force at the close."),
             ("digest", DataType::Utf8, false, "SHA-256 of the content."),
             ("content", DataType::Utf8, false, "The invoice as canonical JSON."),
@@ -57,7 +57,7 @@ fn invoices(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                         invoice.period.into(),
                         issue.map_or("draft", |_| "issued").into(),
                         invoice.total.into(),
-                        u64::try_from(invoice.lines.len()).unwrap_or(u64::MAX).into(),
+                        u64::try_from(invoice.lines.len() + invoice.terms.len()).unwrap_or(u64::MAX).into(),
                         invoice.registry_version.into(),
                         invoice.digest().into(),
                         invoice.canonical().into(),
@@ -129,6 +129,62 @@ fn lines(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                         ]
                     };
                     invoice.lines.iter().map(row).collect()
+                })
+                .await
+            })
+        },
+    )
+}
+
+fn terms(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
+    let books = readers.books.clone();
+    model(
+        "billing.invoice_terms",
+        "platform-billing",
+        "One row for each line of an invoice that a term of a contract makes: what it comes to, less what earlier invoices said.",
+        OURS,
+        &[
+            ("invoice_id", DataType::Utf8, false, "The invoice."),
+            ("number", DataType::Int64, false, "The line: numbers go on behind those of billing.invoice_lines."),
+            ("organization", DataType::Utf8, false, "Who owes."),
+            ("currency", DataType::Utf8, false, "In which currency."),
+            ("period", DataType::Int32, false, "The accounting month whose close made the invoice, yyyymm."),
+            ("kind", DataType::Utf8, false, "discount, commitment, maximum_spend or minimum_spend."),
+            ("contract", DataType::Utf8, false, "Under which agreement."),
+            ("contract_line", DataType::Utf8, false, "Contract and term, as in ledger.postings."),
+            ("term", DataType::Utf8, false, "Its name in the contract."),
+            ("description", DataType::Utf8, false, "For people."),
+            ("service_period", DataType::Int32, false, "Whose spend it is about, yyyymm."),
+            ("amount", MONEY, false, "What is asked for: term_amount minus invoiced_before."),
+            ("spend", MONEY, false, "What the term was applied to."),
+            ("term_amount", MONEY, false, "What it adds to the spend, or takes off where below zero."),
+            ("invoiced_before", MONEY, false, "What earlier invoices said of the term and service period."),
+        ],
+        move || {
+            let books = books.clone();
+            Box::pin(async move {
+                of_invoices(&books, |stored| {
+                    let invoice = &stored.invoice;
+                    let row = |term: &platform_billing::TermLine| {
+                        vec![
+                            invoice.invoice_id.as_str().into(),
+                            term.number.into(),
+                            invoice.organization.as_str().into(),
+                            invoice.currency.as_str().into(),
+                            invoice.period.into(),
+                            term.rule.kind().into(),
+                            term.contract.as_str().into(),
+                            term.contract_line().as_str().into(),
+                            term.term.as_str().into(),
+                            term.description.as_str().into(),
+                            term.service_period.into(),
+                            term.amount.into(),
+                            term.spend.into(),
+                            term.term_amount.into(),
+                            term.invoiced_before.into(),
+                        ]
+                    };
+                    invoice.terms.iter().map(row).collect()
                 })
                 .await
             })

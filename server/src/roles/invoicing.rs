@@ -1,13 +1,16 @@
 //! The invoicing role: behind the ledger's fold it drafts the invoices of each closed month and gives them their numbers, organization by
 //! organization, each in a transaction of its own. What was done is not done again, so it goes on wherever a process was killed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform_billing::{Close, Policies, Rounding, RoundingMode, SkuText};
-use platform_registry::document;
+use platform_billing::terms::{Over, Rule, Scope, SkuFacts, Term, Termed, TrueUp};
+use platform_billing::{Close, Policies, Rounding, RoundingMode, SkuText, Terms};
+use platform_registry::TermSchedule;
+use platform_registry::document::{self, Recurring, TermRule};
 use shared_db::{Database, OutboxEvent, Transaction};
-use shared_types::{BatchNo, Digest, Month};
+use shared_types::{BatchNo, ContractId, Digest, Month};
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -85,7 +88,7 @@ impl Invoicing {
         let policies = policies(&mut self.books.read().await?, close.registry_version).await?;
         let mut after = None;
         loop {
-            let page = platform_billing::organizations(&mut self.books.read().await?, close, after.as_ref(), PAGE).await?;
+            let page = platform_billing::organizations(&mut self.books.read().await?, close, &policies.terms, after.as_ref(), PAGE).await?;
             for organization in &page {
                 let mut tx = self.books.begin().await?;
                 platform_billing::draft_organization(&mut tx, close, organization, &policies).await?;
@@ -142,11 +145,65 @@ pub async fn policies(tx: &mut Transaction, version: Digest) -> anyhow::Result<P
         };
         (rounding.asset, Rounding { mode, scale: rounding.scale })
     });
-    let units: std::collections::BTreeMap<_, _> = compiled.meters.into_iter().map(|meter| (meter.id, meter.unit)).collect();
-    let skus = compiled.skus.into_values().filter_map(|sku| {
-        let unit = units.get(&sku.meter)?.clone();
-        let description = sku.description.unwrap_or_else(|| sku.id.to_string());
-        Some((sku.id, SkuText { description, unit }))
+    let meters: BTreeMap<_, _> = compiled.meters.into_iter().map(|meter| (meter.id.clone(), meter)).collect();
+    let mut policies = Policies { roundings: roundings.collect(), terms: terms(&TermSchedule::of(&version)), ..Policies::default() };
+    for (id, sku) in compiled.skus {
+        let Some(meter) = meters.get(&sku.meter) else { continue };
+        let facts = SkuFacts { family: sku.family.as_str().into(), recurring: Recurring::is_own(&meter.event_type) };
+        policies.terms.skus.insert(id.clone(), facts);
+        let description = sku.description.unwrap_or_else(|| id.to_string());
+        policies.skus.insert(id, SkuText { description, unit: meter.unit.clone() });
+    }
+    Ok(policies)
+}
+
+/// Terms as billing has them.
+fn terms(schedule: &TermSchedule) -> Terms {
+    let mut known: BTreeMap<ContractId, Arc<[Term]>> = BTreeMap::new();
+    let mut of = |termed: &[platform_registry::Termed]| -> Vec<Termed> {
+        let of = termed.iter().map(|termed| Termed {
+            contract: termed.contract.clone(),
+            currency: termed.currency.clone(),
+            from: termed.from,
+            until: termed.until,
+            over: match termed.over {
+                document::TermsOver::Everything => Over::Everything,
+                document::TermsOver::Usage => Over::Usage,
+            },
+            terms: Arc::clone(known.entry(termed.contract.clone()).or_insert_with(|| termed.terms.iter().map(term).collect())),
+        });
+        of.collect()
+    };
+    Terms {
+        default: of(schedule.default()),
+        own: schedule.own().map(|(organization, termed)| (organization.clone(), of(termed))).collect(),
+        skus: BTreeMap::new(),
+    }
+}
+
+fn term(term: &document::Term) -> Term {
+    let rule = match &term.rule {
+        TermRule::Discount { percent } => Rule::Discount { percent: *percent },
+        TermRule::Commitment { amount, overage_factor, true_up } => Rule::Commitment {
+            amount: *amount,
+            overage_factor: *overage_factor,
+            true_up: match true_up {
+                document::TrueUp::Owed => TrueUp::Owed,
+                document::TrueUp::None => TrueUp::None,
+            },
+        },
+        TermRule::MaximumSpend { amount } => Rule::MaximumSpend { amount: *amount },
+        TermRule::MinimumSpend { amount } => Rule::MinimumSpend { amount: *amount },
+    };
+    let description = term.description.clone().unwrap_or_else(|| {
+        match &term.rule {
+            TermRule::Discount { percent } => return format!("Discount of {percent} %"),
+            TermRule::Commitment { .. } => "Commitment",
+            TermRule::MaximumSpend { .. } => "Maximum spend",
+            TermRule::MinimumSpend { .. } => "Minimum spend",
+        }
+        .to_owned()
     });
-    Ok(Policies { roundings: roundings.collect(), skus: skus.collect() })
+    let scope = Scope { families: term.families.clone(), skus: term.skus.clone() };
+    Term { id: term.id.clone(), description, rule, scope }
 }

@@ -172,7 +172,7 @@ pub fn operations() -> Vec<Operation> {
             "explain_line",
             "Why a line of an invoice asks for what it asks for.",
         )
-        .about("The tiers, F, the one rounding to T, the rounding to the currency, and what was invoiced before.")
+        .about("The tiers, F, the one rounding to T, the rounding to the currency, and what was invoiced before; of a term of a contract the spend and what the term makes of it.")
         .in_path("invoice", "Its id or its number.")
         .in_path("line", "The line, from 1.")
         .answers::<ExplanationView>(200, "The explanation.")
@@ -336,8 +336,8 @@ pub async fn explain_line(
     let number = line.parse().map_err(|_| none())?;
     let explanation = story::explain_line(&answers, &stored, number).await?.ok_or_else(none)?;
     Ok(match shape {
-        Shape::Json => Json(ExplanationView::from(&explanation)).into_response(),
-        Shape::Text | Shape::Csv => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], explanation.text()).into_response(),
+        Shape::Json => Json(explanation).into_response(),
+        Shape::Text | Shape::Csv => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], explanation.text).into_response(),
     })
 }
 

@@ -191,7 +191,7 @@ impl Question {
 }
 
 /// Tables that organizations see, the others, and one that is none.
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "usage.charges",
     "usage.events",
     "usage.quarantine",
@@ -199,6 +199,7 @@ const TABLES: [&str; 8] = [
     "ledger.balances",
     "billing.invoices",
     "billing.invoice_lines",
+    "billing.invoice_terms",
     "sys.batches",
 ];
 

@@ -59,6 +59,7 @@ fn invoice(organization: &str, period: &str, rows: &[Row]) -> Invoice {
         period: month(period),
         registry_version: Digest([7; 32]),
         rounding: Rounding { mode: RoundingMode::HalfAwayFromZero, scale: 2 },
+        terms: Vec::new(),
         v: "1".to_owned(),
     }
 }
@@ -112,6 +113,36 @@ fn volume_price_and_mix_are_those_worked_out_by_hand() {
     let sums: Vec<(&str, Amount)> = changes.sums.into_iter().collect();
     let expected = [("gone", -70), ("late", 7), ("mix", 2_000), ("new", 40), ("price", -4_300), ("volume", 8_500)];
     assert_eq!(sums, expected.map(|(name, amount)| (name, cents(amount))));
+}
+
+#[test]
+fn what_terms_move_stands_by_itself_and_adds_up() {
+    let term = |id: &str, amount: i64, service_period: &str| TermLine {
+        amount: cents(amount),
+        contract: ContractId::parse("standard").unwrap(),
+        description: "a term".to_owned(),
+        families: BTreeSet::new(),
+        invoiced_before: Amount::ZERO,
+        number: 0,
+        over: crate::terms::Over::Everything,
+        rule: crate::terms::Rule::MinimumSpend { amount: cents(1_000) },
+        service_period: month(service_period),
+        skus: BTreeSet::new(),
+        spend: Amount::ZERO,
+        term: id.to_owned(),
+        term_amount: cents(amount),
+    };
+    let usage = invoice("acme", "2026-09", &[("small", "token", "2026-09", 100, 500)]);
+    let before = usage.with_terms(vec![term("least", 500, "2026-09"), term("off", -30, "2026-09")]).unwrap();
+    let usage = invoice("acme", "2026-10", &[("small", "token", "2026-10", 100, 600)]);
+    let after = usage.with_terms(vec![term("least", -200, "2026-09"), term("least", 400, "2026-10"), term("new", 70, "2026-10")]).unwrap();
+    let changes = changes(&before, &after).unwrap();
+    let terms = changes.lines.iter().filter(|line| line.cause == Cause::Terms);
+    let shown: Vec<(&str, Amount)> = terms.map(|line| (line.contract_line.as_str(), line.difference)).collect();
+    assert_eq!(shown, [("standard#least", cents(-300)), ("standard#new", cents(70)), ("standard#off", cents(30))]);
+    assert_eq!((changes.sums["terms"], changes.sums["price"]), (cents(-200), cents(100)));
+    let all: i64 = changes.sums.values().map(|amount| amount.units()).sum();
+    assert_eq!(all, after.total.units() - before.total.units());
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn policies(scale: u32, mode: RoundingMode) -> Policies {
     Policies {
         roundings: [(AssetId::parse("USD").unwrap(), Rounding { mode, scale })].into(),
         skus: [(SkuId::parse("in").unwrap(), sku("Input tokens")), (SkuId::parse("out").unwrap(), sku("Output tokens"))].into(),
+        terms: Terms::default(),
     }
 }
 

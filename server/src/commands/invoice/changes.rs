@@ -19,7 +19,7 @@ pub struct Compared {
 }
 
 /// What each sum means, in the order of the page.
-const SUMS: [(&str, &str); 7] = [
+const SUMS: [(&str, &str); 8] = [
     ("volume", "more or less of each unit was used"),
     ("price", "a unit cost more or less, tiers included"),
     ("mix", "dearer or cheaper lines had a larger share of their unit"),
@@ -27,6 +27,7 @@ const SUMS: [(&str, &str); 7] = [
     ("gone", "lines that the later invoice does not have"),
     ("late", "usage of other months that each invoice asks for besides"),
     ("other", "lines with a quantity of zero or less, which have no price to compare"),
+    ("terms", "discounts, commitments, minimum and maximum spend of contracts"),
 ];
 
 impl Compared {
@@ -114,7 +115,9 @@ impl Compared {
             let side = |side: &platform_billing::Side| {
                 format!("{} {} for {}", grouped(&side.quantity.to_string()), line.unit, grouped(&money(side.amount, scale)))
             };
+            let amount = |side: &platform_billing::Side| grouped(&money(side.amount, scale));
             let words = match line.cause {
+                Cause::Terms => format!("{}, then {}", amount(&line.before), amount(&line.after)),
                 Cause::New => side(&line.after),
                 Cause::Gone => side(&line.before),
                 Cause::Used | Cause::Late | Cause::Other => format!("{}, then {}", side(&line.before), side(&line.after)),

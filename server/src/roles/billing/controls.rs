@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use platform_iam::{Action, Permit};
 use platform_registry::store as registry;
-use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, Version, drafts};
+use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, Version, drafts};
 use shared_bus::{Append, RecordKind};
 use shared_types::{ControlNo, Month, ShardId};
 
@@ -141,8 +141,13 @@ impl Billing {
         if let Some(last) = registry::tick_before(&mut tx, LATEST).await? {
             Schedule::of(&version).refuse_changed(&last)?;
         }
+        let active = registry::active(&mut tx).await?;
+        if let Some((_, closed)) = registry::closes(&mut tx).await?.last() {
+            let before = active.as_ref().map(TermSchedule::of).unwrap_or_default();
+            before.refuse_changed(&TermSchedule::of(&version), *closed)?;
+        }
         let mut rerates = false;
-        if let Some(active) = registry::active(&mut tx).await? {
+        if let Some(active) = active {
             let reaches = platform_registry::reach_back(&active, &version);
             let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
             if rerate {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use platform_iam::{Action, Target};
 use platform_registry::recurring::Changed;
-use platform_registry::{Draft, DraftError, DraftNo, ReachBack, StoreError, Verdict, Version, drafts};
+use platform_registry::{Draft, DraftError, DraftNo, ReachBack, StoreError, TermsChanged, Verdict, Version, drafts};
 use serde::{Deserialize, Serialize};
 use shared_db::Transaction;
 use shared_types::Digest;
@@ -297,7 +297,10 @@ fn no_version(version: &str) -> Problem {
 pub(super) fn problem(error: &anyhow::Error) -> Problem {
     const UNREADY: &str = "It cannot be done as things are.";
     let detail = format!("{error:#}");
-    if error.chain().any(|cause| cause.is::<ReachBack>() || cause.is::<Changed>() || cause.is::<NotRerated>()) {
+    let not_in_force = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<ReachBack>() || cause.is::<Changed>() || cause.is::<TermsChanged>() || cause.is::<NotRerated>()
+    };
+    if error.chain().any(not_in_force) {
         return refused(detail);
     }
     if error.is::<ReviewRequired>() {

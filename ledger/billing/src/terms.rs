@@ -1,0 +1,337 @@
+//! Terms of contracts: what holds of the spend of a service period as a whole. G, a pure function of what invoices say of the keys of one
+//! (organization, contract, service period); it knows no table, no clock and no price.
+//!
+//! - Keys come as the amounts that invoices name for them, rounded to the currency. Their order means nothing: each key is discounted alone,
+//!   and everything else goes by sums.
+//! - Discounts come first, by id, each off what the one before left. Then the terms that name SKUs or families, scope by scope; then those over
+//!   all of the contract, to which what the former added or took off counts as spend. Within a scope: commitment, maximum, minimum.
+//! - Each amount is rounded once to the currency, the percentage of a key alone as well.
+//! - Source: `docs/decisions/0015-terms-are-a-second-stage.md`; the functions are those of `platform_rating::contract`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use platform_rating::RoundTo;
+use platform_rating::contract::{self, Commitment, Window};
+use serde::{Deserialize, Serialize};
+use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, Quantity, SkuId};
+
+use crate::invoice::{Rounding, RoundingMode, as_text};
+
+/// Whether what was promised and not spent is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrueUp {
+    /// It is.
+    Owed,
+    /// It is not.
+    None,
+}
+
+/// What the terms of a contract look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// Usage and recurring fees.
+    Everything,
+    /// Usage alone.
+    Usage,
+}
+
+/// What a term asks for. The order is the one in which terms are applied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Rule {
+    /// A percentage off what each SKU comes to.
+    Discount {
+        /// How many percent.
+        percent: Quantity,
+    },
+    /// A promise to spend.
+    Commitment {
+        /// How much.
+        amount: Amount,
+        /// What spend beyond it costs, as a multiple.
+        overage_factor: Quantity,
+        /// Whether what was promised and not spent is owed.
+        true_up: TrueUp,
+    },
+    /// The most that the period costs.
+    MaximumSpend {
+        /// How much.
+        amount: Amount,
+    },
+    /// The least that the period costs.
+    MinimumSpend {
+        /// How much.
+        amount: Amount,
+    },
+}
+
+impl Rule {
+    /// The kind, for example `minimum_spend`: the account `terms/<kind>` is its own.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Discount { .. } => "discount",
+            Self::Commitment { .. } => "commitment",
+            Self::MaximumSpend { .. } => "maximum_spend",
+            Self::MinimumSpend { .. } => "minimum_spend",
+        }
+    }
+
+    /// Whether it can be owed without anything used.
+    pub fn owed_unused(&self) -> bool {
+        matches!(self, Self::MinimumSpend { .. } | Self::Commitment { true_up: TrueUp::Owed, .. })
+    }
+
+    fn is_discount(&self) -> bool {
+        matches!(self, Self::Discount { .. })
+    }
+}
+
+/// Which SKUs of its contract a term looks at: all where it names none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    /// Revenue families.
+    pub families: BTreeSet<String>,
+    /// SKUs.
+    pub skus: BTreeSet<SkuId>,
+}
+
+impl Scope {
+    /// Whether it is all of the contract.
+    pub fn is_whole(&self) -> bool {
+        self.families.is_empty() && self.skus.is_empty()
+    }
+
+    fn holds(&self, sku: &SkuId, facts: Option<&SkuFacts>) -> bool {
+        self.is_whole() || self.skus.contains(sku) || facts.is_some_and(|facts| self.families.contains(&*facts.family))
+    }
+}
+
+/// A term of a contract.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Its name in the contract.
+    pub id: String,
+    /// The text on an invoice.
+    pub description: String,
+    /// What it asks for.
+    pub rule: Rule,
+    /// What it looks at.
+    pub scope: Scope,
+}
+
+/// A contract with terms, as long as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Termed {
+    /// The contract.
+    pub contract: ContractId,
+    /// The currency of its price book.
+    pub currency: AssetId,
+    /// The first service period.
+    pub from: Month,
+    /// The first service period in which it is in force no more.
+    pub until: Option<Month>,
+    /// What the terms look at.
+    pub over: Over,
+    /// The terms, by id.
+    pub terms: Arc<[Term]>,
+}
+
+impl Termed {
+    /// Whether it is in force in a service period.
+    pub fn holds_in(&self, period: Month) -> bool {
+        self.from <= period && self.until.is_none_or(|until| period < until)
+    }
+
+    /// Its service periods behind a month, up to and including another.
+    pub(crate) fn periods(&self, after: Option<Month>, through: Month) -> impl Iterator<Item = Month> {
+        let first = after.map_or(Some(self.from), |after| after.next().map(|next| next.max(self.from)));
+        let until = self.until;
+        std::iter::successors(first, |month| month.next())
+            .take_while(move |month| *month <= through && until.is_none_or(|until| *month < until))
+    }
+}
+
+/// What terms need to know of a SKU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkuFacts {
+    /// Its revenue family.
+    pub family: Arc<str>,
+    /// Whether it prices recurring fees.
+    pub recurring: bool,
+}
+
+/// The terms of a registry version, for each organization.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Of organizations with a contract of their own, with terms or without: it hides the default one.
+    pub own: BTreeMap<OrganizationId, Vec<Termed>>,
+    /// Of everyone else.
+    pub default: Vec<Termed>,
+    /// What is sold.
+    pub skus: BTreeMap<SkuId, SkuFacts>,
+}
+
+impl Terms {
+    /// The contracts with terms that bind an organization.
+    pub fn of(&self, organization: &OrganizationId) -> &[Termed] {
+        self.own.get(organization).unwrap_or(&self.default)
+    }
+
+    /// Organizations that may owe something without usage in the service periods behind `previous` up to `period`, after one of them in order.
+    pub(crate) fn owing(
+        &self,
+        after: Option<&OrganizationId>,
+        previous: Option<Month>,
+        period: Month,
+    ) -> impl Iterator<Item = &OrganizationId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let owing = move |termed: &Termed| {
+            termed.terms.iter().any(|term| term.rule.owed_unused()) && termed.periods(previous, period).next().is_some()
+        };
+        let organizations = self.own.range::<OrganizationId, _>((from, Bound::Unbounded));
+        organizations.filter(move |(_, termed)| termed.iter().any(owing)).map(|(organization, _)| organization)
+    }
+}
+
+/// What a term comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied<'t> {
+    /// The term.
+    pub term: &'t Term,
+    /// What it was applied to.
+    pub spend: Amount,
+    /// What it adds, or takes off where below zero.
+    pub amount: Amount,
+}
+
+/// A figure leaves the range of amounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfRange;
+
+impl From<contract::OutOfRange> for OutOfRange {
+    fn from(_: contract::OutOfRange) -> Self {
+        Self
+    }
+}
+
+/// G: what each term of a contract comes to in one service period, in the order of application.
+///
+/// - `keys`: what invoices say of each key of the period, rounded to the currency; in any order.
+/// - Errors: a figure beyond 64 bits.
+pub fn apply<'t>(
+    termed: &'t Termed,
+    keys: &[(SkuId, Amount)],
+    skus: &BTreeMap<SkuId, SkuFacts>,
+    rounding: Rounding,
+) -> Result<Vec<Applied<'t>>, OutOfRange> {
+    let to = contract::Rounding {
+        places: i32::try_from(rounding.scale).map_err(|_| OutOfRange)?,
+        to: match rounding.mode {
+            RoundingMode::HalfAwayFromZero => RoundTo::HalfAwayFromZero,
+            RoundingMode::HalfEven => RoundTo::HalfEven,
+        },
+    };
+    let counted = |sku: &SkuId| termed.over == Over::Everything || skus.get(sku).is_none_or(|facts| !facts.recurring);
+    let mut nets: Vec<(&SkuId, Amount)> = keys.iter().filter(|(sku, _)| counted(sku)).map(|(sku, amount)| (sku, *amount)).collect();
+    let mut applied = Vec::with_capacity(termed.terms.len());
+    for term in termed.terms.iter() {
+        let Rule::Discount { percent } = term.rule else { continue };
+        let (mut spend, mut amount) = (Amount::ZERO, Amount::ZERO);
+        for (_, net) in nets.iter_mut().filter(|(sku, _)| term.scope.holds(sku, skus.get(*sku))) {
+            let off = contract::percent_of(*net, percent, to)?;
+            spend = add(spend, *net)?;
+            amount = subtract(amount, off)?;
+            *net = subtract(*net, off)?;
+        }
+        applied.push(Applied { term, spend, amount });
+    }
+    let mut rest: Vec<&Term> = termed.terms.iter().filter(|term| !term.rule.is_discount()).collect();
+    let place = |term: &'t Term| (term.scope.is_whole(), &term.scope, &term.rule, &term.id);
+    rest.sort_by(|a, b| place(a).cmp(&place(b)));
+    let mut added = Amount::ZERO;
+    for of_scope in rest.chunk_by(|a, b| a.scope == b.scope) {
+        let Some(first) = of_scope.first() else { continue };
+        let mut spend = if first.scope.is_whole() { added } else { Amount::ZERO };
+        for (_, net) in nets.iter().filter(|(sku, _)| first.scope.holds(sku, skus.get(*sku))) {
+            spend = add(spend, *net)?;
+        }
+        for term in of_scope {
+            let amount = to.apply(adds(&term.rule, spend, to)?)?;
+            applied.push(Applied { term, spend, amount });
+            spend = add(spend, amount)?;
+            added = add(added, amount)?;
+        }
+    }
+    Ok(applied)
+}
+
+/// What a rule adds to a spend.
+fn adds(rule: &Rule, spend: Amount, to: contract::Rounding) -> Result<Amount, OutOfRange> {
+    Ok(match rule {
+        Rule::Discount { .. } => Amount::ZERO,
+        Rule::Commitment { amount, overage_factor, true_up } => {
+            let commitment = Commitment { amount: *amount, overage_factor: *overage_factor, true_up: *true_up == TrueUp::Owed };
+            subtract(contract::windows(&[Window { cost: spend, commitment: Some(commitment) }], to)?.total, spend)?
+        }
+        Rule::MaximumSpend { amount } => subtract(Amount::ZERO, contract::over_maximum(*amount, Amount::ZERO, spend)?)?,
+        Rule::MinimumSpend { amount } => contract::true_up(*amount, spend)?,
+    })
+}
+
+fn add(a: Amount, b: Amount) -> Result<Amount, OutOfRange> {
+    a.checked_add(b).map_err(|_| OutOfRange)
+}
+
+fn subtract(a: Amount, b: Amount) -> Result<Amount, OutOfRange> {
+    a.checked_sub(b).map_err(|_| OutOfRange)
+}
+
+/// A line of an invoice: what a term comes to, less what earlier invoices said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TermLine {
+    /// `term_amount` − `invoiced_before`: what is asked for.
+    pub amount: Amount,
+    /// Under which agreement.
+    pub contract: ContractId,
+    /// For people.
+    pub description: String,
+    /// The families that the term looks at; all of the contract where no SKU is named either.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub families: BTreeSet<String>,
+    /// What earlier invoices said of the term and service period; 0 without one.
+    pub invoiced_before: Amount,
+    /// Behind the lines of usage.
+    #[serde(with = "as_text")]
+    pub number: u64,
+    /// What the terms of the contract look at.
+    pub over: Over,
+    /// What the term asks for.
+    pub rule: Rule,
+    /// Whose spend it is about.
+    #[serde(with = "as_text")]
+    pub service_period: Month,
+    /// The SKUs that the term looks at, with those of the families.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub skus: BTreeSet<SkuId>,
+    /// What the term was applied to.
+    pub spend: Amount,
+    /// Its name in the contract.
+    pub term: String,
+    /// What it adds to the spend, or takes off where below zero.
+    pub term_amount: Amount,
+}
+
+impl TermLine {
+    /// Contract and term as one name, in the ledger and wherever contracts and SKUs stand: no SKU's has a `#`.
+    pub fn contract_line(&self) -> String {
+        format!("{}#{}", self.contract, self.term)
+    }
+}
+
+#[cfg(test)]
+mod tests;
