@@ -19,6 +19,7 @@ use crate::columns::{
     schema_of, text, text_column, timestamps,
 };
 use crate::evaluate::Rule;
+use crate::state::Key;
 
 /// Where a priced reading belongs and by what it was priced.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +159,18 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// The key that it moves; none when quarantined.
+    pub fn key(&self) -> Option<Key> {
+        let priced = self.fate.priced()?;
+        Some(Key {
+            organization: self.organization.clone(),
+            contract: priced.contract.clone(),
+            sku: priced.sku.clone(),
+            service_period: priced.service_period,
+            currency: priced.currency.clone(),
+        })
+    }
+
     /// Its place in sealed order. Rows of a re-rating stand at one position: identity and place in the log tell them apart.
     pub fn place(&self) -> (Position, u16, IdentityHash, u64) {
         (self.position, self.ordinal, self.identity, self.fate.priced().map_or(u64::MAX, |priced| priced.log_seq))

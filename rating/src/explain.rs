@@ -1,6 +1,7 @@
 //! Why an amount is what it is: F with its tiers, before and after a reading, and the one rounding. A value to be shown as text or as
 //! JSON; the text is here. It knows charges, states and plans; not where they are stored, nor invoices' documents.
 
+mod how;
 mod page;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use crate::charges::{Fate, Priced, Rated};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule, Segment, Step, evaluate};
 use crate::plan::{Plan, PriceModel, PriceRow};
 use crate::ratio::Ratio;
-use crate::state::{SegmentState, StateError, decode_segments};
+use crate::state::{Detail, SegmentState, StateError, decode_segments};
 
 /// Why an amount cannot be explained.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +190,10 @@ pub struct PartBasis {
     pub measured: Vec<Ratio>,
     /// What the model prices: converted, without free units.
     pub billed: Vec<Ratio>,
+    /// How what is measured came about, one sentence each.
+    pub how: Vec<String>,
+    /// The quantity of the one reading that is measured, where it is an extreme: its state does not hold which one it was.
+    pub extreme: Option<Quantity>,
 }
 
 /// A part of a quantity and what it was priced at.
@@ -225,8 +230,8 @@ impl Explanation {
             Fate::Charged { priced, state_before, state_after, amount } => {
                 let prices = PriceIndex::of(plan);
                 let line = &priced.contract_line;
-                let before = worth_of(state_before, line, &prices)?;
-                let after = worth_of(state_after, line, &prices)?;
+                let before = worth_of(state_before, priced, &prices)?;
+                let after = worth_of(state_after, priced, &prices)?;
                 let found = after.total.checked_sub(before.total);
                 if found != Ok(*amount) {
                     let found = found.unwrap_or_default();
@@ -253,7 +258,7 @@ impl Explanation {
     ///
     /// - Errors: a state without a total, or another one than the invoice's.
     pub fn of_line(line: LineFacts, key: KeyFacts, state: &BTreeMap<PriceId, SegmentState>, plan: &Plan) -> Result<Self, ExplainError> {
-        let worth = worth(state, &key.contract_line, &PriceIndex::of(plan))?;
+        let worth = worth(state, &key.contract_line, key.service_period, &PriceIndex::of(plan))?;
         if worth.total != line.key_total {
             let contract_line = Arc::clone(&key.contract_line);
             return Err(ExplainError::Contradiction { contract_line, found: worth.total, booked: line.key_total });
@@ -281,15 +286,22 @@ fn key_facts(rated: &Rated, priced: &Priced, description: Option<String>) -> Key
     }
 }
 
-fn worth_of(state: &[u8], contract_line: &Arc<str>, prices: &PriceIndex<'_>) -> Result<Worth, ExplainError> {
+fn worth_of(state: &[u8], priced: &Priced, prices: &PriceIndex<'_>) -> Result<Worth, ExplainError> {
+    let contract_line = &priced.contract_line;
     let segments = decode_segments(state).map_err(|source| ExplainError::State { contract_line: Arc::clone(contract_line), source })?;
-    worth(&segments, contract_line, prices)
+    worth(&segments, contract_line, priced.service_period, prices)
 }
 
-fn worth(segments: &BTreeMap<PriceId, SegmentState>, contract_line: &Arc<str>, prices: &PriceIndex<'_>) -> Result<Worth, ExplainError> {
+fn worth(
+    segments: &BTreeMap<PriceId, SegmentState>,
+    contract_line: &Arc<str>,
+    period: Month,
+    prices: &PriceIndex<'_>,
+) -> Result<Worth, ExplainError> {
     let failed = |source| ExplainError::Evaluate { contract_line: Arc::clone(contract_line), source };
     let evaluation = evaluate(segments, prices).map_err(failed)?;
-    let parts = evaluation.segments.iter().map(|segment| part(segment, prices).map_err(failed)).collect::<Result<Vec<_>, _>>()?;
+    let of = |segment: &Segment| part(segment, segments.get(&segment.price_id), period, prices).map_err(failed);
+    let parts = evaluation.segments.iter().map(of).collect::<Result<Vec<_>, _>>()?;
     Ok(Worth {
         readings: parts.iter().fold(0, |sum, part| sum.saturating_add(part.readings)),
         parts,
@@ -298,7 +310,7 @@ fn worth(segments: &BTreeMap<PriceId, SegmentState>, contract_line: &Arc<str>, p
     })
 }
 
-fn part(segment: &Segment, prices: &PriceIndex<'_>) -> Result<Part, EvaluateError> {
+fn part(segment: &Segment, state: Option<&SegmentState>, period: Month, prices: &PriceIndex<'_>) -> Result<Part, EvaluateError> {
     let row = prices.get(&segment.price_id).ok_or_else(|| EvaluateError::PriceMissing { price: segment.price_id.clone() })?;
     let step = |step: &Step| {
         let mut sum = Exact::default();
@@ -324,14 +336,14 @@ fn part(segment: &Segment, prices: &PriceIndex<'_>) -> Result<Part, EvaluateErro
         },
         quantity: segment.quantity,
         readings: segment.readings,
-        basis: basis(row, segment),
+        basis: basis(row, segment, state, period),
         steps: segment.steps.iter().map(step).collect::<Result<Vec<_>, _>>()?,
         exact: decimal(&segment.exact),
     })
 }
 
 /// What is priced in place of Σ quantity, in words and numbers.
-fn basis(row: &PriceRow, segment: &Segment) -> Option<PartBasis> {
+fn basis(row: &PriceRow, segment: &Segment, state: Option<&SegmentState>, period: Month) -> Option<PartBasis> {
     let mut rules = Vec::new();
     if row.basis.measure != Measure::Sum {
         rules.push(format!("measured is {}", row.basis.measure.words()));
@@ -357,7 +369,13 @@ fn basis(row: &PriceRow, segment: &Segment) -> Option<PartBasis> {
         rules.extend(terms.least.map(|least| format!("the share of a reading is at least {least}")));
         rules.extend(terms.most.map(|most| format!("the share of a reading is at most {most}")));
     }
-    (!rules.is_empty()).then(|| PartBasis { rules, measured: segment.measured.clone(), billed: segment.billed.clone() })
+    (!rules.is_empty()).then(|| PartBasis {
+        rules,
+        measured: segment.measured.clone(),
+        billed: segment.billed.clone(),
+        how: state.map(|state| how::came_about(row, state, period)).unwrap_or_default(),
+        extreme: state.and_then(|state| if let Detail::Extreme(extreme) = state.detail { Some(extreme) } else { None }),
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,31 @@ pub struct Standing {
     pub charge: Charge,
 }
 
+impl Standing {
+    /// What was read from the event, as rating takes it.
+    pub fn reading(&self) -> MeteredReading {
+        let charge = &self.charge;
+        MeteredReading {
+            position: self.origin,
+            ordinal: charge.ordinal,
+            identity: charge.identity,
+            organization: charge.organization.clone(),
+            project: charge.project.clone(),
+            source: charge.source.clone(),
+            meter: charge.meter.clone(),
+            unit: charge.unit.clone(),
+            dimensions: charge.dimensions.clone(),
+            quantity: charge.quantity,
+            start_at: charge.start_at,
+            end_at: charge.end_at,
+            accepted_at: charge.accepted_at,
+            accounting_period: charge.accounting_period,
+            commitment: charge.commitment,
+            refused: None,
+        }
+    }
+}
+
 /// The readings of one organization that began in one month. They share keys and a log with no other reading, so each unit is rated again
 /// by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,30 +129,9 @@ pub fn rerate(
     units: &[Unit],
     threads: usize,
 ) -> Result<RatedBatch, RerateError> {
-    let prices = PriceIndex::of(plan);
-    let before: HashMap<Digest, PriceIndex<'_>> = before.iter().map(|(version, plan)| (*version, PriceIndex::of(plan))).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(unit) = units.get(index) else { return done };
-            done.push((index, rerate_unit(state, plan, &prices, &before, unit)));
-        }
-    };
-    let threads = threads.clamp(1, units.len().max(1));
-    let mut rated = if threads == 1 {
-        work()
-    } else {
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-            joined.flatten().collect()
-        })
-    };
-    rated.sort_by_key(|(index, _)| *index);
+    let prices = Prices::of(plan, before);
     let mut batch = RatedBatch::default();
-    for (_, unit) in rated {
+    for unit in each(units, threads, |unit| rerate_unit(state, plan, &prices, unit)) {
         let unit = unit?;
         batch.charges.extend(unit.charges);
         batch.totals.extend(unit.totals);
@@ -141,26 +145,113 @@ pub fn rerate(
     Ok(batch)
 }
 
-fn rerate_unit(
+/// What units would stand as under a plan, without booking anything: one row for each standing reading, where its event stands.
+///
+/// - The rows of a key sum to the T that [`rerate`] leaves it: both rate the same readings in the same order.
+/// - `supersedes` names the reading where [`rerate`] would put another row in the place of the one that stands.
+/// - Accounting periods and times of acceptance are those of the rows that stand. Places in the log are none: they count from 0 in each unit.
+pub fn rate_standing(
     state: &RatingState,
     plan: &Plan,
-    prices: &PriceIndex<'_>,
-    before: &HashMap<Digest, PriceIndex<'_>>,
-    unit: &Unit,
-) -> Result<RatedBatch, RerateError> {
-    let mut standing: Vec<&Standing> = unit.standing.iter().collect();
-    standing.sort_by_key(|standing| (standing.origin, standing.charge.ordinal));
-    let booked = booked_holds(state, &standing)?;
-    let readings: Vec<MeteredReading> = standing.iter().map(|standing| reading(standing, unit)).collect();
-    let halted = |source| RerateError::Rate { organization: unit.organization.clone(), month: unit.month, source };
-    let anew = rate(&RatingState::default(), plan, &readings, 1).map_err(halted)?;
+    before: &HashMap<Digest, &Plan>,
+    units: &[Unit],
+    threads: usize,
+) -> Result<Vec<Charge>, RerateError> {
+    let prices = Prices::of(plan, before);
+    let stand = |unit: &Unit| -> Result<Vec<Charge>, RerateError> {
+        let again = Again::of(state, plan, unit)?;
+        let mut rows = Vec::with_capacity(again.readings.len());
+        for (standing, charge) in again.readings {
+            let changed = !prices.keeps(unit, standing, &charge)?;
+            rows.push(Charge {
+                accepted_at: standing.charge.accepted_at,
+                accounting_period: standing.charge.accounting_period,
+                supersedes: changed.then_some(charge.identity),
+                ..charge
+            });
+        }
+        Ok(rows)
+    };
+    let mut rows = Vec::new();
+    for unit in each(units, threads, stand) {
+        rows.extend(unit?);
+    }
+    rows.sort_by_key(Charge::place);
+    Ok(rows)
+}
 
-    let mut changed: Vec<(&Standing, Charge)> = Vec::new();
-    for (standing, charge) in standing.into_iter().zip(anew.charges) {
+/// Does the same to each unit, some at a time; results in the order of the units.
+fn each<T: Send>(units: &[Unit], threads: usize, what: impl Fn(&Unit) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(unit) = units.get(index) else { return done };
+            done.push((index, what(unit)));
+        }
+    };
+    let threads = threads.clamp(1, units.len().max(1));
+    let mut done = if threads == 1 {
+        work()
+    } else {
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            joined.flatten().collect()
+        })
+    };
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, done)| done).collect()
+}
+
+/// Price rows of the plan and of every version before it.
+struct Prices<'a> {
+    now: PriceIndex<'a>,
+    before: HashMap<Digest, PriceIndex<'a>>,
+}
+
+impl<'a> Prices<'a> {
+    fn of(plan: &'a Plan, before: &HashMap<Digest, &'a Plan>) -> Self {
+        Self { now: PriceIndex::of(plan), before: before.iter().map(|(version, plan)| (*version, PriceIndex::of(plan))).collect() }
+    }
+
+    /// Whether a reading keeps its row.
+    fn keeps(&self, unit: &Unit, standing: &Standing, anew: &Charge) -> Result<bool, RerateError> {
         let version = standing.charge.registry_version;
         let missing = || RerateError::Version { organization: unit.organization.clone(), month: unit.month, version };
-        let old = before.get(&version).ok_or_else(missing)?;
-        if !same(&standing.charge.fate, old, &charge.fate, prices) {
+        let old = self.before.get(&version).ok_or_else(missing)?;
+        Ok(same(&standing.charge.fate, old, &anew.fate, &self.now))
+    }
+}
+
+/// A unit rated whole, from an empty state, in the order in which its readings came.
+struct Again<'u> {
+    /// What each key was charged before.
+    booked: BTreeMap<Key, i128>,
+    /// What stands of each reading, and what it is charged now.
+    readings: Vec<(&'u Standing, Charge)>,
+    /// States of the keys now.
+    keys: Vec<(Key, KeyState)>,
+}
+
+impl<'u> Again<'u> {
+    fn of(state: &RatingState, plan: &Plan, unit: &'u Unit) -> Result<Self, RerateError> {
+        let mut standing: Vec<&Standing> = unit.standing.iter().collect();
+        standing.sort_by_key(|standing| (standing.origin, standing.charge.ordinal));
+        let booked = booked_holds(state, &standing)?;
+        let readings: Vec<MeteredReading> = standing.iter().map(|standing| reading(standing, unit)).collect();
+        let halted = |source| RerateError::Rate { organization: unit.organization.clone(), month: unit.month, source };
+        let anew = rate(&RatingState::default(), plan, &readings, 1).map_err(halted)?;
+        Ok(Self { booked, readings: standing.into_iter().zip(anew.charges).collect(), keys: anew.overlay.keys })
+    }
+}
+
+fn rerate_unit(state: &RatingState, plan: &Plan, prices: &Prices<'_>, unit: &Unit) -> Result<RatedBatch, RerateError> {
+    let again = Again::of(state, plan, unit)?;
+    let mut changed: Vec<(&Standing, Charge)> = Vec::new();
+    for (standing, charge) in again.readings {
+        if !prices.keeps(unit, standing, &charge)? {
             changed.push((standing, charge));
         }
     }
@@ -171,14 +262,14 @@ fn rerate_unit(
         books.take_back(&standing.charge)?;
         books.write(charge)?;
     }
-    books.close(state, booked, anew.overlay.keys)
+    books.close(state, again.booked, again.keys)
 }
 
 /// Σ of the standing amounts by key, which is what each was charged; else rows are missing or damaged (`RAT-6`).
 fn booked_holds(state: &RatingState, standing: &[&Standing]) -> Result<BTreeMap<Key, i128>, RerateError> {
     let mut booked: BTreeMap<Key, i128> = BTreeMap::new();
     for standing in standing {
-        let (Some(key), Some(amount)) = (key_of(&standing.charge), standing.charge.fate.amount()) else { continue };
+        let (Some(key), Some(amount)) = (standing.charge.key(), standing.charge.fate.amount()) else { continue };
         let sum = booked.entry(key).or_default();
         *sum = sum.saturating_add(amount.units().into());
     }
@@ -191,38 +282,9 @@ fn booked_holds(state: &RatingState, standing: &[&Standing]) -> Result<BTreeMap<
     Ok(booked)
 }
 
-fn key_of(charge: &Charge) -> Option<Key> {
-    let priced = charge.fate.priced()?;
-    Some(Key {
-        organization: charge.organization.clone(),
-        contract: priced.contract.clone(),
-        sku: priced.sku.clone(),
-        service_period: priced.service_period,
-        currency: priced.currency.clone(),
-    })
-}
-
-/// What was read from the event, as rating takes it.
+/// What was read from the event, as rating takes it at the record.
 fn reading(standing: &Standing, unit: &Unit) -> MeteredReading {
-    let charge = &standing.charge;
-    MeteredReading {
-        position: standing.origin,
-        ordinal: charge.ordinal,
-        identity: charge.identity,
-        organization: charge.organization.clone(),
-        project: charge.project.clone(),
-        source: charge.source.clone(),
-        meter: charge.meter.clone(),
-        unit: charge.unit.clone(),
-        dimensions: charge.dimensions.clone(),
-        quantity: charge.quantity,
-        start_at: charge.start_at,
-        end_at: charge.end_at,
-        accepted_at: unit.accepted_at,
-        accounting_period: unit.accounting_period,
-        commitment: charge.commitment,
-        refused: None,
-    }
+    MeteredReading { accepted_at: unit.accepted_at, accounting_period: unit.accounting_period, ..standing.reading() }
 }
 
 /// Whether a reading keeps its row: same key, same price and wording of it, same amount.
@@ -259,7 +321,7 @@ struct Books<'a> {
 impl Books<'_> {
     /// A row that takes a standing one back.
     fn take_back(&mut self, old: &Charge) -> Result<(), RerateError> {
-        let Some(key) = key_of(old) else { return Ok(()) };
+        let Some(key) = old.key() else { return Ok(()) };
         let beyond = |what| RerateError::Range { what, key: Box::new(key.clone()) };
         let negative = |quantity: Quantity| Quantity::ZERO.checked_sub(quantity).map_err(|_| beyond("quantity"));
         let fate = match &old.fate {
@@ -281,7 +343,7 @@ impl Books<'_> {
         row.accepted_at = self.unit.accepted_at;
         row.accounting_period = self.unit.accounting_period;
         row.supersedes = Some(row.identity);
-        if let (Some(key), Some(amount)) = (key_of(&row), row.fate.amount()) {
+        if let (Some(key), Some(amount)) = (row.key(), row.fate.amount()) {
             let full = RateError::LogFull { organization: row.organization.clone(), month: self.unit.month };
             if let Fate::Charged { priced, .. } | Fate::Free { priced, .. } = &mut row.fate {
                 priced.log_seq = self.size;

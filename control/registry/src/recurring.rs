@@ -112,6 +112,15 @@ impl Schedule {
         fees.collect()
     }
 
+    /// What is provided in a service period, whether or not it has fallen due, by (organization, contract, fee).
+    pub fn of_period(&self, period: Month) -> Vec<Fee> {
+        let fees = self.fees.iter().filter_map(|(id, terms)| {
+            let part = terms.parts().take_while(|part| part.period <= period).find(|part| part.period == period)?;
+            Some(part.fee(id, terms))
+        });
+        fees.collect()
+    }
+
     /// When the next fee falls due that the last tick did not call due.
     pub fn next_due(&self, last: Option<&Tick>) -> Option<Instant> {
         let next = self.fees.iter().filter_map(|(id, terms)| {

@@ -173,6 +173,14 @@ impl Page {
         for rule in &basis.rules {
             self.line(&format!("  - {rule}"));
         }
+        // How it came about in the end: the state that the last column shows.
+        let last = columns.last().and_then(|(_, worth)| worth.parts.iter().find(|part| part.price_id == shown.price_id));
+        let how = last.and_then(|part| part.basis.as_ref()).map(|basis| basis.how.as_slice()).unwrap_or_default();
+        if !how.is_empty() {
+            self.line("");
+            self.line("  How it came about");
+            how.iter().for_each(|sentence| self.line(&format!("    {sentence}")));
+        }
         self.line("");
         if basis.measured == basis.billed && shown.rule == shown.rule.of_model() {
             return;

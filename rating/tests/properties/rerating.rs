@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use platform_rating::{
-    Charge, Gathering, Key, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, charges_to_arrow, rate, rerate,
+    Charge, Gathering, Key, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, charges_to_arrow, rate, rate_standing,
+    rerate,
 };
 use platform_usage::MeteredReading;
 use proptest::prelude::*;
@@ -59,8 +60,16 @@ impl Home {
         let Ok(batch) = rerate(&self.state, plan, plans, &units, 1) else { return Err(TestCaseError::reject("out of range")) };
         let parallel = rerate(&self.state, plan, plans, &units, 4).unwrap();
         prop_assert_eq!(&parallel, &batch);
+        // What is shown of a draft before it is booked is what is booked: the same sums, and the same readings changed.
+        let shown = rate_standing(&self.state, plan, plans, &units, 4).unwrap();
+        prop_assert_eq!(shown.len(), units.iter().map(|unit| unit.standing.len()).sum::<usize>());
+        let named = |rows: &[Charge]| rows.iter().filter_map(|row| Some((row.supersedes?, row.ordinal))).collect::<BTreeSet<_>>();
+        prop_assert_eq!(named(&shown), named(&batch.charges));
         let rows = batch.charges.len();
         self.take(batch)?;
+        for (key, sum) in sums(&shown) {
+            prop_assert_eq!(self.state.get(&key).map(|state| i128::from(state.total.units())), Some(sum));
+        }
         Ok(rows)
     }
 
@@ -69,6 +78,16 @@ impl Home {
         let keys = self.state.keys().filter(|(_, state)| !state.segments.is_empty());
         keys.map(|(key, state)| (key.clone(), format!("{} {:?}", state.total, state.segments))).collect()
     }
+}
+
+/// Σ amounts by key.
+fn sums(rows: &[Charge]) -> BTreeMap<Key, i128> {
+    let mut sums: BTreeMap<Key, i128> = BTreeMap::new();
+    for row in rows {
+        let (Some(key), Some(amount)) = (row.key(), row.fate.amount()) else { continue };
+        *sums.entry(key).or_default() += i128::from(amount.units());
+    }
+    sums
 }
 
 fn known(home: &Home) -> BTreeSet<IdentityHash> {
@@ -117,23 +136,14 @@ fn rating_again_is_rating_once_under_the_final_plan_and_twice_is_once() {
         }
         prop_assert_eq!(home.keys(), once.keys());
         // Σ rows = T, and every log is gapless.
-        let mut sums: BTreeMap<Key, i128> = BTreeMap::new();
         let mut logs: BTreeMap<(OrganizationId, Month), u64> = BTreeMap::new();
         for row in &home.rows {
-            let (Some(priced), Some(amount)) = (row.fate.priced(), row.fate.amount()) else { continue };
-            let key = Key {
-                organization: row.organization.clone(),
-                contract: priced.contract.clone(),
-                sku: priced.sku.clone(),
-                service_period: priced.service_period,
-                currency: priced.currency.clone(),
-            };
-            *sums.entry(key).or_default() += i128::from(amount.units());
+            let Some(priced) = row.fate.priced() else { continue };
             let next = logs.entry((row.organization.clone(), priced.log_month)).or_default();
             prop_assert_eq!(priced.log_seq, *next);
             *next += 1;
         }
-        for (key, sum) in &sums {
+        for (key, sum) in &sums(&home.rows) {
             prop_assert_eq!(home.state.get(key).map(|state| i128::from(state.total.units())), Some(*sum));
         }
         if back {
