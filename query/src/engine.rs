@@ -108,8 +108,22 @@ impl QueryEngine {
     /// - Nulls: as SQL has them.
     /// - Errors: see [`QueryError`]. An answer is whole, or marked as truncated, or an error: never wrong digits.
     /// - Computes on the engine's threads and reads the models on the current tokio runtime; dropping the future stops the query.
-    #[tracing::instrument(skip_all, err)]
     pub async fn query(&self, sql: &str, scope: &Scope, as_of: AsOf, limits: Limits) -> Result<QueryResult, QueryError> {
+        self.query_with(sql, scope, as_of, limits, &[]).await
+    }
+
+    /// [`QueryEngine::query`] with read models that exist for this question alone, beside those of the catalog.
+    ///
+    /// - `more`: names that the catalog does not have; what the scope may not know of is left out, as always.
+    #[tracing::instrument(skip_all, err)]
+    pub async fn query_with(
+        &self,
+        sql: &str,
+        scope: &Scope,
+        as_of: AsOf,
+        limits: Limits,
+        more: &[Arc<dyn ReadModel>],
+    ) -> Result<QueryResult, QueryError> {
         let timeout = limits.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout));
         let late = |_| QueryError::Timeout { limit: timeout };
         let deadline = Instant::now().checked_add(timeout).ok_or(QueryError::Timeout { limit: timeout })?;
@@ -121,7 +135,7 @@ impl QueryEngine {
         let memory_bytes = limits.memory_bytes.map_or(self.options.memory_bytes, |bytes| bytes.min(self.options.memory_bytes));
         let asked = Asked {
             sessions: Arc::clone(&self.sessions),
-            models: self.catalog.visible(scope),
+            models: self.catalog.visible(scope).into_iter().chain(more.iter().filter(|model| model.serves(scope)).cloned()).collect(),
             scope: scope.clone(),
             as_of,
             max_rows: limits.max_rows.map_or(self.options.max_rows, |rows| rows.min(self.options.max_rows)),

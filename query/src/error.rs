@@ -124,6 +124,7 @@ impl QueryError {
                     };
                 }
                 match inner.downcast_ref::<CatalogError>() {
+                    Some(refused @ CatalogError::Refused { .. }) => Self::Data { detail: refused.to_string() },
                     Some(read) => Self::Read { detail: read.to_string(), source: Box::new(error) },
                     None => Self::Failed { detail: detail(&inner.to_string()), source: Box::new(error) },
                 }

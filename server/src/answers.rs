@@ -131,7 +131,7 @@ pub fn options(settings: &QuerySettings) -> QueryOptions {
 }
 
 /// The rows of an answer.
-fn rows(result: &QueryResult) -> Result<Vec<Row>, AnswerError> {
+pub fn rows(result: &QueryResult) -> Result<Vec<Row>, AnswerError> {
     let lines = render(result, platform_query::Format::Ndjson)?;
     let rows = serde_json::Deserializer::from_slice(&lines).into_iter::<Map<String, Value>>();
     Ok(rows.map(|row| row.map(Row)).collect::<Result<_, _>>().context("an answer does not read")?)

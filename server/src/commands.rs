@@ -7,6 +7,7 @@ pub mod demo;
 pub mod drain;
 pub mod evidence;
 pub mod explain;
+pub mod forecast;
 pub mod iam;
 pub mod ingest;
 pub mod init;

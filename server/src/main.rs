@@ -2,6 +2,7 @@
 
 mod access;
 mod answers;
+mod book;
 mod bundles;
 mod check;
 mod clock;
@@ -9,6 +10,7 @@ mod commands;
 mod connections;
 mod contract;
 mod exports;
+mod forecast;
 mod home;
 mod lake;
 mod openapi;
@@ -73,6 +75,8 @@ enum Command {
     Drain,
     /// Rate what was rated before again, under another book: what would change, by organization, line and cause, and its booking.
     Rerate(commands::rerate::RerateArguments),
+    /// What a running month will come to at its end, by organization, line and currency. Nothing is booked.
+    Forecast(commands::forecast::ForecastArguments),
     /// Close a month and all before it: its books are locked, its invoices drafted and issued.
     Close(commands::close::CloseArguments),
     /// Invoices of closed months.
@@ -188,6 +192,7 @@ async fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
         Command::Serve(arguments) => commands::serve::run(arguments, common).await,
         Command::Drain => commands::drain::run(common).await,
         Command::Rerate(arguments) => commands::rerate::run(arguments, common).await,
+        Command::Forecast(arguments) => commands::forecast::run(arguments, common).await,
         Command::Close(arguments) => commands::close::run(arguments, common).await,
         Command::Invoice(command) => commands::invoice::run(command, common).await,
         Command::Period(command) => commands::period::run(command, common).await,

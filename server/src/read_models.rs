@@ -9,6 +9,7 @@ pub mod registry;
 pub mod rows;
 pub mod sys;
 pub mod usage;
+pub mod what_if;
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Rating again: which usage a version reaches back over, how that usage stands in the batches, and what rating it again comes to.
 //! The billing role books it at the version's record; `tally rerate --preview` only shows it. Both go through [`Work::rerate`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use arrow::array::{AsArray as _, BooleanArray};
@@ -9,14 +10,16 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use platform_ingest::batch::{Rules, ShardRecords, applies};
-use platform_rating::{Gathering, Key, KeyState, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, totals_from_arrow};
-use platform_registry::{RatedKey, Reach, Version, reach_back, reached};
+use platform_rating::{
+    Charge, Gathering, Key, KeyState, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, totals_from_arrow,
+};
+use platform_registry::{RatedKey, Reach, ReachBack, Version, reach_back, reached, refuse_rerating};
 use shared_bus::RecordKind;
 use shared_db::Database;
 use shared_types::{BatchNo, ControlNo, Digest, Instant, Month, OrganizationId, Position, ShardId};
 
 use crate::lake::{CHARGES, Lake, TOTALS};
-use crate::roles::billing::Registries;
+use crate::roles::billing::{Registries, Snapshot};
 
 /// An organization and a service period: what is rated again as a whole.
 pub type UnitKey = (OrganizationId, Month);
@@ -89,7 +92,8 @@ pub fn rated_key((key, state): (&Key, &KeyState)) -> RatedKey {
     RatedKey { organization: key.organization.clone(), contract: key.contract.clone(), sku: key.sku.clone(), last_at: state.last_at }
 }
 
-fn unit_of(key: &Key) -> UnitKey {
+/// The unit that a key belongs to.
+pub fn unit_of(key: &Key) -> UnitKey {
     (key.organization.clone(), key.service_period)
 }
 
@@ -107,6 +111,32 @@ fn by_shard<'k>(
         }
     }
     shards
+}
+
+/// Changes of a version, against the one in force, that rating these keys again cannot follow: readings, families, currencies would be others.
+pub async fn not_followed(books: &Database, version: &Version, keys: &[RatedKey]) -> anyhow::Result<Option<ReachBack>> {
+    let active = platform_registry::store::active(&mut books.read().await?).await?;
+    Ok(active.and_then(|active| refuse_rerating(&reach_back(&active, version), keys).err()))
+}
+
+/// Parts that hold no more readings than there is room for, in order; or the first that finds no room by itself, with its readings.
+pub fn parts<K: Ord>(units: BTreeMap<K, u64>, room: u64) -> Result<VecDeque<BTreeSet<K>>, (K, u64)> {
+    let mut parts: VecDeque<BTreeSet<K>> = VecDeque::new();
+    let mut left = 0_u64;
+    for (unit, readings) in units {
+        if readings > room {
+            return Err((unit, readings));
+        }
+        match parts.back_mut().filter(|_| readings <= left) {
+            Some(part) => drop(part.insert(unit)),
+            None => {
+                parts.push_back(BTreeSet::from([unit]));
+                left = room;
+            }
+        }
+        left = left.saturating_sub(readings);
+    }
+    Ok(parts)
 }
 
 /// Leaves the shards that stand at the earliest record that has usage rated again, each with that record alone: whether there are any.
@@ -182,11 +212,7 @@ impl Work<'_> {
         let wanted: BTreeSet<UnitKey> =
             shards.keys().filter_map(|shard| reached.shards.get(shard)).flat_map(|(units, _)| units).cloned().collect();
         let mut standing = self.standing(&wanted).await?;
-        let versions: BTreeSet<Digest> = standing.values().flatten().map(|standing| standing.charge.registry_version).collect();
-        let mut snapshots = Vec::with_capacity(versions.len());
-        for version in versions {
-            snapshots.push((version, self.registries.snapshot(version).await?));
-        }
+        let snapshots = self.rated_under(standing.values().flatten()).await?;
         let before: HashMap<Digest, &Plan> = snapshots.iter().map(|(version, snapshot)| (*version, &snapshot.plan)).collect();
         let mut units = Vec::with_capacity(standing.len());
         for (shard, record) in shards {
@@ -205,8 +231,32 @@ impl Work<'_> {
         Ok(tokio::task::block_in_place(|| platform_rating::rerate(state, plan, &before, &units, self.threads))?)
     }
 
+    /// What some units would stand as under a plan; nothing is booked.
+    pub async fn stand_under(&self, state: &RatingState, plan: &Plan, units: &BTreeSet<UnitKey>) -> anyhow::Result<Vec<Charge>> {
+        let standing = self.standing(units).await?;
+        let snapshots = self.rated_under(standing.values().flatten()).await?;
+        let before: HashMap<Digest, &Plan> = snapshots.iter().map(|(version, snapshot)| (*version, &snapshot.plan)).collect();
+        let mut found = Vec::with_capacity(standing.len());
+        for ((organization, month), standing) in standing {
+            // Where it would be booked matters to nobody: no row stands at a record.
+            let Some(record) = standing.first().map(|standing| standing.origin) else { continue };
+            found.push(Unit { organization, month, standing, record, accepted_at: Instant::EPOCH, accounting_period: month });
+        }
+        Ok(tokio::task::block_in_place(|| platform_rating::rate_standing(state, plan, &before, &found, self.threads))?)
+    }
+
+    /// The versions under which readings stand.
+    async fn rated_under(&self, standing: impl Iterator<Item = &Standing>) -> anyhow::Result<Vec<(Digest, Arc<Snapshot>)>> {
+        let versions: BTreeSet<Digest> = standing.map(|standing| standing.charge.registry_version).collect();
+        let mut snapshots = Vec::with_capacity(versions.len());
+        for version in versions {
+            snapshots.push((version, self.registries.snapshot(version).await?));
+        }
+        Ok(snapshots)
+    }
+
     /// The readings of some units as they stand, out of the files of every batch.
-    async fn standing(&self, units: &BTreeSet<UnitKey>) -> anyhow::Result<BTreeMap<UnitKey, Vec<Standing>>> {
+    pub async fn standing(&self, units: &BTreeSet<UnitKey>) -> anyhow::Result<BTreeMap<UnitKey, Vec<Standing>>> {
         let organizations: BTreeSet<&str> = units.iter().map(|(organization, _)| organization.as_str()).collect();
         let mut gathering = Gathering::default();
         let mut after = BatchNo(0);
@@ -230,10 +280,12 @@ impl Work<'_> {
                     for rows in self.lake.read(header, CHARGES, None)? {
                         charges.extend(charges_from_arrow(&of_units(&rows, units, &organizations)?)?);
                     }
-                    charges.sort_by_key(platform_rating::Charge::place);
+                    charges.sort_by_key(Charge::place);
                     charges.into_iter().for_each(|charge| gathering.add(charge));
                     anyhow::Ok(())
                 })?;
+                // Whoever waits no more is not read for any longer.
+                tokio::task::yield_now().await;
             }
         }
         self.lake.forget();
@@ -269,4 +321,17 @@ fn of_units(rows: &RecordBatch, units: &BTreeSet<UnitKey>, organizations: &BTree
         );
     }
     Ok(filter_record_batch(rows, &BooleanArray::from(wanted))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_fit_into_the_room_and_what_fits_nowhere_is_named() {
+        let units = BTreeMap::from([("a", 4), ("b", 4), ("c", 3), ("d", 9)]);
+        let sizes: Vec<usize> = parts(units.clone(), 9).unwrap().iter().map(BTreeSet::len).collect();
+        assert_eq!(sizes, [2, 1, 1]);
+        assert_eq!(parts(units, 8), Err(("d", 9)));
+    }
 }

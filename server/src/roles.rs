@@ -241,8 +241,10 @@ impl Publisher {
     }
 
     /// Publishes an approved draft behind everything accepted so far.
-    pub async fn publish_draft(&self, permit: Permit, draft_no: DraftNo) -> anyhow::Result<Published> {
-        self.put_in_force(permit, Candidate::Draft(draft_no), false).await
+    ///
+    /// - `rerate`: as for [`Publisher::publish`].
+    pub async fn publish_draft(&self, permit: Permit, draft_no: DraftNo, rerate: bool) -> anyhow::Result<Published> {
+        self.put_in_force(permit, Candidate::Draft(draft_no), rerate).await
     }
 
     async fn put_in_force(&self, permit: Permit, candidate: Candidate, rerate: bool) -> anyhow::Result<Published> {

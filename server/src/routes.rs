@@ -70,6 +70,7 @@ pub struct App {
     tiles: Tiles,
     bundles: platform_evidence::Bundles,
     requests: Arc<Semaphore>,
+    forecasts: platform_rating::Forecasts,
     body_bytes_max: usize,
     answer_bytes_max: usize,
     request_time: Duration,
@@ -100,6 +101,7 @@ impl App {
             tiles: Tiles(home.path("tiles")),
             bundles: platform_evidence::Bundles::new(home),
             requests: Arc::new(Semaphore::new(serve.requests_max)),
+            forecasts: platform_rating::Forecasts(Arc::new(Semaphore::new(query.concurrent_max))),
             body_bytes_max: serve.body_bytes_max,
             answer_bytes_max: query.bytes_max,
             // A query has its own limit of time, and says so itself.
@@ -129,6 +131,12 @@ impl FromRef<App> for Tiles {
 impl FromRef<App> for platform_evidence::Bundles {
     fn from_ref(app: &App) -> Self {
         app.bundles.clone()
+    }
+}
+
+impl FromRef<App> for platform_rating::Forecasts {
+    fn from_ref(app: &App) -> Self {
+        app.forecasts.clone()
     }
 }
 
@@ -176,6 +184,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/events/trace", get(platform_ingest::trace_event_by_name))
         .route("/v1/events/{id}/trace", get(platform_ingest::trace_event))
         .route("/v1/charges/{id}/explain", get(platform_rating::explain_charge))
+        .route("/v1/forecast", get(platform_rating::get_forecast))
         .route("/v1/usage", get(platform_catalog::list_usage))
         .route("/v1/balances", get(platform_ledger::list_balances))
         .route("/v1/invoices", get(platform_billing::list_invoices))

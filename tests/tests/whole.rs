@@ -28,6 +28,9 @@ mod crash;
 #[path = "whole/damage.rs"]
 mod damage;
 #[cfg(test)]
+#[path = "whole/explain.rs"]
+mod explain;
+#[cfg(test)]
 #[path = "whole/hostile.rs"]
 mod hostile;
 #[cfg(test)]
@@ -60,3 +63,6 @@ mod terms;
 #[cfg(test)]
 #[path = "whole/traces.rs"]
 mod traces;
+#[cfg(test)]
+#[path = "whole/what_if.rs"]
+mod what_if;

@@ -262,17 +262,20 @@ pub async fn publishable(tx: &mut Transaction, draft_no: DraftNo) -> Result<(Dra
 }
 
 /// Puts an approved draft in force; see [`publishable`] and [`store::publish`].
+///
+/// - `rerates`: whether the record has what the version reaches rated again.
 pub async fn publish(
     tx: &mut Transaction,
     draft: &Draft,
     version: &Version,
+    rerates: bool,
     published_by: &str,
     recorded_at: Instant,
 ) -> Result<Published, DraftError> {
     if let Some((control_no, _)) = draft.published {
         return Ok(Published { control_no, address: draft.version, changed: false });
     }
-    let published = store::publish(tx, version, false, recorded_at).await?;
+    let published = store::publish(tx, version, rerates, recorded_at).await?;
     let values = [Value::try_from(draft.draft_no.0)?, Value::try_from(published.control_no.0)?, published_by.into()];
     tx.execute(&PUBLICATION_INSERT, &values).await?;
     Ok(published)

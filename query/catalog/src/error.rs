@@ -66,6 +66,14 @@ pub enum CatalogError {
         /// What differs.
         defect: String,
     },
+    /// The rows that are asked for are not made; the asker may know why.
+    #[error("read model {model}: {why}")]
+    Refused {
+        /// The model.
+        model: String,
+        /// The reason and what to ask instead.
+        why: String,
+    },
     /// The owner's reader failed.
     #[error("could not read {model}")]
     Read {

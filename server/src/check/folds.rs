@@ -277,6 +277,7 @@ pub(super) async fn registry_holds(
             Err(error) => report.add("registry", address, format!("{:#}", anyhow::Error::from(error))),
         }
     }
+    drafts_hold(tx, &controls, report).await?;
     fees_hold(tx, &controls, identity_key, gathered, report).await?;
     // Later batches may have applied records that the snapshot of the books does not show.
     for (header, _) in gathered.headers.iter().filter(|(header, _)| header.batch_no <= snapshots.ledger) {
@@ -292,6 +293,22 @@ pub(super) async fn registry_holds(
                     in_force.get(&range.control_no).map_or_else(|| "nothing".to_owned(), ToString::to_string)
                 ),
             );
+        }
+    }
+    Ok(())
+}
+
+/// Every draft is made of the documents that its address names, and a published one is what its control record put in force.
+async fn drafts_hold(tx: &mut Transaction, controls: &[Control], report: &mut Report) -> anyhow::Result<()> {
+    for draft in platform_registry::drafts::drafts(tx).await? {
+        let subject = format!("draft-{}", draft.draft_no);
+        if let Err(error) = platform_registry::drafts::version_of(tx, &draft).await {
+            report.add("registry-drafts", &subject, format!("{:#}", anyhow::Error::from(error)));
+        }
+        let Some((control_no, _)) = draft.published else { continue };
+        let control = controls.iter().find(|control| control.control_no == control_no);
+        if control.and_then(Control::registry_version) != Some(draft.version) {
+            report.add("registry-drafts", subject, format!("was published by control record {control_no}, which says something else"));
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ pub mod workflow;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Subcommand;
 use platform_registry::import::{BOOK, Import, ImportTerms, PriceMap, import};
 use platform_registry::{Problem, SourceFile, Version};
@@ -14,6 +14,7 @@ use shared_db::Transaction;
 use shared_types::Instant;
 
 use super::Refused;
+use crate::book::{self, IN_FORCE};
 use crate::home::{Home, Store};
 use crate::{Common, Format, Outcome};
 
@@ -29,7 +30,7 @@ pub enum RegistryCommand {
     Publish {
         /// Folder with `.toml` files, at any depth, or a draft, for example `draft-1`.
         what: String,
-        /// Rate again what was rated before and the folder's version reaches back over; without it such a version is refused.
+        /// Rate again what was rated before and the version reaches back over; without it such a version is refused.
         #[arg(long)]
         rerate: bool,
     },
@@ -238,25 +239,15 @@ async fn show(wanted: Option<&str>, list: bool, common: &Common) -> anyhow::Resu
     Ok(Outcome::Done)
 }
 
-/// What the version in force is called on the command line.
-const IN_FORCE: &str = "in-force";
-
-/// A version by what people call it: `in-force`, `draft-1`, its address, or enough of its first digits.
+/// A version by what people call it; [`book::named`].
 async fn named(tx: &mut Transaction, wanted: &str) -> anyhow::Result<Version> {
-    if let Some(draft_no) = workflow::draft_no(wanted) {
-        let draft = platform_registry::drafts::draft(tx, draft_no).await.map_err(|error| Refused(error.to_string()))?;
-        return Ok(platform_registry::drafts::version_of(tx, &draft).await?);
+    book::named(tx, wanted).await.map_err(|error| Refused(error.to_string()).into())
+}
+
+/// A version by what people call it, or a folder of documents.
+pub async fn version_or_folder(home: &Home, wanted: &str) -> anyhow::Result<Version> {
+    if Path::new(wanted).is_dir() {
+        return read_version(Path::new(wanted));
     }
-    if wanted == IN_FORCE {
-        let active = platform_registry::store::active(tx).await?;
-        return active.ok_or_else(|| Refused("no registry version is published yet".to_owned()).into());
-    }
-    let versions = platform_registry::store::versions(tx).await?;
-    let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(wanted));
-    let address = match (fits.next(), fits.next()) {
-        (Some(found), None) => found.address,
-        (None, _) => bail!(Refused(format!("no published version begins with {wanted:?}; `tally registry show --list` lists them"))),
-        (Some(_), Some(_)) => bail!(Refused(format!("more than one version begins with {wanted:?}; give more digits"))),
-    };
-    platform_registry::store::version(tx, address).await?.with_context(|| format!("version {address} is not in the books"))
+    named(&mut home.database_read_only(Store::Books).await?.read().await?, wanted).await
 }

@@ -2,7 +2,7 @@
 //! line and cause, and without `--preview` books it: the draft becomes the version in force and each shard rates again at its record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::bail;
 use clap::Args;
@@ -10,11 +10,12 @@ use platform_ingest::store;
 use platform_rating::{Key, Plan, RatedBatch, RatingState};
 use platform_registry::Version;
 use serde_json::json;
-use shared_types::{Amount, Month, Position, Sequence};
+use shared_types::{Amount, Digest, Month, Position, Sequence};
 
 use super::Refused;
-use super::registry::read_version;
+use super::registry::version_or_folder;
 use super::registry::workflow::put_in_force;
+use crate::book::draft_no;
 use crate::clock::now;
 use crate::home::Home;
 use crate::read_models::Readers;
@@ -25,9 +26,10 @@ use crate::{Common, Format, Outcome};
 /// Arguments of `tally rerate`.
 #[derive(Args)]
 pub struct RerateArguments {
-    /// Folder with the documents of the book to rate under; the version in force by default, which changes nothing.
+    /// The book to rate under: a folder of documents, or a draft such as draft-1; for previews, any version by its address too. The version in
+    /// force by default, which changes nothing.
     #[arg(long)]
-    book: Option<PathBuf>,
+    book: Option<String>,
     /// Only show what would change.
     #[arg(long)]
     preview: bool,
@@ -94,36 +96,71 @@ pub async fn run(arguments: RerateArguments, common: &Common) -> anyhow::Result<
         ));
     }
     let home = Home::open(&common.home)?;
-    let draft = book.as_deref().map(read_version).transpose()?;
-    let readers = Readers::open(&home).await?;
+    let bar = super::ingest::spinner("rating again");
+    let again = again(&home, book.as_deref(), preview, &scope).await;
+    bar.finish_and_clear();
+    let again = again?;
+    match common.format {
+        Format::Json => println!("{}", again.differences.json(again.version, again.booked, again.in_force)),
+        _ => print!("{}", again.text(preview)),
+    }
+    // Under the book in force everything stands already: a difference is a finding.
+    Ok(if again.in_force && !again.differences.is_empty() { Outcome::Found } else { Outcome::Done })
+}
+
+/// What rating again came to.
+struct Again {
+    differences: Differences,
+    version: Digest,
+    /// The control record at which it is booked.
+    booked: Option<u64>,
+    /// Whether the book is the one in force.
+    in_force: bool,
+}
+
+impl Again {
+    fn text(&self, preview: bool) -> String {
+        self.differences.text(self.version, self.booked, self.in_force, preview)
+    }
+}
+
+/// What rating again under a folder or a draft comes to, as `tally rerate` says it; booked, unless it is a preview.
+pub async fn page(home: &Home, book: &str, preview: bool) -> anyhow::Result<String> {
+    Ok(again(home, Some(book), preview, &[]).await?.text(preview))
+}
+
+async fn again(home: &Home, book: Option<&str>, preview: bool, scope: &[Scope]) -> anyhow::Result<Again> {
+    let draft = match book {
+        Some(book) => Some(version_or_folder(home, book).await?),
+        None => None,
+    };
+    let readers = Readers::open(home).await?;
     let active = platform_registry::store::active(&mut readers.books.read().await?).await?;
     let active = active.ok_or_else(|| Refused("no registry version is published yet: nothing is rated".to_owned()))?;
     let version = draft.as_ref().unwrap_or(&active);
-    let bar = super::ingest::spinner("rating again");
-    let differences = differences(&home, &readers, &active, version, &scope).await;
-    bar.finish_and_clear();
-    let differences = differences?;
+    let differences = differences(home, &readers, &active, version, scope).await?;
     let in_force = version.address() == active.address();
-    let booked = match book.as_deref().filter(|_| !preview && !in_force) {
-        Some(folder) => Some(book_under(&home, folder, &differences).await?),
+    let booked = match book.filter(|_| !preview && !in_force) {
+        Some(book) => Some(book_under(home, book, &differences).await?),
         None => None,
     };
-    match common.format {
-        Format::Json => println!("{}", differences.json(version, booked, in_force)),
-        _ => print!("{}", differences.text(version, booked, in_force, preview)),
-    }
-    // Under the book in force everything stands already: a difference is a finding.
-    Ok(if in_force && !differences.is_empty() { Outcome::Found } else { Outcome::Done })
+    Ok(Again { differences, version: version.address(), booked, in_force })
 }
 
 /// Puts the draft in force; the control record at which each shard rates again.
-async fn book_under(home: &Home, folder: &Path, differences: &Differences) -> anyhow::Result<u64> {
+async fn book_under(home: &Home, book: &str, differences: &Differences) -> anyhow::Result<u64> {
+    if draft_no(book).is_none() && !Path::new(book).is_dir() {
+        bail!(Refused(format!(
+            "--book {book} is a version, which is only previewed: booked is what a folder of documents or an approved draft says; \
+             `tally registry show {book}` prints the documents"
+        )));
+    }
     if let Some(((organization, reason), readings)) = differences.lost.first_key_value() {
         bail!(Refused(format!(
             "{readings} readings of organization {organization} would be in quarantine as {reason}: price them, `tally rerate --preview` lists them"
         )));
     }
-    let (_, control_no, _) = put_in_force(home, folder, true).await?;
+    let (_, control_no, _) = put_in_force(home, book, true).await?;
     Ok(control_no)
 }
 
@@ -174,17 +211,10 @@ impl Differences {
     fn take(&mut self, batch: &RatedBatch, reached: &Reached) -> anyhow::Result<()> {
         let mut readings: BTreeMap<Key, BTreeSet<_>> = BTreeMap::new();
         for charge in &batch.charges {
-            let Some(priced) = charge.fate.priced() else {
+            let Some(key) = charge.key() else {
                 let reason = charge.fate.reason().unwrap_or_default().to_owned();
                 *self.lost.entry((charge.organization.to_string(), reason)).or_default() += 1;
                 continue;
-            };
-            let key = Key {
-                organization: charge.organization.clone(),
-                contract: priced.contract.clone(),
-                sku: priced.sku.clone(),
-                service_period: priced.service_period,
-                currency: priced.currency.clone(),
             };
             readings.entry(key).or_default().insert((charge.identity, charge.ordinal));
         }
@@ -215,7 +245,7 @@ impl Differences {
         Ok(())
     }
 
-    fn json(&self, version: &Version, booked: Option<u64>, in_force: bool) -> serde_json::Value {
+    fn json(&self, version: Digest, booked: Option<u64>, in_force: bool) -> serde_json::Value {
         let lines = self.lines.iter().map(|line| {
             json!({
                 "organization": line.key.organization, "contract": line.key.contract, "sku": line.key.sku,
@@ -230,18 +260,17 @@ impl Differences {
             .map(|((organization, reason), readings)| json!({"organization": organization, "reason": reason, "readings": readings}));
         let sums: BTreeMap<&String, String> = self.sums.iter().map(|(currency, sum)| (currency, exact(*sum))).collect();
         json!({
-            "version": version.address(), "in_force": in_force, "control_no": booked,
+            "version": version, "in_force": in_force, "control_no": booked,
             "lines": lines.collect::<Vec<_>>(), "quarantined": lost.collect::<Vec<_>>(), "differences": sums,
         })
     }
 
-    fn text(&self, version: &Version, booked: Option<u64>, in_force: bool, preview: bool) -> String {
+    fn text(&self, address: Digest, booked: Option<u64>, in_force: bool, preview: bool) -> String {
         let mut out = String::new();
         let mut say = |text: String| {
             out.push_str(&text);
             out.push('\n');
         };
-        let address = version.address();
         let mut organization = None;
         for line in &self.lines {
             if organization != Some(&line.key.organization) {

@@ -8,6 +8,7 @@ use platform_catalog::{AsOf, Scope};
 use platform_query::{Limits, QueryEngine, render};
 
 use super::Refused;
+use super::registry::version_or_folder;
 use crate::home::Home;
 use crate::read_models::{self, Readers};
 use crate::{Common, Format, Outcome, answers};
@@ -17,6 +18,10 @@ use crate::{Common, Format, Outcome, answers};
 pub struct SqlArguments {
     /// The question; `-` reads it from standard input. `SHOW TABLES` and `DESCRIBE usage.charges` list what there is.
     sql: String,
+    /// A book, for the table `what_if.charges`: the usage that was rated, rated under it instead. A folder of documents, a draft such as draft-1,
+    /// or a version by its address. Nothing is booked.
+    #[arg(long)]
+    book: Option<String>,
 }
 
 /// Answers on standard output; what was cut off by the row limit is said on standard error.
@@ -29,8 +34,17 @@ pub async fn run(arguments: SqlArguments, common: &Common) -> anyhow::Result<Out
     } else {
         arguments.sql
     };
-    let engine = engine(&home).await?;
-    let answer = engine.query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await.map_err(|error| Refused(chain(&error)))?;
+    let readers = Readers::open(&home).await?;
+    let engine = engine_over(&home, &readers)?;
+    let more = match &arguments.book {
+        None => Vec::new(),
+        Some(book) => {
+            let version = version_or_folder(&home, book).await?;
+            vec![read_models::what_if::charges(&readers, version, home.settings.query.memory_bytes_max)?]
+        }
+    };
+    let answer = engine.query_with(&sql, &Scope::Operator, AsOf(None), Limits::default(), &more).await;
+    let answer = answer.map_err(|error| Refused(chain(&error)))?;
     let text = render(&answer, output(common.format)).map_err(|error| Refused(chain(&error)))?;
     match std::io::stdout().write_all(&text) {
         // Whoever read the answer has read enough of it.
@@ -45,7 +59,11 @@ pub async fn run(arguments: SqlArguments, common: &Common) -> anyhow::Result<Out
 
 /// The query engine over a home's read models.
 pub async fn engine(home: &Home) -> anyhow::Result<QueryEngine> {
-    Ok(QueryEngine::new(read_models::catalog_over(&Readers::open(home).await?)?, answers::options(&home.settings.query))?)
+    engine_over(home, &Readers::open(home).await?)
+}
+
+fn engine_over(home: &Home, readers: &Readers) -> anyhow::Result<QueryEngine> {
+    Ok(QueryEngine::new(read_models::catalog_over(readers)?, answers::options(&home.settings.query))?)
 }
 
 /// How answers are rendered for a format of the command line.

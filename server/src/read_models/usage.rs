@@ -1,5 +1,6 @@
 //! `usage.charges`, `usage.events`, `usage.quarantine`, `usage.hours`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use platform_catalog::{
     Audience, BatchStream, CatalogError, Comparison, Description, FileReading, FilesModel, Filter, FilterValue, ReadModel,
 };
 use platform_ingest::events::events_schema;
-use platform_rating::charges_schema;
+use platform_rating::{Key, SegmentState, Total, charges_schema, decode_segments, totals_from_arrow};
 use shared_lake::ducklake;
+use shared_types::{Month, PriceId};
 
 use super::Readers;
 use super::prune::may_match;
 use super::rows::{self, Cell, failed, instant, refuse_history};
-use crate::lake::{CHARGES, EVENTS, shape};
+use crate::lake::{CHARGES, EVENTS, TOTALS, shape};
 
 const OURS: Audience = Audience::Organizations { column: "organization" };
 
@@ -37,7 +39,7 @@ pub fn models(readers: &Readers) -> anyhow::Result<Vec<Arc<dyn ReadModel>>> {
 }
 
 /// A table's schema without the field ids of its files.
-fn plain(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn plain(schema: &SchemaRef) -> SchemaRef {
     let fields: Vec<Field> =
         schema.fields().iter().map(|field| Field::new(field.name(), field.data_type().clone(), field.is_nullable())).collect();
     Arc::new(Schema::new(fields))
@@ -93,6 +95,79 @@ fn read(path: &std::path::Path, wanted: &SchemaRef) -> anyhow::Result<Vec<Record
     Ok(batches)
 }
 
+/// What the columns of charges say.
+pub(super) const CHARGES_SENTENCES: &[(&str, &str)] = &[
+    ("identity", "Keyed hash of (organization, source, event id)."),
+    ("ordinal", "Number of the reading in its event, from 0."),
+    ("shard", "Position of the event: shard."),
+    ("incarnation", "Position of the event: life of the stream."),
+    ("sequence", "Position of the event: dense number in the shard."),
+    ("log_month", "UTC month of the reading's start: which of the organization's evidence logs holds it."),
+    ("log_seq", "Gapless number in that log; null for quarantined readings."),
+    ("organization", "Who owes."),
+    ("project", "Sub-account, if named."),
+    ("source", "Who sent the event."),
+    ("meter", "The meter."),
+    ("unit", "What the quantity counts."),
+    ("dimensions", "What tells prices apart, as JSON."),
+    ("quantity", "How much."),
+    ("start_at", "When the usage began."),
+    ("end_at", "When it ended, for intervals."),
+    ("accepted_at", "When the event entered the stream."),
+    ("fate", "charged, free or quarantined."),
+    ("reason", "The rule of a free reading, the reason of a quarantined one."),
+    ("contract", "The contract."),
+    ("contract_line", "Contract and SKU: with service period and currency, the key."),
+    ("service_period", "Month of usage, yyyymm: it keys the running total."),
+    ("accounting_period", "Month of the books, yyyymm."),
+    ("sku_id", "What was sold."),
+    ("price_id", "The price row."),
+    ("rule", "Price model and version of its semantics."),
+    ("registry_version", "Content address of the registry in force."),
+    ("state_before", "Encoded state of the key before this reading."),
+    ("state_after", "Encoded state of the key after it."),
+    ("amount", "Running total of the key after minus before."),
+    ("currency", "The asset of the amount."),
+    ("supersedes", "The charge that this one corrects, if any."),
+    ("commitment", "Evidence: H(salt, source-supplied strings)."),
+];
+
+/// The state of a key behind everything that was booked up to and in a month; none where nothing was.
+///
+/// - A range of the stream ends where a month closes, so no batch has rows of both sides of one.
+pub async fn state_through(readers: &Readers, key: &Key, through: Month) -> anyhow::Result<Option<BTreeMap<PriceId, SegmentState>>> {
+    let number = |column: &str, comparison, month: Month| Filter {
+        column: column.to_owned(),
+        comparison,
+        value: FilterValue::Integer(i64::from(month.number())),
+    };
+    let filters = [
+        only("organization", key.organization.as_str()),
+        number("service_period", Comparison::Eq, key.service_period),
+        number("accounting_period", Comparison::Le, through),
+    ];
+    let files = list(&readers.catalog, readers.lake.root(), TOTALS, &filters).await?;
+    let key = key.clone();
+    tokio::task::spawn_blocking(move || last_state(&files, &key, through)).await?
+}
+
+/// The state of the key's last row up to and in a month: each batch that touches a key lengthens its log.
+fn last_state(files: &[PathBuf], key: &Key, through: Month) -> anyhow::Result<Option<BTreeMap<PriceId, SegmentState>>> {
+    let mut last: Option<(u64, Total)> = None;
+    for path in files {
+        for rows in shared_lake::read_file(path, None)? {
+            for total in totals_from_arrow(&rows)? {
+                let size = total.log_sizes.get(&key.service_period).copied().unwrap_or_default();
+                let newer = last.as_ref().is_none_or(|(known, _)| *known <= size);
+                if newer && total.accounting_period <= through && total.key() == *key {
+                    last = Some((size, total));
+                }
+            }
+        }
+    }
+    Ok(last.map(|(_, total)| decode_segments(&total.state)).transpose()?)
+}
+
 fn charges(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
     let description = Description::new(
         "usage.charges",
@@ -100,41 +175,7 @@ fn charges(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
         "One row for each reading of an accepted event: what it came to, and why.",
         OURS,
         plain(&charges_schema()),
-        &[
-            ("identity", "Keyed hash of (organization, source, event id)."),
-            ("ordinal", "Number of the reading in its event, from 0."),
-            ("shard", "Position of the event: shard."),
-            ("incarnation", "Position of the event: life of the stream."),
-            ("sequence", "Position of the event: dense number in the shard."),
-            ("log_month", "UTC month of the reading's start: which of the organization's evidence logs holds it."),
-            ("log_seq", "Gapless number in that log; null for quarantined readings."),
-            ("organization", "Who owes."),
-            ("project", "Sub-account, if named."),
-            ("source", "Who sent the event."),
-            ("meter", "The meter."),
-            ("unit", "What the quantity counts."),
-            ("dimensions", "What tells prices apart, as JSON."),
-            ("quantity", "How much."),
-            ("start_at", "When the usage began."),
-            ("end_at", "When it ended, for intervals."),
-            ("accepted_at", "When the event entered the stream."),
-            ("fate", "charged, free or quarantined."),
-            ("reason", "The rule of a free reading, the reason of a quarantined one."),
-            ("contract", "The contract."),
-            ("contract_line", "Contract and SKU: with service period and currency, the key."),
-            ("service_period", "Month of usage, yyyymm: it keys the running total."),
-            ("accounting_period", "Month of the books, yyyymm."),
-            ("sku_id", "What was sold."),
-            ("price_id", "The price row."),
-            ("rule", "Price model and version of its semantics."),
-            ("registry_version", "Content address of the registry in force."),
-            ("state_before", "Encoded state of the key before this reading."),
-            ("state_after", "Encoded state of the key after it."),
-            ("amount", "Running total of the key after minus before."),
-            ("currency", "The asset of the amount."),
-            ("supersedes", "The charge that this one corrects, if any."),
-            ("commitment", "Evidence: H(salt, source-supplied strings)."),
-        ],
+        CHARGES_SENTENCES,
     )?
     .for_the_operator(kept(POSITION))?;
     Ok(files_model(readers, description, CHARGES))

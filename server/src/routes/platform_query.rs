@@ -1,20 +1,22 @@
 //! `POST /v1/sql`: one question, one answer, in the format that the asker accepts. Owned by platform-query.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use platform_catalog::AsOf;
-use platform_iam::Action;
+use platform_catalog::{AsOf, ReadModel};
+use platform_iam::{Action, Target};
 use platform_query::{Format, Limits, render_within};
 use serde::Deserialize;
 
-use super::scope_of;
+use super::{platform_registry, scope_of};
 use crate::access::Caller;
 use crate::answers::Answers;
 use crate::contract::{Operation, wire};
-use crate::problem::{JsonBody, Problem};
+use crate::problem::{JsonBody, Problem, internal};
+use crate::read_models;
 
 /// Says whether rows are missing from an answer, whatever its format.
 const TRUNCATED: HeaderName = HeaderName::from_static("tally-truncated");
@@ -28,6 +30,9 @@ wire! {
         pub sql: String,
         /// Tighter limits than those of the server.
         pub limits: Option<SqlLimits>,
+        /// A book, for the table what_if.charges: the usage that was rated, rated under it instead. `draft-1`, `in-force`, or a version by its
+        /// address or enough of its first digits. For keys that may read drafts.
+        pub book: Option<String>,
     }
 }
 
@@ -63,6 +68,8 @@ pub fn operations() -> Vec<Operation> {
             .or("text/plain")
             .with_header("tally-truncated", "Whether rows are missing: true or false.")
             .problem(400, "Not SQL, refused, or no such table or column.")
+            .problem(403, "The key may not read drafts, and named a book.")
+            .problem(404, "There is no such book.")
             .problem(406, "No format that is accepted.")
             .problem(413, "The text is too long.")
             .problem(422, "Overflow, a computation that the data does not allow, or a limit of time or memory."),
@@ -96,13 +103,26 @@ pub async fn ask(
     let permit = caller.authorize(Action::SqlAsk, caller.target(None))?;
     let format = accepted(&headers, &FORMATS)?;
     let tighter = request.limits.unwrap_or_default();
+    let more = match &request.book {
+        None => Vec::new(),
+        Some(book) => vec![what_if(&answers, &caller, book, tighter.memory_bytes).await?],
+    };
     let limits = Limits { timeout: tighter.time_ms.map(Duration::from_millis), max_rows: tighter.rows, memory_bytes: tighter.memory_bytes };
-    let answer = answers.engine().query(&request.sql, &scope_of(&permit), AsOf(None), limits).await?;
+    let answer = answers.engine().query_with(&request.sql, &scope_of(&permit), AsOf(None), limits, &more).await?;
     let bytes_max = tighter.bytes.map_or(bytes_max, |bytes| bytes.min(bytes_max));
     let rendered = render_within(&answer, format, bytes_max)?;
     let truncated = HeaderValue::from_static(if rendered.truncated { "true" } else { "false" });
     let content_type = HeaderValue::from_static(format.content_type());
     Ok(([(header::CONTENT_TYPE, content_type), (TRUNCATED, truncated)], rendered.bytes).into_response())
+}
+
+/// The usage that was rated, under a book that the asker may read.
+async fn what_if(answers: &Answers, caller: &Caller, book: &str, memory_bytes: Option<usize>) -> Result<Arc<dyn ReadModel>, Problem> {
+    caller.authorize(Action::DraftRead, Target::Deployment)?;
+    let version = platform_registry::named(answers, book).await?;
+    let most = answers.readers.home.settings.query.memory_bytes_max;
+    let memory_bytes = memory_bytes.map_or(most, |bytes| bytes.min(most));
+    read_models::what_if::charges(&answers.readers, version, memory_bytes).map_err(|error| internal(&*error))
 }
 
 /// The format that the asker likes best among those of a route.

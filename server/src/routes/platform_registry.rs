@@ -7,8 +7,8 @@ mod price;
 
 pub use differences::{diff_versions, view as differences_view};
 pub use drafts::{
-    ProposeRequest, RetireRequest, ReviewRequest, changes, get_draft, list_drafts, propose_draft, publish_draft, retire_version,
-    review_draft, view as draft_view,
+    ProposeRequest, PublishDraftRequest, RetireRequest, ReviewRequest, changes, get_draft, list_drafts, propose_draft, publish_draft,
+    retire_version, review_draft, view as draft_view,
 };
 pub use price::{PriceQuery, believed, get_price};
 
@@ -27,6 +27,7 @@ use super::platform_query::accepted;
 use super::scope_of;
 use crate::access::Caller;
 use crate::answers::Answers;
+use crate::book::{self, BookError};
 use crate::contract::{Operation, wire};
 use crate::problem::{JsonBody, Problem, internal};
 use crate::roles::Publisher;
@@ -190,6 +191,18 @@ async fn registry(answers: &Answers, scope: &Scope) -> Result<RegistryView, Box<
         versions.push(VersionView { version: address.to_string(), recorded_at: recorded_at.unwrap_or_default(), control_no });
     }
     Ok(RegistryView { in_force: versions.last().map(|last| last.version.clone()), versions })
+}
+
+/// A version by what people call it, or a problem.
+pub async fn named(answers: &Answers, wanted: &str) -> Result<Version, Problem> {
+    let mut tx = answers.readers.books.read().await.map_err(|error| internal(&error))?;
+    book::named(&mut tx, wanted).await.map_err(|error| match error {
+        BookError::Draft(error) => drafts::problem(&error.into()),
+        BookError::Store(error) => internal(&error),
+        BookError::Nothing | BookError::Unknown(_) | BookError::Ambiguous(_) => {
+            Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0003", "There is no such version.", error.to_string())
+        }
+    })
 }
 
 /// A published version by its address, or a problem.

@@ -48,7 +48,7 @@ const fn whole(route: &'static str, action: &'static str, done: u16) -> Row {
 }
 
 /// Every route but health, which asks for no key.
-const ROWS: [Row; 39] = [
+const ROWS: [Row; 40] = [
     row("DELETE /v1/keys/{key}", "iam.key.revoke", 200, true),
     row("GET /v1/audit/events", "audit.event.read", 200, false),
     row("GET /v1/balances", "ledger.balance.read", 200, false),
@@ -58,6 +58,7 @@ const ROWS: [Row; 39] = [
     row("GET /v1/evidence/bundles/{invoice}", "evidence.bundle.make", 404, false),
     row("GET /v1/evidence/checkpoint", "evidence.proof.read", 200, false),
     row("GET /v1/evidence/tile/{*path}", "evidence.proof.read", 404, false),
+    row("GET /v1/forecast", "usage.reading.read", 200, true),
     row("GET /v1/invoices", "billing.invoice.read", 200, true),
     row("GET /v1/invoices/{invoice}", "billing.invoice.read", 404, false),
     row("GET /v1/invoices/{invoice}/changes", "billing.invoice.read", 404, false),
@@ -206,6 +207,10 @@ impl World {
             }
             "GET /v1/invoices/{invoice}/lines/{line}/explain" => {
                 path = "/v1/invoices/inv-0/lines/1/explain".to_owned();
+                String::new()
+            }
+            "GET /v1/forecast" => {
+                path = format!("/v1/forecast?organization={organization}");
                 String::new()
             }
             "GET /v1/usage" => {

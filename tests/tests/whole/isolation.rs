@@ -330,6 +330,14 @@ fn get_questions(worlds: &Worlds) -> Vec<Question> {
                 })
                 .chain([format!("{path}?{month}&bucket=week"), path.to_owned()])
                 .collect(),
+            // Without an instant the answer says when it was given, and no two are given at one time.
+            "/v1/forecast" => {
+                ["", "&organization=acme", "&organization=zulu-1", "&organization=nobody", "&book=in-force", "&period=2026-09"]
+                    .iter()
+                    .flat_map(|more| ["2026-10-12", "2026-10-28T12:00:00Z"].map(|as_of| format!("{path}?as_of={as_of}{more}")))
+                    .chain([format!("{path}?as_of=tomorrow"), format!("{path}?as_of=2026-10-12&period=October")])
+                    .collect()
+            }
             "/v1/balances" => ["", "?organization=acme", "?organization=zulu-1", "?organization=nobody", "?limit=1", "?limit=0"]
                 .map(|more| format!("{path}{more}"))
                 .to_vec(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::tally::{Tally, err, request};
 
 /// The program whose clock can be set.
-fn planted() -> Option<PathBuf> {
+pub fn planted() -> Option<PathBuf> {
     let binary = std::env::var_os("TALLY_PLANTED_BIN").map(PathBuf::from);
     if binary.is_none() {
         assert!(std::env::var_os("TALLY_REQUIRE_TOOLS").is_none(), "TALLY_PLANTED_BIN is not set");
@@ -19,7 +19,7 @@ fn planted() -> Option<PathBuf> {
 }
 
 /// A registry with a prorated support fee and two seats charged in full, of one organization.
-fn registry(seats: &str, until: &str) -> String {
+pub fn registry(seats: &str, until: &str) -> String {
     format!(
         r#"
 [[unit]]
@@ -86,7 +86,7 @@ until = "2026-11-01T00:00:00Z"
     )
 }
 
-fn publish(tally: &Tally, text: &str) -> std::process::Output {
+pub fn publish(tally: &Tally, text: &str) -> std::process::Output {
     let folder = tally.scratch().join("fees");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("registry.toml"), text).unwrap();
@@ -94,7 +94,7 @@ fn publish(tally: &Tally, text: &str) -> std::process::Output {
 }
 
 /// The same home at another time.
-fn at(tally: &Tally, time: &str) -> Tally {
+pub fn at(tally: &Tally, time: &str) -> Tally {
     tally.beside(planted().unwrap(), "TALLY_CLOCK", time)
 }
 

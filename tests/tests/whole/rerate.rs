@@ -13,10 +13,10 @@ use crate::bundle::{differences, duckdb, rewrite, verifier, verify};
 use crate::tally::{Server, Tally, err, out, python, request, root};
 
 /// For 116 hours of September a million input tokens cost this instead of 3 dollars.
-const TEN_TIMES: &str = "30";
+pub const TEN_TIMES: &str = "30";
 
 /// A folder of documents in which input tokens cost `slip` dollars a million for 116 hours, and 3 before and after.
-fn book(tally: &Tally, name: &str, slip: &str) -> PathBuf {
+pub fn book(tally: &Tally, name: &str, slip: &str) -> PathBuf {
     let folder = tally.scratch().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let books = std::fs::read_to_string(root().join("tests/registry/books.toml")).unwrap();
@@ -32,7 +32,7 @@ fn book(tally: &Tally, name: &str, slip: &str) -> PathBuf {
     folder
 }
 
-fn home(slip: &str) -> Tally {
+pub fn home(slip: &str) -> Tally {
     let tally = Tally::empty();
     tally.done(&["init"]);
     tally.done(&["registry", "publish", book(&tally, "first", slip).to_str().unwrap()]);
@@ -44,7 +44,7 @@ fn rerate(tally: &Tally, folder: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&tally.done(&arguments)).unwrap()
 }
 
-fn send(server: &Server, events: &[String]) {
+pub fn send(server: &Server, events: &[String]) {
     let answer = server.client().events(events).unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text);
 }
@@ -57,7 +57,7 @@ fn owed(tally: &Tally) -> String {
 }
 
 /// What must hold of a home whatever was rated again in it.
-fn holds(tally: &Tally) {
+pub fn holds(tally: &Tally) {
     tally.check().unwrap();
     assert_eq!(tally.sql("SELECT * FROM sys.conservation"), Vec::<Value>::new());
     for fold in ["ledger", "lake", "usage", "evidence"] {

@@ -57,7 +57,7 @@ async fn whole(db: &Database, version: &Version, reviewer: &str, verdict: Verdic
     assert_eq!(draft.state(), verdict.name());
     let (draft, found) = drafts::publishable(&mut tx, draft.draft_no).await?;
     assert_eq!(found.canonical(), version.canonical());
-    let published = drafts::publish(&mut tx, &draft, &found, "carol", at()).await?;
+    let published = drafts::publish(&mut tx, &draft, &found, false, "carol", at()).await?;
     assert_eq!(drafts::draft(&mut tx, draft.draft_no).await?.state(), "published");
     tx.commit().await.unwrap();
     Ok(published.control_no)
@@ -107,7 +107,7 @@ async fn what_is_published_is_what_was_reviewed() {
         assert_eq!(silent.to_string(), "reason is 0 characters long: write 1 to 1000");
         // Published twice is published once.
         let (draft, version) = drafts::publishable(&mut tx, DraftNo(3)).await.unwrap();
-        assert!(!drafts::publish(&mut tx, &draft, &version, "carol", at()).await.unwrap().changed);
+        assert!(!drafts::publish(&mut tx, &draft, &version, false, "carol", at()).await.unwrap().changed);
     })
     .await;
 }

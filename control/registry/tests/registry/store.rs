@@ -200,7 +200,7 @@ async fn the_database_itself_refuses_gaps_and_changes() {
         let draft_no = drafts::propose(&mut tx, &version("2"), "alice", None, at("2026-11-24T10:00:00Z")).await.unwrap().draft_no;
         drafts::review(&mut tx, draft_no, Verdict::Approved, "bob", "agreed", at("2026-11-24T10:00:00Z")).await.unwrap();
         let (draft, second) = drafts::publishable(&mut tx, draft_no).await.unwrap();
-        drafts::publish(&mut tx, &draft, &second, "carol", at("2026-11-24T10:00:00Z")).await.unwrap();
+        drafts::publish(&mut tx, &draft, &second, false, "carol", at("2026-11-24T10:00:00Z")).await.unwrap();
         drafts::retire(&mut tx, version("1").address(), "carol", "wrong", at("2026-11-24T10:00:00Z")).await.unwrap();
         tx.commit().await.unwrap();
         let tables = append_only_refusals(&db).await.unwrap();

@@ -10,18 +10,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{named, read_folder, read_version};
+use crate::book::draft_no;
 use crate::commands::Refused;
 use crate::commands::owner::{Method, OwnerClient};
 use crate::home::{Home, Store};
 use crate::roles::proposals::Proposals;
 use crate::roles::{OnFailure, Running};
-use crate::routes::platform_registry::{ProposeRequest, PublishFile, PublishRequest, RetireRequest, ReviewRequest, changes, draft_view};
+use crate::routes::platform_registry::{
+    ProposeRequest, PublishDraftRequest, PublishFile, PublishRequest, RetireRequest, ReviewRequest, changes, draft_view,
+};
 use crate::{Common, Format, Outcome, access};
-
-/// The number in `draft-1`.
-pub(super) fn draft_no(text: &str) -> Option<DraftNo> {
-    text.strip_prefix("draft-")?.parse().ok().map(DraftNo)
-}
 
 fn wanted(text: &str) -> anyhow::Result<DraftNo> {
     draft_no(text).ok_or_else(|| Refused(format!("{text:?} is no draft such as draft-1; `tally registry drafts` lists them")).into())
@@ -29,27 +27,10 @@ fn wanted(text: &str) -> anyhow::Result<DraftNo> {
 
 /// Puts a folder or an approved draft in force.
 ///
-/// - `rerate`: whether usage that was rated before and that the folder's version reaches back over is rated again.
+/// - `rerate`: whether usage that was rated before and that it reaches back over is rated again.
 pub(super) async fn publish(what: &str, rerate: bool, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
-    let draft = draft_no(what).filter(|_| !Path::new(what).is_dir());
-    let (address, control_no, changed) = match draft {
-        None => put_in_force(&home, Path::new(what), rerate).await?,
-        Some(_) if rerate => {
-            return Err(Refused(
-                "a draft that reaches back over rated usage is not rated again; `tally rerate --book FOLDER` is for folders".to_owned(),
-            )
-            .into());
-        }
-        Some(draft) => match OwnerClient::of(&home)? {
-            Some(owner) => published_by(&owner, format!("/v1/registry/drafts/{draft}/publish"), &json!({})).await?,
-            None => {
-                let running = Running::start(&home, OnFailure::End).await?;
-                let published = running.publisher().publish_draft(access::local(Action::RegistryPublish)?, draft).await;
-                drained(running, published).await?
-            }
-        },
-    };
+    let (address, control_no, changed) = put_in_force(&home, what, rerate).await?;
     match common.format {
         Format::Json => println!("{}", json!({"version": address, "control_no": control_no, "changed": changed})),
         _ if changed => println!("version {address} is in force (control record {control_no})"),
@@ -58,10 +39,24 @@ pub(super) async fn publish(what: &str, rerate: bool, common: &Common) -> anyhow
     Ok(Outcome::Done)
 }
 
-/// Publishes a folder, by the owner of the home or as its owner: address, control record, and whether anything changed.
+/// Publishes a folder or an approved draft, by the owner of the home or as its owner: address, control record, and whether anything changed.
 ///
 /// - `rerate`: whether usage that was rated before and that the version reaches back over is rated again.
-pub async fn put_in_force(home: &Home, folder: &Path, rerate: bool) -> anyhow::Result<(String, u64, bool)> {
+pub async fn put_in_force(home: &Home, what: &str, rerate: bool) -> anyhow::Result<(String, u64, bool)> {
+    let folder = Path::new(what);
+    if let Some(draft) = draft_no(what).filter(|_| !folder.is_dir()) {
+        return match OwnerClient::of(home)? {
+            Some(owner) => {
+                let request = PublishDraftRequest { rerate: Some(rerate) };
+                published_by(&owner, format!("/v1/registry/drafts/{draft}/publish"), &request).await
+            }
+            None => {
+                let running = Running::start(home, OnFailure::End).await?;
+                let published = running.publisher().publish_draft(access::local(Action::RegistryPublish)?, draft, rerate).await;
+                drained(running, published).await
+            }
+        };
+    }
     let version = read_version(folder)?;
     match OwnerClient::of(home)? {
         Some(owner) => {

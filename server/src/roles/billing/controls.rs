@@ -119,11 +119,17 @@ impl Billing {
         if matches!(candidate, Candidate::Version(_)) && self.review == ReviewWhen::Required {
             bail!(ReviewRequired);
         }
-        if rerate
-            && let Candidate::Version(version) = candidate
-            && let Some(active) = registry::active(&mut self.books.read().await?).await?
-        {
-            self.refuse_rerating(&active, version).await?;
+        if rerate && let Some(active) = registry::active(&mut self.books.read().await?).await? {
+            let version = match candidate {
+                Candidate::Version(version) => Some(version.clone()),
+                Candidate::Draft(draft_no) => {
+                    let (draft, version) = drafts::publishable(&mut self.books.begin().await?, *draft_no).await?;
+                    draft.published.is_none().then_some(version)
+                }
+            };
+            if let Some(version) = version {
+                self.refuse_rerating(&active, &version).await?;
+            }
         }
         let gate = Arc::clone(&self.gate);
         let closed = gate.write().await;
@@ -160,7 +166,7 @@ impl Billing {
         let at = now();
         let published = match &draft {
             None => registry::publish(&mut tx, &version, rerates, at).await?,
-            Some(draft) => drafts::publish(&mut tx, draft, &version, permit.principal().name(), at).await?,
+            Some(draft) => drafts::publish(&mut tx, draft, &version, rerates, permit.principal().name(), at).await?,
         };
         if published.changed {
             let mut detail = BTreeMap::from([("control_no".to_owned(), published.control_no.to_string())]);

@@ -1,6 +1,7 @@
 //! `/v1/registry/drafts…`: versions that are proposed, reviewed and then published by more than one person; and retiring a version.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -43,6 +44,17 @@ wire! {
         pub verdict: String,
         /// Why.
         pub reason: String,
+    }
+}
+
+wire! {
+    /// How a draft is published. No body at all says the same as an empty object.
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct PublishDraftRequest {
+        /// Whether usage that was rated before and that the draft reaches back over is rated again, each shard at the draft's control record;
+        /// else such a draft is refused. False by default.
+        pub rerate: Option<bool>,
     }
 }
 
@@ -161,10 +173,12 @@ pub(super) fn operations() -> Vec<Operation> {
         Operation::post("/v1/registry/drafts/{draft}/publish", "publish_draft", "Puts an approved draft in force.")
             .about("Behind everything accepted so far. Refused where another version came into force since it was proposed.")
             .in_path("draft", number)
+            .body::<PublishDraftRequest>("application/json")
             .answers::<PublishedView>(200, "It is in force.")
+            .problem(400, "The request does not read.")
             .problem(404, missing)
             .problem(409, unready)
-            .problem(422, "It reaches back over keys that were rated; detail says what to do."),
+            .problem(422, "It reaches back over keys that were rated, or they cannot be rated again; detail says what to do."),
         Operation::post("/v1/registry/versions/{version}/retire", "retire_version", "Retires a version: it is not put in force again.")
             .about("It stays, and so does what was rated by it.")
             .in_path("version", "Content address, 64 hex digits.")
@@ -220,10 +234,17 @@ pub async fn review_draft(
 }
 
 /// Puts an approved draft in force.
-pub async fn publish_draft(State(publisher): State<Publisher>, caller: Caller, Path(draft): Path<String>) -> Response {
+pub async fn publish_draft(State(publisher): State<Publisher>, caller: Caller, Path(draft): Path<String>, body: Bytes) -> Response {
     let answer = async {
         let permit = caller.authorize(Action::RegistryPublish, Target::Deployment)?;
-        publisher.publish_draft(permit, number(&draft)?).await.map_err(|error| problem(&error))
+        let rerate = match body.is_empty() {
+            true => None,
+            false => {
+                let unread = |error: serde_json::Error| Problem::new(StatusCode::BAD_REQUEST, "REGISTRY-0004", UNREAD, error.to_string());
+                serde_json::from_slice::<PublishDraftRequest>(&body).map_err(unread)?.rerate
+            }
+        };
+        publisher.publish_draft(permit, number(&draft)?, rerate.unwrap_or(false)).await.map_err(|error| problem(&error))
     };
     match answer.await {
         Ok(published) => Json(PublishedView::from(published)).into_response(),

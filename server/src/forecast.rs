@@ -1,0 +1,395 @@
+//! What a running month will come to: gathers the usage as it stands and the fees of the schedule, and has `platform-rating` rate them with the
+//! usage of the last days once more. It reads and books nothing; the same home as of the same instant gives the same forecast.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use anyhow::Context as _;
+use platform_ingest::store;
+use platform_rating::forecast::{DAYS, behind, forecast, repeated};
+use platform_rating::{ForecastLine, Horizon, Plan, Stage, Standing};
+use platform_registry::recurring::Fee;
+use platform_registry::{Schedule, Version};
+use platform_usage::{Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
+use serde::Serialize;
+use shared_types::{Amount, Digest, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence, ShardId};
+
+use crate::contract::wire;
+use crate::read_models::Readers;
+use crate::rerating::{UnitKey, Work, not_followed, parts, rated_key, restore, unit_of};
+use crate::roles::billing::Registries;
+
+/// What a reading of the last days takes in memory, at most: it is repeated up to thirty times.
+const READING_BYTES: u64 = 8_192;
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// How a forecast is made, for whoever reads it.
+const METHOD: &str = "The usage of the last 7 days before as_of comes again, day by day, until the month is over (of who has fewer days: of those, \
+                      begun ones counted; what is held over time without an end is held to the end already). Recurring fees of the month are those of \
+                      the contracts. All readings are rated together by the book's prices, tiers included: nothing is scaled, and only each total is \
+                      rounded, once, half to even, to 9 places. Late usage and readings in quarantine are not foreseen.";
+
+/// What is asked.
+pub struct Asked {
+    /// Only this organization.
+    pub organization: Option<OrganizationId>,
+    /// The month; the one of the instant by default.
+    pub period: Option<Month>,
+    /// Usage before this instant has happened.
+    pub as_of: Instant,
+    /// The book.
+    pub version: Version,
+    /// What may be used of memory.
+    pub memory_bytes: usize,
+}
+
+/// Why there is no forecast; the text says what to ask instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotForecast(pub String);
+
+wire! {
+    /// What a running month will come to at its end. Nothing of it is booked.
+    #[derive(Serialize)]
+    pub struct ForecastView {
+        /// The month, `yyyy-mm`.
+        pub period: String,
+        /// Usage before this instant has happened.
+        pub as_of: String,
+        /// Content address of the book.
+        pub version: String,
+        /// How it is made, in words.
+        pub method: String,
+        /// By organization, contract line and currency.
+        pub lines: Vec<LineView>,
+        /// By organization and currency.
+        pub sums: Vec<SumView>,
+        /// Readings to come that would not be rated: they are in no line.
+        pub unrated: Vec<UnratedView>,
+    }
+}
+
+wire! {
+    /// What a contract line will come to.
+    #[derive(Serialize)]
+    pub struct LineView {
+        /// Who owes.
+        pub organization: String,
+        /// The contract.
+        pub contract: String,
+        /// What is sold.
+        pub sku: String,
+        /// The currency of the amounts.
+        pub currency: String,
+        /// What the quantities count.
+        pub unit: String,
+        /// What has happened.
+        pub so_far: StageView,
+        /// Recurring fees of the month that are still to come.
+        pub fees: StageView,
+        /// The usage that comes again.
+        pub usage: StageView,
+        /// How many days come again.
+        pub days: u64,
+        /// The running total at the end of the month: the three together.
+        pub at_end: String,
+    }
+}
+
+wire! {
+    /// A part of a forecast.
+    #[derive(Serialize)]
+    pub struct StageView {
+        /// How many readings.
+        pub readings: u64,
+        /// Sum of their quantities.
+        pub quantity: String,
+        /// By how much they move the running total.
+        pub amount: String,
+    }
+}
+
+wire! {
+    /// What an organization will owe.
+    #[derive(Serialize)]
+    pub struct SumView {
+        /// Who owes.
+        pub organization: String,
+        /// The currency.
+        pub currency: String,
+        /// What has happened.
+        pub so_far: String,
+        /// At the end of the month.
+        pub at_end: String,
+    }
+}
+
+wire! {
+    /// Readings to come that would not be rated.
+    #[derive(Serialize)]
+    pub struct UnratedView {
+        /// Who would send them.
+        pub organization: String,
+        /// The reason of the quarantine.
+        pub reason: String,
+        /// How many.
+        pub readings: u64,
+    }
+}
+
+/// A UTC date, for its beginning, or an instant.
+pub fn instant_of(text: &str) -> Result<Instant, String> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    Instant::parse(&whole).map_err(|_| format!("{text:?} is neither a date such as 2026-10-01 nor an instant such as 2026-10-01T08:00:00Z"))
+}
+
+/// What the home's running month will come to.
+pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView> {
+    let period = asked.period.unwrap_or_else(|| asked.as_of.month());
+    let end = period.next().context("the month has no end")?.start();
+    if asked.as_of < period.start() || asked.as_of >= end {
+        let running = if asked.as_of >= end { "is over" } else { "has not begun" };
+        return Err(NotForecast(format!(
+            "{period} {running} at {}: a forecast is of a running month; give another period or as_of",
+            asked.as_of
+        ))
+        .into());
+    }
+    let (compiled, secrets) = (platform_registry::compile(&asked.version)?, readers.home.secrets()?);
+    let maker = Maker {
+        plan: compiled.plan,
+        meters: MeterSet::new(compiled.meters)?,
+        identity: IdentityKey::new(&secrets.identity),
+        period,
+        as_of: asked.as_of,
+        end,
+    };
+    let through = {
+        let mut tx = readers.log.read().await?;
+        readers.lake.refresh(&mut tx).await?;
+        store::head(&mut tx).await?.0
+    };
+    let state = restore(&readers.log, &readers.lake, through).await?;
+    let mut people: BTreeMap<OrganizationId, Person> = BTreeMap::new();
+    let wanted = |organization: &OrganizationId| asked.organization.as_ref().is_none_or(|wanted| wanted == organization);
+    let (since, mut keys) = (maker.since().month(), Vec::new());
+    for (key, kept) in state.keys().filter(|(key, _)| wanted(&key.organization)) {
+        let person = people.entry(key.organization.clone()).or_default();
+        if key.service_period < since {
+            person.before = true;
+            continue;
+        }
+        if key.service_period > period {
+            continue;
+        }
+        keys.push(rated_key((key, kept)));
+        person.units.insert(unit_of(key));
+        person.readings = kept.segments.values().fold(person.readings, |sum, segment| sum.saturating_add(segment.readings));
+    }
+    if let Some(error) = not_followed(&readers.books, &asked.version, &keys).await? {
+        return Err(NotForecast(error.to_string()).into());
+    }
+    for fee in Schedule::of(&asked.version).of_period(period).into_iter().filter(|fee| wanted(&fee.organization)) {
+        people.entry(fee.organization.clone()).or_default().fees.push(fee);
+    }
+    let room = u64::try_from(asked.memory_bytes)?.checked_div(READING_BYTES).unwrap_or_default();
+    let sizes = people.iter().map(|(organization, person)| (organization.clone(), person.readings)).collect();
+    let together = parts(sizes, room).map_err(|(organization, readings)| {
+        NotForecast(format!(
+            "organization {organization} has {readings} readings since the last week began, and {room} fit into the memory that a query may \
+             have: give it more (query.memory_bytes_max)"
+        ))
+    })?;
+    let registries = Registries::new(readers.books.clone(), &secrets);
+    let threads = readers.home.settings.batch.threads;
+    let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
+    let mut view = ForecastView {
+        period: period.to_string(),
+        as_of: asked.as_of.to_string(),
+        version: asked.version.address().to_string(),
+        method: METHOD.to_owned(),
+        lines: Vec::new(),
+        sums: Vec::new(),
+        unrated: Vec::new(),
+    };
+    for part in together {
+        let units: BTreeSet<UnitKey> =
+            part.iter().filter_map(|organization| people.get(organization)).flat_map(|person| person.units.clone()).collect();
+        let mut standing: BTreeMap<OrganizationId, Vec<Standing>> = BTreeMap::new();
+        for ((organization, _), found) in work.standing(&units).await? {
+            standing.entry(organization).or_default().extend(found);
+        }
+        for organization in part {
+            let Some(person) = people.remove(&organization) else { continue };
+            let standing = standing.remove(&organization).unwrap_or_default();
+            tokio::task::block_in_place(|| maker.add(&mut view, &organization, &person, &standing))?;
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(view)
+}
+
+/// What is known of an organization before its usage is read.
+#[derive(Default)]
+struct Person {
+    /// Whether it had usage in an earlier month than the ones that are read.
+    before: bool,
+    units: BTreeSet<UnitKey>,
+    readings: u64,
+    fees: Vec<Fee>,
+}
+
+/// What all organizations have in common.
+struct Maker {
+    plan: Plan,
+    meters: MeterSet,
+    identity: IdentityKey,
+    period: Month,
+    as_of: Instant,
+    end: Instant,
+}
+
+impl Maker {
+    /// From where on usage can come again.
+    fn since(&self) -> Instant {
+        let micros = self.as_of.micros().saturating_sub(DAYS.saturating_mul(DAY_MICROS));
+        Instant::from_micros(micros).unwrap_or(Instant::EPOCH)
+    }
+
+    /// Adds the lines of an organization.
+    fn add(&self, view: &mut ForecastView, organization: &OrganizationId, person: &Person, standing: &[Standing]) -> anyhow::Result<()> {
+        let mut readings: Vec<MeteredReading> = standing.iter().map(Standing::reading).collect();
+        readings.sort_by_key(|reading| (reading.position, reading.ordinal));
+        let own = |reading: &MeteredReading| reading.source.as_str() == OWN_SOURCE;
+        let (fees_had, used): (Vec<MeteredReading>, Vec<MeteredReading>) = readings.iter().cloned().partition(own);
+        let so_far: Vec<MeteredReading> = readings
+            .into_iter()
+            .filter(|reading| reading.start_at.month() == self.period && (own(reading) || reading.start_at < self.as_of))
+            .collect();
+        let shard = ShardId::of_organization(organization.as_str());
+        let known = self.fees_to_come(person, &fees_had, shard)?;
+        let first = used.iter().map(|reading| reading.start_at).min().unwrap_or(self.as_of);
+        let first = if person.before { self.since() } else { first };
+        let horizon = Horizon::of(self.as_of, self.end, first);
+        let again = repeated(&self.plan, &used, &horizon, u64::try_from(known.len())?.saturating_add(1));
+        let made = forecast(&self.plan, &so_far, &known, &again)?;
+        let mut sums: BTreeMap<String, (i128, i128)> = BTreeMap::new();
+        for line in &made.lines {
+            let (so_far, at_end) = sums.entry(line.key.currency.to_string()).or_default();
+            *so_far = so_far.saturating_add(line.so_far.amount.units().into());
+            *at_end = at_end.saturating_add(line.at_end.units().into());
+            view.lines.push(shown(line, horizon.days));
+        }
+        let sum = |(currency, (so_far, at_end))| SumView {
+            organization: organization.to_string(),
+            currency,
+            so_far: money(so_far),
+            at_end: money(at_end),
+        };
+        view.sums.extend(sums.into_iter().map(sum));
+        let unrated = |(reason, readings): (&&str, &u64)| UnratedView {
+            organization: organization.to_string(),
+            reason: (*reason).to_owned(),
+            readings: *readings,
+        };
+        view.unrated.extend(made.unrated.iter().map(unrated));
+        Ok(())
+    }
+
+    /// The recurring fees of the month that were not counted yet, read by the book's meters.
+    fn fees_to_come(&self, person: &Person, had: &[MeteredReading], shard: ShardId) -> anyhow::Result<Vec<MeteredReading>> {
+        let counted: HashSet<_> = had.iter().map(|reading| reading.identity).collect();
+        let mut found = Vec::new();
+        for (fee, sequence) in person.fees.iter().zip(1..) {
+            let limits = EventLimits { far_future_micros: i64::MAX };
+            let event = Event::parse(fee.event().as_bytes(), self.as_of, &limits)
+                .map_err(|defect| anyhow::anyhow!("the recurring fee {} is no event: {defect}", fee.event_id()))?;
+            let identity = event.identity_hash(&self.identity);
+            if counted.contains(&identity) {
+                continue;
+            }
+            let first = Position { shard, incarnation: Incarnation(0), sequence: Sequence(0) };
+            for reading in self.meters.read(&event) {
+                let refused = reading.result.as_ref().err().map(|defect| defect.reason);
+                found.push(MeteredReading {
+                    position: behind(first, sequence),
+                    ordinal: reading.ordinal,
+                    identity,
+                    organization: event.organization().clone(),
+                    project: event.project().cloned(),
+                    source: event.source().clone(),
+                    meter: reading.meter,
+                    unit: reading.unit,
+                    dimensions: reading.dimensions,
+                    quantity: reading.result.unwrap_or(Quantity::ZERO),
+                    start_at: reading.start_at,
+                    end_at: reading.end_at,
+                    accepted_at: self.as_of,
+                    accounting_period: self.period,
+                    commitment: Digest::ZERO,
+                    refused,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn shown(line: &ForecastLine, days: i64) -> LineView {
+    let stage =
+        |stage: &Stage| StageView { readings: stage.readings, quantity: stage.quantity.to_string(), amount: stage.amount.to_string() };
+    LineView {
+        organization: line.key.organization.to_string(),
+        contract: line.key.contract.to_string(),
+        sku: line.key.sku.to_string(),
+        currency: line.key.currency.to_string(),
+        unit: line.unit.to_string(),
+        so_far: stage(&line.so_far),
+        fees: stage(&line.known),
+        usage: stage(&line.repeated),
+        days: u64::try_from(days).unwrap_or_default(),
+        at_end: line.at_end.to_string(),
+    }
+}
+
+/// Amounts of many lines may be more than one amount holds.
+fn money(units: i128) -> String {
+    Amount::from_units(units).map_or_else(|_| format!("{units} × 10^-9"), |amount| amount.to_string())
+}
+
+impl ForecastView {
+    /// The forecast for people.
+    pub fn text(&self) -> String {
+        let mut out = format!("Forecast of {} as of {}, under version {}\n", self.period, self.as_of, self.version);
+        let mut say = |text: String| {
+            out.push_str(&text);
+            out.push('\n');
+        };
+        for sum in &self.sums {
+            say(format!("organization {}: {} {} so far, {} at the end", sum.organization, sum.currency, sum.so_far, sum.at_end));
+            let lines = self.lines.iter().filter(|line| (&line.organization, &line.currency) == (&sum.organization, &sum.currency));
+            for line in lines {
+                let mut stages = vec![format!("{} so far ({} {})", line.so_far.amount, line.so_far.quantity, line.unit)];
+                if line.fees.readings > 0 {
+                    stages.push(format!("{} for fees to come ({})", line.fees.amount, line.fees.quantity));
+                }
+                if line.usage.readings > 0 {
+                    let days = if line.days == 1 { "the last day".to_owned() } else { format!("the last {} days", line.days) };
+                    stages.push(format!(
+                        "{} for {days} again ({} in {} readings)",
+                        line.usage.amount, line.usage.quantity, line.usage.readings
+                    ));
+                }
+                say(format!("  {}/{}  {} {} = {}", line.contract, line.sku, line.currency, line.at_end, stages.join(" + ")));
+            }
+        }
+        for unrated in &self.unrated {
+            say(format!(
+                "organization {}: {} readings to come would be in quarantine as {}: they are in no line",
+                unrated.organization, unrated.readings, unrated.reason
+            ));
+        }
+        say(if self.sums.is_empty() { "nothing was used, and no fee is to come".to_owned() } else { self.method.clone() });
+        out
+    }
+}
