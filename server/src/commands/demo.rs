@@ -1,5 +1,7 @@
 //! `tally demo`: the whole path on generated usage, through the same code as everything else.
 
+mod book;
+
 use std::time::Instant as Timer;
 
 use clap::Args;
@@ -8,12 +10,13 @@ use platform_catalog::{AsOf, Scope};
 use platform_iam::Action;
 use platform_ingest::wire::RawEvent;
 use platform_query::{Limits, render};
-use platform_registry::{SourceFile, Version};
+use platform_registry::Version;
 use serde_json::json;
 use shared_types::Month;
 
 use super::Refused;
 use super::invoice::changes::Compared;
+use crate::forecast::{self, Asked};
 use crate::home::{Home, Store};
 use crate::read_models::Readers;
 use crate::roles::{OnFailure, Running};
@@ -58,9 +61,7 @@ const QUESTIONS: [(&str, &str); 4] = [
 pub async fn run(arguments: DemoArguments, common: &Common) -> anyhow::Result<Outcome> {
     let started = Timer::now();
     let home = Home::create(&common.home)?;
-    let files: Vec<SourceFile> =
-        datasets::demo_registry().iter().map(|(name, text)| SourceFile { name: (*name).to_owned(), text: (*text).to_owned() }).collect();
-    let version = Version::check(&files).map_err(|problems| Refused(problems.to_string()))?;
+    let version = Version::check(&book::documents(book::Price::Slipped)?).map_err(|problems| Refused(problems.to_string()))?;
     let quiet = common.format == Format::Json;
     let say = |text: String| {
         if !quiet {
@@ -133,16 +134,35 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
     running.close(access::local(Action::PeriodClose)?, first).await?;
     let late: Vec<String> = events.iter().filter_map(|event| late_copy(event, first)).step_by(LATE).collect();
     send(&running, &late).await?;
+    running.drain().await?;
+    mend(home, say).await?;
+    let running = Running::start(home, OnFailure::End).await?;
     running.close(access::local(Action::PeriodClose)?, second).await?;
     running.drain().await?;
+    foresee(home, say).await?;
     let mut books = home.database_read_only(Store::Books).await?.read().await?;
     for close in platform_billing::closes(&mut books).await? {
         say(format!("close     {}: {}", close.period, super::period::sentence(&close)));
     }
     say(format!("          {} events of {first} came after its close ({} ms)", late.len(), closing.elapsed().as_millis()));
     let all = platform_billing::invoices(&mut books).await?;
+    if let Some(credited) =
+        all.iter().find(|stored| stored.invoice.organization.as_str() == book::CUSTOMER && stored.invoice.period == second)
+    {
+        say(format!(
+            "\nThe next invoice of {}: what the slip cost in {first} is given back, and the support fee stands in it",
+            book::CUSTOMER
+        ));
+        for line in credited.invoice.lines.iter().filter(|line| [book::GPU, book::SUPPORT].contains(&line.sku.as_str())) {
+            say(format!("  {}  {}  {} {}", line.service_period, line.contract_line, credited.invoice.currency, line.amount));
+        }
+    }
     let mut adjusted = all.clone();
-    adjusted.retain(|stored| stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment));
+    adjusted.retain(|stored| {
+        // What was rated again is shown above.
+        let again = stored.invoice.organization.as_str() == book::CUSTOMER;
+        !again && stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment)
+    });
     if let Some(largest) = adjusted.into_iter().max_by_key(|stored| stored.invoice.total) {
         say(format!(
             "\nAn invoice of the second month, with what came late for the first\n{}",
@@ -171,6 +191,66 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
     }
     Ok(late.len())
 }
+
+/// Corrects the price that slipped: shows what that changes, books it, and finds nothing more.
+async fn mend(home: &Home, say: &impl Fn(String)) -> anyhow::Result<()> {
+    let rating = Timer::now();
+    let folder = home.path("mended-book");
+    std::fs::create_dir_all(&folder)?;
+    for file in book::documents(book::Price::Mended)? {
+        std::fs::write(folder.join(&file.name), &file.text)?;
+    }
+    let folder = folder.display().to_string();
+    say(format!(
+        "\nA price was ten times too high: {} paid {} instead of {} an hour. What the corrected book changes\n  tally rerate --book mended-book --preview",
+        book::CUSTOMER,
+        book::SLIPPED,
+        book::MENDED
+    ));
+    for (shown, preview) in [("", true), ("The same, booked\n  tally rerate --book mended-book", false), ("And again", false)] {
+        if !shown.is_empty() {
+            say(shown.to_owned());
+        }
+        let page = super::rerate::page(home, &folder, preview).await?;
+        page.lines().filter(|line| !line.trim_start().starts_with("cause:")).for_each(|line| say(format!("    {line}")));
+    }
+    say(format!("rerate    shown, booked and asked again ({} ms)", rating.elapsed().as_millis()));
+    Ok(())
+}
+
+/// What the second month would come to, said on its twentieth day, and what it came to.
+async fn foresee(home: &Home, say: &impl Fn(String)) -> anyhow::Result<()> {
+    let readers = Readers::open(home).await?;
+    let version = platform_registry::store::active(&mut readers.books.read().await?).await?;
+    let version = version.ok_or_else(|| Refused("no registry version is in force".to_owned()))?;
+    let asked = Asked {
+        organization: Some(book::CUSTOMER.parse()?),
+        period: None,
+        as_of: forecast::instant_of(AS_OF).map_err(Refused)?,
+        version,
+        memory_bytes: home.settings.query.memory_bytes_max,
+    };
+    let made = forecast::of(&readers, &asked).await?;
+    say(format!(
+        "\nWhat October would come to for {}, said on the 20th\n  tally forecast --as-of {AS_OF} --organization {}",
+        book::CUSTOMER,
+        book::CUSTOMER
+    ));
+    made.text()
+        .lines()
+        .filter(|line| line.starts_with("organization") || line.contains(book::GPU) || line.contains(book::SUPPORT))
+        .for_each(|line| say(format!("    {line}")));
+    let sql =
+        format!("SELECT sum(amount) AS amount FROM usage.charges WHERE organization = '{}' AND service_period = 202610", book::CUSTOMER);
+    let engine = super::sql::engine(home).await?;
+    let answer = engine.query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await?;
+    let rows = crate::answers::rows(&answer)?;
+    say(format!("  it came to {}", rows.first().and_then(|row| row.decimal("amount")).unwrap_or_default()));
+    Ok(())
+}
+
+/// The instant of the demo's forecast.
+const AS_OF: &str = "2026-10-20";
 
 /// Where in its home the demo puts the bundle of the invoice that it shows.
 const BUNDLE: &str = "bundle";

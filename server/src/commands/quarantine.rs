@@ -1,19 +1,29 @@
-//! `tally quarantine list|show`: what could not be counted, and why.
+//! `tally quarantine list|show`: what could not be counted, why, and the money at stake where it is known.
+
+mod stakes;
 
 use std::io::Write as _;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, StringArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
 use clap::Subcommand;
 use platform_catalog::{AsOf, Scope};
-use platform_query::{Limits, render};
+use platform_query::{Limits, QueryResult, render};
+use platform_usage::Reason;
 
 use super::Refused;
+use crate::answers::{Answers, Row, rows};
 use crate::home::Home;
 use crate::{Common, Outcome};
 
 /// What of the quarantine.
 #[derive(Subcommand)]
 pub enum QuarantineCommand {
-    /// One line for each quarantined event or reading, newest first.
+    /// One line for each quarantined event or reading, newest first; `at_stake` is what its total would cost, from its parts as they were stated
+    /// to the most that it could be.
     List {
         /// Only this reason, for example `unpriced`.
         #[arg(long)]
@@ -61,8 +71,32 @@ pub async fn run(command: QuarantineCommand, common: &Common) -> anyhow::Result<
             )
         }
     };
-    let engine = super::sql::engine(&home).await?;
-    let answer = engine.query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await?;
+    let answers = Answers::open(&home).await?;
+    let answer = answers.engine().query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await?;
+    let answer = with_stakes(&answers, answer).await?;
     std::io::stdout().write_all(&render(&answer, super::sql::output(common.format))?)?;
     Ok(Outcome::Done)
+}
+
+/// Adds the column `at_stake` to rows of the quarantine: the money that depends on how it is decided, where it is known.
+async fn with_stakes(answers: &Answers, answer: QueryResult) -> anyhow::Result<QueryResult> {
+    let rows = rows(&answer)?;
+    let differing = rows.iter().filter(|row| row.text("reason") == Some(Reason::PartsDiffer.code()));
+    let stakes = stakes::of(answers, &differing.filter_map(position).collect()).await?;
+    let found = rows.iter().map(|row| position(row).and_then(|position| stakes.get(&position)).map(String::as_str));
+    let column: ArrayRef = Arc::new(found.collect::<StringArray>());
+    let all = concat_batches(&answer.schema, &answer.batches)?;
+    let field = Arc::new(Field::new("at_stake", DataType::Utf8, true));
+    let schema = Arc::new(Schema::new(all.schema().fields().iter().cloned().chain([field]).collect::<Vec<_>>()));
+    let columns = all.columns().iter().cloned().chain([column]).collect();
+    Ok(QueryResult { batches: vec![RecordBatch::try_new(Arc::clone(&schema), columns)?], schema, truncated: answer.truncated })
+}
+
+/// Where a row stands: `position` of a list, or its three parts.
+fn position(row: &Row) -> Option<(i64, i64, i64)> {
+    if let Some(text) = row.text("position") {
+        let mut parts = text.split('/').map(|part| part.parse().ok());
+        return Some((parts.next()??, parts.next()??, parts.next()??));
+    }
+    Some((row.integer("shard")?, row.integer("incarnation")?, row.integer("sequence")?))
 }

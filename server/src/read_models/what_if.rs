@@ -30,7 +30,8 @@ const READING_BYTES: u64 = 2_048;
 /// - `version`: the book. `memory_bytes`: what the question may use; usage that needs more is rated part by part, one organization and month
 ///   that needs more is refused.
 pub fn charges(readers: &Readers, version: Version, memory_bytes: usize) -> anyhow::Result<Arc<dyn ReadModel>> {
-    let sentences: Vec<(&str, &str)> = CHARGES_SENTENCES.iter().map(|(column, text)| (*column, sentence(column).unwrap_or(*text))).collect();
+    let sentences: Vec<(&str, &str)> =
+        CHARGES_SENTENCES.iter().map(|(column, text)| (*column, sentence(column).unwrap_or(*text))).collect();
     let description = Description::new(
         NAME,
         "platform-rating",

@@ -148,6 +148,9 @@ fn the_demo_runs_and_everything_adds_up() {
     let tally = Tally::empty();
     let text = tally.done(&["demo", "--events", "2000", "--days", "40"]);
     assert!(text.contains("0 violations"), "{text}");
+    for shown in ["nothing is booked", "every shard rates again at control record", "nothing to book", "premium-support", "it came to"] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
     tally.check().unwrap();
     let again = tally.run(&["demo"]);
     assert_eq!(again.status.code(), Some(3), "a home is never overwritten: {}", err(&again));
