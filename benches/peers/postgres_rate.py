@@ -1,5 +1,6 @@
-"""The rating job in PostgreSQL: PROGRAMS INPUT OUTPUT. A server of its own is started, usage is loaded (not measured), rated into a table by one
-backend (measured: its CPU time), and read out as Parquet. Tables are unlogged; the server refuses root, so it runs as `nobody` then."""
+"""The rating job in PostgreSQL: PROGRAMS INPUT OUTPUT THREADS. A server of its own is started on a socket in a folder of its own, usage is loaded
+(not measured), rated into a table (measured, with the CPU time of every process of the server), and read out as Parquet. Tables are unlogged, a
+query may use as many processes as there are threads; the server refuses root, so it runs as `nobody` then. It ends with the script."""
 
 import json
 import os
@@ -16,6 +17,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 programs, source, output = map(Path, sys.argv[1:4])
+threads = int(sys.argv[4])
 COLUMNS = {
     "identity": "uuid", "account_id": "integer", "project_id": "integer", "meter_id": "integer", "sku_id": "integer", "quantity": "numeric(18,6)",
     "event_at": "timestamptz", "accepted_at": "timestamptz", "price_id": "integer", "from_at": "timestamptz", "until_at": "timestamptz",
@@ -46,9 +48,22 @@ def load(db, table, path):
             copy.write("".join("\t".join(row) + "\n" for row in zip(*texts)))
 
 
-def processor_seconds(process):
-    fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def stat(process):
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+
+
+def processor_seconds(server):
+    """Of the server, of its processes, and of those that have ended."""
+    processes = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    ticks = sum(int(field) for field in stat(server)[11:15])
+    for process in processes:
+        try:
+            fields = stat(process)
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[1]) == server:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb(process):
@@ -80,7 +95,7 @@ try:
     cluster = home / "cluster"
     subprocess.run([programs / "initdb", "-D", cluster, "-U", "bench", "-A", "trust"], user=user, cwd=home, stdout=subprocess.DEVNULL, check=True)
     options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={home}", "-c", "shared_buffers=1GB", "-c", "work_mem=512MB",
-               "-c", "max_parallel_workers_per_gather=0", "-c", "timezone=UTC", "-c", "jit=off"]
+               "-c", f"max_parallel_workers_per_gather={threads - 1}", "-c", "timezone=UTC", "-c", "jit=off"]
     server = subprocess.Popen([programs / "postgres", "-D", cluster, *options], user=user, cwd=home, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
@@ -93,9 +108,9 @@ try:
                 load(db, table, source / path)
             db.execute("ANALYZE")
             backend = db.info.backend_pid
-            wall, cpu = time.perf_counter(), processor_seconds(backend)
+            wall, cpu = time.perf_counter(), processor_seconds(server.pid)
             db.execute(RATE)
-            figures = {"wall_s": time.perf_counter() - wall, "cpu_s": processor_seconds(backend) - cpu, "peak_mb": peak_mb(backend)}
+            figures = {"wall_s": time.perf_counter() - wall, "cpu_s": processor_seconds(server.pid) - cpu, "peak_mb": peak_mb(backend)}
             write(db)
             print(json.dumps(figures))
     finally:

@@ -1,6 +1,7 @@
 //! The machine a figure belongs to: processor, memory, disk, versions, and what else ran meanwhile. Linux only: it reads `/proc`.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant as Timer};
@@ -61,7 +62,7 @@ impl Profile {
     pub fn described(self) -> &'static str {
         match self {
             Self::Dev => {
-                "dev: crates of the path, hashing, compression, SQLite, Parquet opt-level 3, our others 1, other dependencies 0; overflow checks"
+                "dev: crates of the path, this program, hashing, compression, SQLite, Parquet opt-level 3, our others 1, other dependencies 0; overflow checks"
             }
             Self::Release => "release: opt-level 3; no overflow checks",
         }
@@ -126,10 +127,30 @@ pub fn own_time() -> anyhow::Result<Duration> {
     stat_times("self", 13)
 }
 
-/// Processor time of the calling thread, as far as the scheduler has counted it: to some milliseconds. Zero where the kernel does not say.
-pub fn own_thread_time() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(text.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or_default())
+/// Processor time of the thread that made it, as far as the scheduler has counted it: to some milliseconds. Zero where the kernel does not
+/// say.
+pub struct ThreadClock(Option<File>);
+
+impl ThreadClock {
+    /// Of the calling thread.
+    pub fn new() -> Self {
+        Self(File::open("/proc/thread-self/schedstat").ok())
+    }
+
+    /// Until now.
+    pub fn now(&self) -> Duration {
+        let mut text = [0; 64];
+        let length = self.0.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        let digits = text.get(..length).unwrap_or_default().split(|byte| *byte == b' ').next().unwrap_or_default();
+        let nanos = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        Duration::from_nanos(nanos.unwrap_or_default())
+    }
+}
+
+impl Default for ThreadClock {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Processor time of the children of this process that have ended.
@@ -198,6 +219,10 @@ mod tests {
         let used = Used::now().unwrap();
         assert!(used.all > Duration::ZERO && used.possible >= used.all);
         assert!(own_time().unwrap() <= processor_time(std::process::id()).unwrap());
+        let clock = ThreadClock::new();
+        let began = Timer::now();
+        while began.elapsed() < Duration::from_millis(50) && clock.now() == Duration::ZERO {}
+        assert!(clock.now() > Duration::ZERO);
         assert!(load().unwrap().split(' ').count() == 3);
         assert!(locked(include_str!("../../Cargo.lock"), "tokio").unwrap().starts_with("1."));
     }

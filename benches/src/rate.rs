@@ -2,6 +2,7 @@
 //! alike, and answers compared row by row. An engine that answers something else fails the bench.
 
 pub mod job;
+mod rated_file;
 pub mod rows;
 pub mod usage;
 
@@ -173,6 +174,8 @@ struct Run {
     cpu_s: f64,
     peak_mb: u64,
     rows: u64,
+    /// Bytes of the answers' files.
+    bytes: u64,
     others: f64,
     stages: Value,
 }
@@ -185,6 +188,7 @@ impl Field<'_> {
         for (file, columns) in job.answers() {
             let digest = rows::digest(&output.join(file), columns)?;
             run.rows = digest.rows;
+            run.bytes += rows::bytes(&output.join(file))?;
             let (first, wanted) = self.wanted.entry(file).or_insert_with(|| (engine.to_owned(), digest));
             if digest != *wanted {
                 self.apart.push(format!("{}: {engine} says {}, {first} says {}", job.name(), digest.text(), wanted.text()));
@@ -236,7 +240,8 @@ impl Field<'_> {
     /// Medians by job and engine, with how ours compare with the best of the others; and their table.
     fn figures(&self) -> (Value, Value, String) {
         let (mut jobs, mut ratios) = (serde_json::Map::new(), serde_json::Map::new());
-        let mut lines = vec![["job", "engine", "wall s", "CPU s", "peak MB", "rows", "others %"].map(ToOwned::to_owned).to_vec()];
+        let mut lines =
+            vec![["job", "engine", "wall s", "CPU s", "peak MB", "rows", "output MB", "others %"].map(ToOwned::to_owned).to_vec()];
         let mut verdicts = String::new();
         for job in Job::ALL {
             let mut engines = serde_json::Map::new();
@@ -245,10 +250,9 @@ impl Field<'_> {
                     continue;
                 }
                 let Some(median) = Run::median(runs) else { continue };
-                let cells =
-                    [format!("{:.3}", median.wall_s), format!("{:.2}", median.cpu_s), median.peak_mb.to_string(), median.rows.to_string()];
                 let mut line = vec![job.name().to_owned(), engine.clone()];
-                line.extend(cells);
+                line.extend([format!("{:.3}", median.wall_s), format!("{:.2}", median.cpu_s)]);
+                line.extend([median.peak_mb, median.rows, median.bytes / 1_000_000].map(|count| count.to_string()));
                 line.push(median.others.to_string());
                 lines.push(line);
                 engines.insert(engine.clone(), median.json());
@@ -275,7 +279,7 @@ impl Run {
         let number = |key: &str| said.get(key).and_then(Value::as_f64).with_context(|| format!("{text:?} has no {key}"));
         let peak_mb = said.get("peak_mb").and_then(Value::as_u64).with_context(|| format!("{text:?} has no peak_mb"))?;
         let stages = said.get("stages").cloned().unwrap_or_default();
-        Ok(Self { wall_s: number("wall_s")?, cpu_s: number("cpu_s")?, peak_mb, rows: 0, others, stages })
+        Ok(Self { wall_s: number("wall_s")?, cpu_s: number("cpu_s")?, peak_mb, rows: 0, bytes: 0, others, stages })
     }
 
     /// The median of each figure alone, the largest of the peaks, the stages of the fastest run.
@@ -294,7 +298,7 @@ impl Run {
     fn json(&self) -> Value {
         json!({
             "wall_s": self.wall_s, "cpu_s": self.cpu_s, "peak_mb": self.peak_mb, "rows": self.rows,
-            "processors_busy_with_others_percent": self.others, "stage_milliseconds": self.stages,
+            "output_mb": self.bytes / 1_000_000, "processors_busy_with_others_percent": self.others, "stage_milliseconds": self.stages,
         })
     }
 }
@@ -312,7 +316,7 @@ fn postgres(scratch: &Path, peers: &Peers, programs: &Path, threads: usize) -> a
     field.measure(OURS, Job::Rate, threads, 0)?;
     let output = scratch.join("postgres");
     std::fs::create_dir_all(&output)?;
-    let text = said(peers.script("postgres_rate.py").arg(programs).arg(&input).arg(&output))?;
+    let text = said(peers.script("postgres_rate.py").arg(programs).arg(&input).arg(&output).arg(threads.to_string()))?;
     let mut run = Run::read(&text, 0.0)?;
     let mut agree = true;
     for (file, columns) in Job::Rate.answers() {

@@ -7,6 +7,7 @@
 //! Kernels take and return Arrow columns and know no file and no thread. `tests/properties/per_row_scalar.rs` is the same one row at a
 //! time and without haste: what the tests compare them with.
 
+mod cells;
 pub mod prices;
 pub mod repeats;
 pub mod tiers;
@@ -23,9 +24,9 @@ use arrow::record_batch::RecordBatch;
 
 use crate::columns::{RowError, column, instants};
 pub use prices::PriceTable;
-pub use repeats::{Arrivals, Seen, Suspected, repeats};
-pub use tiers::{Event, EventOrder, TierTable, TieredTotals};
-pub use totals::RowTotals;
+pub use repeats::{Arrivals, Noted, Suspected, repeats};
+pub use tiers::{Event, EventOrder, OrderedEvents, TierTable, TieredTotals};
+pub use totals::{RowTotals, account_totals};
 
 /// Quantities: 18 digits, 6 of them behind the point.
 pub const QUANTITIES: DataType = DataType::Decimal128(18, 6);
@@ -183,11 +184,6 @@ pub(crate) fn numbers<'a, T: ArrowPrimitiveType>(
 /// Two 32-bit numbers as one key.
 pub(crate) fn pair(high: i32, low: i32) -> u64 {
     (u64::from(high.cast_unsigned()) << 32) | u64::from(low.cast_unsigned())
-}
-
-/// The two numbers of a key.
-pub(crate) fn unpaired(key: u64) -> (i32, i32) {
-    (((key >> 32) as u32).cast_signed(), (key as u32).cast_signed())
 }
 
 /// Spreads keys that are not chosen by an opponent: one multiplication, both halves of its result.

@@ -11,23 +11,25 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant as Timer};
 
 use anyhow::{Context, anyhow};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Int32Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Decimal128Type, Field, Int32Type, Schema};
+use arrow::datatypes::{Field, Schema};
+use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriter;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::basic::Compression;
 use parquet::file::statistics::Statistics;
-use parquet::schema::types::ColumnPath;
-use platform_rating::per_row::{Arrivals, EventOrder, PriceTable, RowTotals, TierTable, TieredTotals, rate_rows, repeats, tiers};
-use platform_rating::{Ratio, RoundTo};
+use platform_rating::per_row::{
+    Arrivals, Event, EventOrder, Noted, OrderedEvents, PriceTable, RowTotals, Suspected, TierTable, TieredTotals, account_totals,
+    rate_rows, repeats,
+};
 use serde_json::{Value, json};
 
 use super::Job;
+use super::rated_file::{RatedFile, as_differences, properties};
 use crate::figures::{milliseconds, seconds};
-use crate::machine;
+use crate::machine::{self, ThreadClock};
 
 /// Rows that are decoded, rated and encoded at once.
 const BATCH_ROWS: usize = 1 << 14;
@@ -42,26 +44,30 @@ pub fn run(job: Job, input: &Path, output: &Path, threads: usize) -> anyhow::Res
         Job::Tiers => tiered(input, output, threads)?,
         Job::Totals => totals(output)?,
     };
-    let wall = stages.answered.unwrap_or_else(|| began.elapsed());
+    let (wall, processor) = match stages.answered {
+        Some(answered) => answered,
+        None => (began.elapsed(), machine::own_time()?.saturating_sub(used)),
+    };
     Ok(json!({
-        "wall_s": wall.as_secs_f64(), "cpu_s": seconds(machine::own_time()?.saturating_sub(used)), "peak_mb": machine::own_peak_mb()?,
+        "wall_s": wall.as_secs_f64(), "cpu_s": seconds(processor), "peak_mb": machine::own_peak_mb()?,
         "stages": stages.spent.iter().map(|(name, time)| ((*name).to_owned(), json!(milliseconds(*time)))).collect::<serde_json::Map<_, _>>(),
     }))
 }
 
-/// Processor time of the threads by what they did, summed: so it means the same on a busy machine.
+/// Processor time of a thread by what it did; added up over threads, so it means the same on a busy machine.
 #[derive(Default)]
 struct Stages {
+    clock: ThreadClock,
     spent: BTreeMap<&'static str, Duration>,
-    /// When the answer was there, where something untimed follows it.
-    answered: Option<Duration>,
+    /// Wall and processor time until the answer was there, where something untimed follows it.
+    answered: Option<(Duration, Duration)>,
 }
 
 impl Stages {
     fn time<T>(&mut self, name: &'static str, work: impl FnOnce() -> T) -> T {
-        let began = machine::own_thread_time();
+        let began = self.clock.now();
         let done = work();
-        *self.spent.entry(name).or_default() += machine::own_thread_time().saturating_sub(began);
+        *self.spent.entry(name).or_default() += self.clock.now().saturating_sub(began);
         done
     }
 
@@ -131,47 +137,53 @@ impl Part {
     }
 }
 
-/// Does something with every part on so many threads; the answers stand in the order of the parts.
-fn share<T: Send>(threads: usize, parts: &[Part], work: impl Fn(&Part) -> anyhow::Result<T> + Sync) -> anyhow::Result<Vec<T>> {
+/// Does something with every part on so many threads, each with something of its own that it adds to.
+fn share<P: Sync, T: Send>(
+    threads: usize,
+    parts: &[P],
+    own: impl Fn() -> T + Sync,
+    work: impl Fn(&mut T, &P) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Vec<T>> {
     let next = AtomicUsize::new(0);
-    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let take = || {
-            let mut done = Vec::new();
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = parts.get(number) else { return Ok(done) };
-                done.push((number, work(part)?));
+            let mut own = own();
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(&mut own, part)?;
             }
+            Ok(own)
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(take)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a thread panicked")).flatten());
-        joined.collect::<anyhow::Result<Vec<_>>>()
-    })?
-    .into_iter()
-    .flatten()
-    .collect();
-    done.sort_by_key(|(number, _)| *number);
-    Ok(done.into_iter().map(|(_, done)| done).collect())
+        workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a thread panicked")).flatten()).collect()
+    })
 }
 
 /// The numbers of the rows that repeat an earlier arrival.
 fn find_repeats(threads: usize, parts: &[Part], stages: &mut Stages) -> anyhow::Result<Vec<u64>> {
-    let (seen, suspected) = repeats::for_rows(parts.iter().map(|part| part.rows).sum());
-    let noted = share(threads, parts, |part| {
-        let mut stages = Stages::default();
-        part.each(&["identity"], "identity: decode", &mut stages, |stages, _, rows| {
-            Ok(stages.time("identity: note", || seen.note(&rows, &suspected))?)
-        })?;
-        Ok(stages)
+    let room = parts.iter().map(|part| part.rows).sum::<u64>().div_ceil(u64::try_from(threads)?.max(1));
+    let own = || (Stages::default(), Noted::with_room(room));
+    let noted = share(threads, parts, own, |(stages, noted), part| {
+        part.each(&["identity"], "identity: decode", stages, |stages, _, rows| Ok(stages.time("identity: note", || noted.note(&rows))?))
     })?;
-    noted.into_iter().for_each(|noted| stages.join(noted));
-    drop(seen);
-    let gathered = share(threads, parts, |part| {
-        let (mut stages, mut arrivals) = (Stages::default(), Arrivals::default());
-        part.each(&["identity", "accepted_at"], "identity: decode", &mut stages, |stages, first, rows| {
+    let (taken, noted): (Vec<Stages>, Vec<Noted>) = noted.into_iter().unzip();
+    taken.into_iter().for_each(|taken| stages.join(taken));
+    let partitions: Vec<usize> = (0..repeats::PARTITIONS).collect();
+    let found = share(threads, &partitions, <(Stages, Vec<_>)>::default, |(stages, found), partition| {
+        found.push((*partition, stages.time("identity: suspect", || repeats::suspects(&noted, *partition))));
+        Ok(())
+    })?;
+    drop(noted);
+    let mut suspects = Vec::with_capacity(repeats::PARTITIONS);
+    for (taken, found) in found {
+        stages.join(taken);
+        suspects.extend(found);
+    }
+    suspects.sort_unstable_by_key(|(partition, _)| *partition);
+    let suspected = Suspected::of(&suspects.into_iter().map(|(_, bits)| bits).collect::<Vec<_>>());
+    let gathered = share(threads, parts, <(Stages, Arrivals)>::default, |(stages, arrivals), part| {
+        part.each(&["identity", "accepted_at"], "identity: decode", stages, |stages, first, rows| {
             Ok(stages.time("identity: gather", || arrivals.gather(first, &rows, &suspected))?)
-        })?;
-        Ok((stages, arrivals))
+        })
     })?;
     let mut arrivals = Arrivals::default();
     for (taken, part) in gathered {
@@ -201,27 +213,28 @@ fn rate(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
     let repeats = find_repeats(threads, &parts, &mut stages)?;
     let folder = output.join("rated");
     std::fs::create_dir_all(&folder)?;
-    let rated = share(threads, &parts, |part| {
-        let (mut stages, mut totals) = (Stages::default(), RowTotals::default());
+    let rated = share(threads, &parts, <(Stages, RowTotals)>::default, |(stages, totals), part| {
         let path = folder.join(part.path.with_extension(format!("{}.parquet", part.row_group)).file_name().context("a file has a name")?);
-        let mut writer: Option<ArrowWriter<File>> = None;
+        let mut writer: Option<RatedFile> = None;
         let columns = ["identity", "account_id", "project_id", "meter_id", "sku_id", "event_at", "quantity"];
-        part.each(&columns, "decode", &mut stages, |stages, first, rows| {
+        part.each(&columns, "decode", stages, |stages, first, rows| {
             let rows = stages.time("filter", || without(&repeats, first, rows))?;
             let rated = stages.time("price and amount", || rate_rows(&rows, &prices))?;
             stages.time("totals", || totals.add(&rows, &rated))?;
-            let rows = stages.time("encode", || with_columns(&rows, rated.into_columns().into()))?;
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                None => writer.insert(ArrowWriter::try_new(File::create(&path)?, rows.schema(), Some(rated_properties()?.build()))?),
-            };
-            Ok(stages.time("encode", || writer.write(&rows))?)
+            stages.time("encode", || {
+                let rows = with_columns(&rows, rated.into_columns().into())?;
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(RatedFile::create(&path, &rows.schema(), usize::try_from(part.rows)?)?),
+                };
+                writer.write(&rows)
+            })
         })?;
         if let Some(writer) = writer {
-            let file = stages.time("encode", || writer.into_inner())?;
+            let file = stages.time("encode", || writer.close())?;
             stages.time("sync", || file.sync_all())?;
         }
-        Ok((stages, totals))
+        Ok(())
     })?;
     let mut totals = RowTotals::default();
     for (taken, part) in rated {
@@ -264,11 +277,10 @@ fn tiered(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages>
             let later = parts.get(number + 1..).unwrap_or_default();
             // A part that does not say when it begins may begin at any time.
             let horizon = later.iter().map(|part| part.event_at_min.unwrap_or(i64::MIN)).min();
-            let due = stages.time("order", || {
+            stages.time("tiers", || {
                 order.hold(events);
-                order.release(horizon)
-            });
-            stages.time("tiers", || totals.count(&due))?;
+                order.release(horizon, |due| totals.count(due))
+            })?;
         }
         anyhow::Ok(())
     })?;
@@ -277,54 +289,50 @@ fn tiered(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages>
     Ok(stages)
 }
 
-fn events_of(part: &Part, repeats: &[u64]) -> anyhow::Result<(Stages, Vec<tiers::Event>)> {
+fn events_of(part: &Part, repeats: &[u64]) -> anyhow::Result<(Stages, Vec<Event>)> {
     let mut stages = Stages::default();
-    let mut events = Vec::with_capacity(usize::try_from(part.rows)?);
+    let mut events = OrderedEvents::with_capacity(usize::try_from(part.rows)?);
     part.each(&["identity", "account_id", "meter_id", "event_at", "quantity"], "decode", &mut stages, |stages, first, rows| {
-        let rows = stages.time("filter", || without(repeats, first, rows))?;
-        Ok(stages.time("events", || tiers::events(&rows, &mut events))?)
+        Ok(stages.time("events in order", || events.take(&rows, first, repeats))?)
     })?;
-    stages.time("order", || events.sort_unstable());
+    let events = stages.time("events in order", || events.into_events());
     Ok((stages, events))
 }
 
 /// Job C: the totals of accounts and meters as kept, and from them each account's to two digits. They are written after the answer.
 fn totals(output: &Path) -> anyhow::Result<Stages> {
-    let began = Timer::now();
-    let state = whole(&output.join(TOTALS))?;
-    let column = |name: &str| state.column_by_name(name).with_context(|| format!("the totals have no {name}"));
-    let accounts = column("account_id")?.as_primitive::<Int32Type>().values();
-    let amounts = column("amount")?.as_primitive::<Decimal128Type>().values();
-    let mut sums: BTreeMap<i32, i128> = BTreeMap::new();
-    for (account_id, amount) in accounts.iter().zip(amounts) {
-        let sum = sums.entry(*account_id).or_default();
-        *sum = sum.checked_add(*amount).context("the total of an account does not fit")?;
-    }
-    // Sums have 12 digits behind the point, a ratio counts nine; cents are the second.
-    let cents = |sum: i128| Some(Ratio::new(sum, 1_000)?.round(2, RoundTo::HalfEven)?.units() / 10_000_000);
-    let totals: Option<Vec<i128>> = sums.values().map(|sum| cents(*sum)).collect();
-    let totals: Decimal128Array = totals.context("the total of an account does not fit")?.into_iter().map(Some).collect();
-    let invoices: Vec<(&str, ArrayRef)> = vec![
-        ("account_id", Arc::new(sums.keys().copied().collect::<Int32Array>())),
-        ("total", Arc::new(totals.with_data_type(DataType::Decimal128(38, 2)))),
-    ];
-    let answered = Some(began.elapsed());
+    let (began, mut stages) = (Timer::now(), Stages::default());
+    let used = stages.clock.now();
+    let state = stages.time("read", || whole(&output.join(TOTALS)))?;
+    let invoices = stages.time("accounts", || account_totals(&state))?;
+    stages.answered = Some((began.elapsed(), stages.clock.now().saturating_sub(used)));
     write_whole(&output.join("invoices.parquet"), invoices)?;
-    Ok(Stages { answered, ..Stages::default() })
+    Ok(stages)
 }
 
-/// A small file, whole.
+/// A small file, whole: read at once.
 fn whole(path: &Path) -> anyhow::Result<RecordBatch> {
-    let builder =
-        ParquetRecordBatchReaderBuilder::try_new(File::open(path).with_context(|| format!("could not read {}", path.display()))?)?;
+    let bytes = Bytes::from(std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
     let (schema, rows) = (builder.schema().clone(), usize::try_from(builder.metadata().file_metadata().num_rows())?);
-    let batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
-    Ok(arrow::compute::concat_batches(&schema, &batches)?)
+    let mut batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
+    match batches.pop() {
+        Some(batch) if batches.is_empty() => Ok(batch),
+        last => {
+            batches.extend(last);
+            Ok(arrow::compute::concat_batches(&schema, &batches)?)
+        }
+    }
 }
 
+/// A small file, as it is: whoever asks for totals waits for its bytes to be unpacked, and the disk has room for them.
 fn write_whole(path: &Path, columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<()> {
     let rows = RecordBatch::try_from_iter(columns)?;
-    let mut writer = ArrowWriter::try_new(File::create(path)?, rows.schema(), Some(properties()?.build()))?;
+    let mut properties = properties()?.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED);
+    for field in rows.schema().fields().iter().filter(|field| field.data_type().is_integer()) {
+        properties = as_differences(properties, field.name());
+    }
+    let mut writer = ArrowWriter::try_new(File::create(path)?, rows.schema(), Some(properties.build()))?;
     writer.write(&rows)?;
     writer.into_inner()?.sync_all()?;
     Ok(())
@@ -338,26 +346,4 @@ fn with_columns(rows: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> anyhow::Resu
         columns.push(column);
     }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-}
-
-/// As the lake writes: zstd level 1, no bounds but of the columns that files are left out by.
-fn properties() -> anyhow::Result<WriterPropertiesBuilder> {
-    Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_statistics_enabled(EnabledStatistics::None)
-        .set_offset_index_disabled(true)
-        .set_data_page_row_count_limit(usize::MAX))
-}
-
-/// Encodings by what the columns hold: bytes that look random as they are, numbers as the bits of their differences (which needs no table of
-/// values as a dictionary does). Wide decimals split by bytes would compress faster, but stock DuckDB does not read them.
-fn rated_properties() -> anyhow::Result<WriterPropertiesBuilder> {
-    let mut properties = properties()?.set_column_statistics_enabled(ColumnPath::from("event_at"), EnabledStatistics::Chunk);
-    let differences = ["account_id", "project_id", "meter_id", "sku_id", "event_at", "quantity", "price_id"];
-    let encodings = differences.iter().map(|name| (*name, Encoding::DELTA_BINARY_PACKED));
-    for (name, encoding) in encodings.chain([("identity", Encoding::PLAIN), ("amount", Encoding::PLAIN)]) {
-        let column = ColumnPath::from(name);
-        properties = properties.set_column_dictionary_enabled(column.clone(), false).set_column_encoding(column, encoding);
-    }
-    Ok(properties)
 }

@@ -50,6 +50,11 @@ pub fn digest(path: &Path, columns: &[(&str, Kind)]) -> anyhow::Result<RowsDiges
     Ok(digest)
 }
 
+/// The length of a file, or of all in a folder.
+pub fn bytes(path: &Path) -> anyhow::Result<u64> {
+    files(path)?.iter().map(|file| Ok(file.metadata()?.len())).sum()
+}
+
 fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);

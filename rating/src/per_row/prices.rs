@@ -1,13 +1,14 @@
 //! The price in force: by SKU and instant, an account's own price before the list's.
 
-use std::collections::HashMap;
-use std::ops::Range;
-
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
-use super::{BuildSpread, PerRowError, UNIT_PRICES, numbers, pair};
+use super::cells::Cells;
+use super::{PerRowError, UNIT_PRICES, numbers};
 use crate::columns::{RowError, instants};
+
+/// Prices of one key that are looked through from end to end.
+const FEW: usize = 8;
 
 /// Prices with the half-open intervals in which they are in force.
 #[derive(Debug, Default)]
@@ -19,8 +20,15 @@ pub struct PriceTable {
 /// Prices by key, those of one key in the order of time.
 #[derive(Debug, Default)]
 struct Prices {
-    of_key: HashMap<u64, Range<usize>, BuildSpread>,
+    of_key: Cells<Stretch>,
     prices: Vec<Price>,
+}
+
+/// Where the prices of a key lie.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stretch {
+    from: usize,
+    until: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +48,18 @@ impl PriceTable {
     pub fn new(list: &RecordBatch, own: &RecordBatch) -> Result<Self, PerRowError> {
         let accounts = numbers::<Int32Type>(own, "account_id", &DataType::Int32, "int32")?;
         let accounts = |row: usize| accounts.get(row).copied().unwrap_or_default();
-        Ok(Self { list: Prices::read(list, |_, sku| pair(0, sku))?, own: Prices::read(own, |row, sku| pair(accounts(row), sku))? })
+        Ok(Self { list: Prices::read(list, |_| 0)?, own: Prices::read(own, accounts)? })
     }
 
     /// The price row and unit price for an account's usage of a SKU at an instant; none when none is in force.
     pub fn at(&self, account_id: i32, sku_id: i32, at: i64) -> Option<(i32, i64)> {
-        let price = self.own.at(pair(account_id, sku_id), at).or_else(|| self.list.at(pair(0, sku_id), at))?;
+        let price = self.own.at(account_id, sku_id, at).or_else(|| self.list.at(0, sku_id, at))?;
         Some((price.id, price.unit_price))
     }
 }
 
 impl Prices {
-    fn read(rows: &RecordBatch, key: impl Fn(usize, i32) -> u64) -> Result<Self, PerRowError> {
+    fn read(rows: &RecordBatch, account: impl Fn(usize) -> i32) -> Result<Self, PerRowError> {
         let ids = numbers::<Int32Type>(rows, "price_id", &DataType::Int32, "int32")?;
         let skus = numbers::<Int32Type>(rows, "sku_id", &DataType::Int32, "int32")?;
         let from = numbers::<TimestampMicrosecondType>(rows, "from_at", &instants(), "timestamp(µs, UTC)")?;
@@ -61,25 +69,32 @@ impl Prices {
         for (row, ((((id, sku), from_at), until_at), unit_price)) in ids.iter().zip(skus).zip(from).zip(until).zip(unit_prices).enumerate()
         {
             let unit_price = i64::try_from(*unit_price).map_err(|_| RowError::Value { column: "unit_price", row })?;
-            keyed.push((key(row, *sku), Price { from_at: *from_at, until_at: *until_at, id: *id, unit_price }));
+            keyed.push(((account(row), *sku), Price { from_at: *from_at, until_at: *until_at, id: *id, unit_price }));
         }
         keyed.sort_by_key(|(key, price)| (*key, price.from_at));
         let mut table = Self::default();
-        for (number, (key, price)) in keyed.into_iter().enumerate() {
-            let range = table.of_key.entry(key).or_insert(number..number);
-            let before = table.prices.last().filter(|_| range.start < range.end);
-            if let Some(before) = before.filter(|before| before.until_at > price.from_at) {
+        for (number, ((account_id, sku_id), price)) in keyed.into_iter().enumerate() {
+            let stretch = table.of_key.get_mut(account_id, sku_id);
+            if stretch.from == stretch.until {
+                stretch.from = number;
+            } else if let Some(before) = table.prices.last().filter(|before| before.until_at > price.from_at) {
                 return Err(PerRowError::Overlap { price_id: price.id, before: before.id });
             }
-            range.end = number.saturating_add(1);
+            stretch.until = number.saturating_add(1);
             table.prices.push(price);
         }
         Ok(table)
     }
 
-    fn at(&self, key: u64, at: i64) -> Option<&Price> {
-        let prices = self.prices.get(self.of_key.get(&key)?.clone())?;
-        let begun = prices.partition_point(|price| price.from_at <= at);
+    fn at(&self, account_id: i32, sku_id: i32, at: i64) -> Option<&Price> {
+        let Stretch { from, until } = self.of_key.get(account_id, sku_id)?;
+        let prices = self.prices.get(*from..*until)?;
+        // Of a few prices it is quicker to look at all than to guess which half.
+        let begun = if prices.len() <= FEW {
+            prices.iter().filter(|price| price.from_at <= at).count()
+        } else {
+            prices.partition_point(|price| price.from_at <= at)
+        };
         prices.get(begun.checked_sub(1)?).filter(|price| at < price.until_at)
     }
 }

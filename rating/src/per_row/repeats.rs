@@ -1,11 +1,10 @@
 //! Repeats among rows of usage: of the rows with one identity, the one that arrived first counts.
 //!
-//! Three passes over the identities in place of a table of them all. First every identity sets one bit ([`Seen`]); one that finds its
-//! bit set becomes a suspect ([`Suspected`]). Then the arrivals of suspects are gathered ([`Arrivals`]), and sorting them decides
+//! Three passes over the identities in place of a table of them all. First four bytes of each identity's hash are noted, apart by the
+//! hash's first bits ([`Noted`]). In each such partition they set one bit each, in a table that fits the processor's cache; one that
+//! finds its bit set becomes a suspect ([`suspects`]). Then the arrivals of suspects are gathered ([`Arrivals`]), and sorting them decides
 //! ([`repeats`]). Two different identities with one bit cost a comparison, never a row: so the answer is exact, and it depends neither on
-//! the order of the rows nor on how many threads share the bits. For 16 bits a row and 1 % of repeats some 5 % of the rows are gathered.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! the order of the rows nor on how threads share them. For 16 bits a row and 1 % of repeats some 7 % of the rows are gathered.
 
 use arrow::array::{Array, FixedSizeBinaryArray};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -14,25 +13,27 @@ use arrow::record_batch::RecordBatch;
 use super::{PerRowError, numbers, spread};
 use crate::columns::{RowError, hash_column, instants};
 
+/// Partitions of the identities, by the first six bits of their hashes.
+pub const PARTITIONS: usize = 64;
+const PARTITION_BITS: u32 = 6;
+/// Bits of a hash that are noted beside its partition.
+const NOTED_BITS: u32 = 32;
 /// Bits for each row, rounded up to a power of two.
 const BITS_PER_ROW: u64 = 16;
-/// Bits of [`Seen`] for one bit of [`Suspected`].
+/// Bits of a partition's table, as exponents of two.
+const EXPONENT_MIN: u32 = 10;
+const EXPONENT_MAX: u32 = NOTED_BITS;
+/// Bits of a table for one bit of what is suspected, as an exponent of two.
 const SHARE: u32 = 4;
-/// Identities whose words are touched together, so that the processor waits for many of them at once.
-const TOUCHED: usize = 64;
 
-/// Which identities were seen, up to collisions. Shared between threads.
-pub struct Seen {
-    bits: Bits,
-}
+/// What is noted of identities. Each thread has its own.
+#[derive(Debug)]
+pub struct Noted(Vec<Vec<u32>>);
 
-/// Which identities may have been seen more than once: every one that was, and a few that were not. Shared between threads.
+/// Which identities may be there more than once: every one that is, and a few that are not.
+#[derive(Debug)]
 pub struct Suspected {
-    bits: Bits,
-}
-
-struct Bits {
-    words: Vec<AtomicU64>,
+    words: Vec<u64>,
     /// How far a 64-bit hash is shifted to give the number of a bit.
     shift: u32,
 }
@@ -49,68 +50,71 @@ struct Arrival {
     row: u64,
 }
 
-impl Bits {
-    fn with_exponent(exponent: u32) -> Self {
-        let exponent = exponent.clamp(6, 40);
-        let words = 1_usize << exponent.saturating_sub(6);
-        Self { words: std::iter::repeat_with(AtomicU64::default).take(words).collect(), shift: 64_u32.saturating_sub(exponent) }
+impl Noted {
+    /// With room for so many rows; more can come.
+    ///
+    /// - Units: memory of 4 bytes a row.
+    pub fn with_room(rows: u64) -> Self {
+        // Hashes spread evenly, but not quite.
+        let room = usize::try_from(rows.saturating_add(rows / 16) >> PARTITION_BITS).unwrap_or_default();
+        Self(std::iter::repeat_with(|| Vec::with_capacity(room)).take(PARTITIONS).collect())
     }
 
-    fn place(&self, hash: u64) -> (Option<&AtomicU64>, u64) {
-        let bit = hash >> self.shift;
-        (self.words.get((bit >> 6) as usize), 1 << (bit & 63))
-    }
-}
-
-/// Bits for so many rows: [`Seen`] and [`Suspected`].
-///
-/// - Units: memory of 2 to 4 bytes a row, and a sixteenth of that.
-pub fn for_rows(rows: u64) -> (Seen, Suspected) {
-    let exponent = rows.max(1).saturating_mul(BITS_PER_ROW).next_power_of_two().trailing_zeros();
-    (Seen { bits: Bits::with_exponent(exponent) }, Suspected { bits: Bits::with_exponent(exponent.saturating_sub(SHARE)) })
-}
-
-impl Seen {
-    /// First pass: notes the identities of rows, and suspects those whose bit was set.
+    /// First pass: notes the identities of rows.
     ///
     /// - Nulls: none may be in `identity`.
-    pub fn note(&self, rows: &RecordBatch, suspected: &Suspected) -> Result<(), PerRowError> {
-        let mut hashes = [0; TOUCHED];
-        for identities in identities(rows)?.chunks(TOUCHED) {
-            let mut touched = 0;
-            for (hash, identity) in hashes.iter_mut().zip(identities) {
-                *hash = hash_of(identity);
-                touched |= self.bits.place(*hash).0.map_or(0, |word| word.load(Ordering::Relaxed));
-            }
-            // Nothing depends on what was loaded: the loads only bring the words near before the locked ones need them.
-            std::hint::black_box(touched);
-            for hash in hashes.iter().take(identities.len()) {
-                let (word, bit) = self.bits.place(*hash);
-                let before = word.map_or(0, |word| word.fetch_or(bit, Ordering::Relaxed));
-                if before & bit != 0 {
-                    suspected.add(*hash);
-                }
+    pub fn note(&mut self, rows: &RecordBatch) -> Result<(), PerRowError> {
+        for identity in identities(rows)? {
+            let hash = hash_of(identity);
+            if let Some(partition) = self.0.get_mut((hash >> (64 - PARTITION_BITS)) as usize) {
+                partition.push((hash >> (64 - PARTITION_BITS - NOTED_BITS)) as u32);
             }
         }
         Ok(())
     }
 }
 
-impl Suspected {
-    fn add(&self, hash: u64) {
-        if let (Some(word), bit) = self.bits.place(hash) {
-            word.fetch_or(bit, Ordering::Relaxed);
+/// Second pass, after the whole of the first: the suspects of one partition, as bits for [`Suspected::of`].
+pub fn suspects(noted: &[Noted], partition: usize) -> Vec<u64> {
+    let rows: usize = noted.iter().flat_map(|noted| &noted.0).map(Vec::len).sum();
+    let bits = (rows as u64).saturating_mul(BITS_PER_ROW).max(1).next_power_of_two().trailing_zeros();
+    let exponent = bits.saturating_sub(PARTITION_BITS).clamp(EXPONENT_MIN, EXPONENT_MAX);
+    let table = |exponent: u32| vec![0_u64; 1 << exponent.saturating_sub(6)];
+    let (mut seen, mut suspected) = (table(exponent), table(exponent.saturating_sub(SHARE)));
+    for hash in noted.iter().filter_map(|noted| noted.0.get(partition)).flatten() {
+        let bit = hash >> NOTED_BITS.saturating_sub(exponent);
+        if set(&mut seen, bit) {
+            set(&mut suspected, bit >> SHARE);
         }
+    }
+    suspected
+}
+
+/// Sets a bit and says whether it was set.
+fn set(words: &mut [u64], bit: u32) -> bool {
+    let Some(word) = words.get_mut((bit >> 6) as usize) else { return true };
+    let (before, bit) = (*word, 1 << (bit & 63));
+    *word |= bit;
+    before & bit != 0
+}
+
+impl Suspected {
+    /// From the suspects of all partitions, in their order.
+    pub fn of(partitions: &[Vec<u64>]) -> Self {
+        let words = partitions.concat();
+        let shift = 64_u32.saturating_sub(words.len().max(1).trailing_zeros().saturating_add(6));
+        Self { words, shift }
     }
 
     fn contains(&self, hash: u64) -> bool {
-        let (word, bit) = self.bits.place(hash);
-        word.is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+        let bit = hash >> self.shift;
+        // Where a partition is missing, everything is suspected.
+        self.words.get((bit >> 6) as usize).is_none_or(|word| word & (1 << (bit & 63)) != 0)
     }
 }
 
 impl Arrivals {
-    /// Second pass, after the whole of the first: gathers the rows whose identity is suspected. `first_row` is the number of the first.
+    /// Third pass: gathers the rows whose identity is suspected. `first_row` is the number of the first.
     ///
     /// - Nulls: none may be in `identity` and `accepted_at`.
     pub fn gather(&mut self, first_row: u64, rows: &RecordBatch, suspected: &Suspected) -> Result<(), PerRowError> {

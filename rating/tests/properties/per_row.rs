@@ -10,8 +10,8 @@ use arrow::array::{
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Decimal128Type, Int32Type, TimestampMicrosecondType};
 use platform_rating::per_row::{
-    Arrivals, EventOrder, PerRowError, PriceTable, QUANTITIES, RowTotals, TierTable, TieredTotals, UNIT_PRICES, amount, rate_rows, repeats,
-    tiers,
+    AMOUNTS, Arrivals, EventOrder, Noted, OrderedEvents, PerRowError, PriceTable, QUANTITIES, RowTotals, Suspected, TierTable,
+    TieredTotals, UNIT_PRICES, account_totals, amount, rate_rows, repeats, tiers,
 };
 use platform_rating::{Ratio, RoundTo, RowError};
 use proptest::prelude::*;
@@ -104,12 +104,17 @@ fn counted(rows: &[Row], stretch: usize, threads: usize) -> Vec<RecordBatch> {
     let stretches: Vec<(u64, RecordBatch)> =
         rows.chunks(stretch).scan(0, |first, rows| Some((std::mem::replace(first, *first + rows.len() as u64), usage(rows)))).collect();
     let share = stretches.len().div_ceil(threads).max(1);
-    let (seen, suspected) = repeats::for_rows(rows.len() as u64);
-    std::thread::scope(|scope| {
-        for share in stretches.chunks(share) {
-            scope.spawn(|| share.iter().for_each(|(_, rows)| seen.note(rows, &suspected).unwrap()));
-        }
+    let noted: Vec<Noted> = std::thread::scope(|scope| {
+        let note = |share: &[(u64, RecordBatch)]| {
+            let mut noted = Noted::with_room(rows.len() as u64 / 2);
+            share.iter().for_each(|(_, rows)| noted.note(rows).unwrap());
+            noted
+        };
+        let workers: Vec<_> = stretches.chunks(share).map(|share| scope.spawn(move || note(share))).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
+    let suspects: Vec<_> = (0..repeats::PARTITIONS).map(|partition| repeats::suspects(&noted, partition)).collect();
+    let suspected = Suspected::of(&suspects);
     let mut arrivals = Arrivals::default();
     for (first, rows) in stretches.iter().rev() {
         let mut part = Arrivals::default();
@@ -247,9 +252,9 @@ fn events_are_split_as_the_scalar_version_splits_them() {
             tiers::events(batch, &mut events).unwrap();
             order.hold(events);
             let later = batches.get(number + 1..).unwrap_or_default().iter().map(usage_times).flat_map(|times| times.to_vec()).min();
-            totals.count(&order.release(later)).unwrap();
+            order.release(later, |due| totals.count(due)).unwrap();
         }
-        totals.count(&order.release(None)).unwrap();
+        order.release(None, |due| totals.count(due)).unwrap();
         let columns: BTreeMap<_, _> = totals.into_columns().into_iter().collect();
         let amounts = columns["amount"].as_primitive::<Decimal128Type>().values().to_vec();
         prop_assert_eq!(amounts, wanted.values().copied().collect::<Vec<_>>());
@@ -261,6 +266,79 @@ fn events_are_split_as_the_scalar_version_splits_them() {
             "an event in two tiers",
             rows.iter().any(|row| tiers.iter().any(|tier| tier.meter_id == row.meter_id && row.quantity > tier.up_to)),
         );
+        Ok(())
+    });
+    edges.all_met();
+}
+
+#[test]
+fn stretches_in_any_order_become_the_order_of_events() {
+    let edges = Edges::default();
+    run(&(rows(), 1_usize..8, 0_i64..4, any::<bool>()), |(mut rows, stretch, repeated, arrived)| {
+        for row in &mut rows {
+            row.event_at += row.quantity % 1_000 - row.accepted_at % 7;
+        }
+        if arrived {
+            rows.sort_by_key(|row| row.event_at / 3_000 * 3_000 + row.quantity % 500);
+        }
+        let repeats: Vec<u64> = (0..).zip(&rows).filter(|(_, row)| row.quantity % 4 == repeated).map(|(number, _)| number).collect();
+        let mut ordered = OrderedEvents::default();
+        for (number, stretch) in rows.chunks(stretch).enumerate() {
+            ordered.take(&usage(stretch), number as u64, &[]).unwrap();
+        }
+        let mut wanted = Vec::new();
+        tiers::events(&usage(&rows), &mut wanted).unwrap();
+        wanted.sort();
+        prop_assert_eq!(ordered.into_events(), wanted);
+
+        let mut ordered = OrderedEvents::default();
+        let mut first = 0;
+        for stretch in rows.chunks(stretch) {
+            ordered.take(&usage(stretch), first, &repeats).unwrap();
+            first += stretch.len() as u64;
+        }
+        let kept: Vec<Row> = (0..).zip(&rows).filter(|(number, _)| !repeats.contains(number)).map(|(_, row)| row.clone()).collect();
+        let mut wanted = Vec::new();
+        tiers::events(&usage(&kept), &mut wanted).unwrap();
+        edges.met("in order", wanted.is_sorted() && wanted.len() > 20);
+        edges.met("nearly in order", arrived && !wanted.is_sorted() && wanted.len() > 20);
+        edges.met("in no order", !arrived && !wanted.is_sorted() && wanted.len() > 20);
+        edges.met("two events at one time", rows.iter().zip(rows.iter().skip(1)).any(|(row, next)| row.event_at == next.event_at));
+        wanted.sort();
+        prop_assert_eq!(ordered.into_events(), wanted);
+        Ok(())
+    });
+    edges.all_met();
+}
+
+#[test]
+fn amounts_of_accounts_are_rounded_to_cents() {
+    let edges = Edges::default();
+    let amount =
+        prop_oneof![any::<i64>().prop_map(i128::from), (-400_i128..400).prop_map(|half| half * 5_000_000_000), Just(10_i128.pow(36))];
+    run(&prop::collection::vec((0_i32..4, amount), 0..20), |mut rows| {
+        rows.sort_by_key(|row| row.0);
+        let totals = |rows: &[(i32, i128)]| {
+            let amounts = Decimal128Array::from_iter_values(rows.iter().map(|row| row.1)).with_data_type(AMOUNTS);
+            let columns = [
+                ("account_id", int32s(rows.iter().map(|row| row.0))),
+                ("meter_id", int32s(0..rows.len() as i32)),
+                ("amount", Arc::new(amounts) as ArrayRef),
+            ];
+            account_totals(&RecordBatch::try_from_iter(columns).unwrap())
+        };
+        let mut sums: BTreeMap<i32, i128> = BTreeMap::new();
+        rows.iter().for_each(|(account_id, amount)| *sums.entry(*account_id).or_default() += amount);
+        let found: BTreeMap<_, _> = totals(&rows).unwrap().into_iter().collect();
+        prop_assert_eq!(found["account_id"].as_primitive::<Int32Type>().values().to_vec(), sums.keys().copied().collect::<Vec<_>>());
+        let wanted: Vec<i128> = sums.values().map(|sum| scalar::cents(*sum)).collect();
+        prop_assert_eq!(found["total"].as_primitive::<Decimal128Type>().values().to_vec(), wanted);
+        edges.met("a tie", sums.values().any(|sum| sum.rem_euclid(10_i128.pow(10)) == 5 * 10_i128.pow(9)));
+        edges.met("below zero", sums.values().any(|sum| *sum < 0));
+
+        rows.reverse();
+        let refused = totals(&rows).is_err();
+        prop_assert_eq!(refused, sums.len() > 1);
         Ok(())
     });
     edges.all_met();

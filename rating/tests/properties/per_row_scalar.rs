@@ -82,9 +82,17 @@ pub fn tiered(rows: &[Row], tiers: &[Tier]) -> BTreeMap<(i32, i32, i32), i128> {
 
 /// To 12 digits, a half to the even neighbour; in units of the last digit.
 pub fn half_even(exact: &BigRational) -> i128 {
-    let scaled = exact * BigRational::from_integer(BigInt::from(10).pow(12));
+    even(&(exact * BigRational::from_integer(BigInt::from(10).pow(12))))
+}
+
+/// From 12 digits to 2.
+pub fn cents(amount: i128) -> i128 {
+    even(&BigRational::new(amount.into(), BigInt::from(10).pow(10)))
+}
+
+fn even(scaled: &BigRational) -> i128 {
     let floor = scaled.floor();
-    let rest = &scaled - &floor;
+    let rest = scaled - &floor;
     let half = BigRational::new(1.into(), 2.into());
     let odd = floor.to_integer() % 2 != BigInt::from(0);
     let rounded = if rest > half || (rest == half && odd) { floor + BigRational::from_integer(1.into()) } else { floor };
