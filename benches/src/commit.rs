@@ -10,7 +10,7 @@
 //! many in a transaction, each with ranges and an outbox row like those of a measured batch; the folders get as many empty files, up
 //! to a limit.
 
-mod lanes;
+pub(crate) mod lanes;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -248,7 +248,7 @@ impl Bench {
 }
 
 /// What the server puts into the outbox with each batch.
-fn committed_event(header: &Header, digest: Digest) -> OutboxEvent {
+pub(crate) fn committed_event(header: &Header, digest: Digest) -> OutboxEvent {
     OutboxEvent {
         subject: "platform.ingest.batch-committed".to_owned(),
         event_type: "platform.ingest.batch-committed".to_owned(),

@@ -4,11 +4,14 @@
 //! - Paced: the same at half of that rate. It says how long an event takes when nothing piles up.
 //! - Profile: a second flood under `perf`, whose own cost must not be in the first.
 //! - File: `tally ingest` of a JSONL file in a home of its own, until everything is folded.
+//! - Rule: the same stages in this process on one thread, from the stream to committed batches, each with its time.
 //!
 //! An event is *committed* when the last batch that holds records of its post is; *queryable* when every fold is past that batch: then
 //! its charge, posting, hour and evidence are all in the SQL tables. Both are seen in `GET /v1/progress`, asked every 10 ms from a
 //! connection of its own, so a latency is too long by up to 10 ms and one round trip. Which batch holds what is read from the batch log
 //! afterwards. Latencies begin when the client has the answer to its post.
+
+pub mod rule;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -69,6 +72,8 @@ pub fn run(scratch: &Path, profile: Profile, patience: Duration, binary: &Path, 
     let found: u64 = tally.value("SELECT count(*) FROM usage.events WHERE outcome <> 'control'")?.parse()?;
     ensure!(found == sent, "{sent} events were accepted and {found} have an outcome");
     let native = native::run(binary, &scratch.join("file"), patience, events)?;
+    machine::wait_for_quiet(patience)?;
+    let rule = runtime.block_on(rule::run(&scratch.join("rule"), events))?;
     let figures = json!({
         "what": "tally serve, events over HTTP on loopback; see benches/src/path.rs for the phases and for what each word means",
         "target": "at least 20,000 events/s JSON, p99 below 1 s, one node",
@@ -77,10 +82,12 @@ pub fn run(scratch: &Path, profile: Profile, patience: Duration, binary: &Path, 
         "flood": flood.figures(),
         "paced": {"events_per_second_wanted": rate, "measured": paced.figures()},
         "file": native.figures(),
+        "rule": rule.figures(),
         "profile": samples,
         "every_event_has_an_outcome": true,
     });
-    let text = format!("{}\n{}\n{}\n{}", phases_text(&flood, &paced), native.text(), flood.stages_text(), samples_text(samples.as_ref()));
+    let tables = [phases_text(&flood, &paced), native.text(), flood.stages_text(), rule.text(), samples_text(samples.as_ref())];
+    let text = tables.join("\n");
     begun.end(figures, &text)
 }
 

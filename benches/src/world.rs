@@ -76,11 +76,40 @@ impl World {
 
     /// Takes the next events of the stream and makes them a batch.
     pub fn batch(&self, records: Vec<ShardRecords>) -> anyhow::Result<Batch> {
-        let built = batch::build(records, &self.rules, &NothingKnown)?;
+        self.rated(self.built(records, &NothingKnown)?, 2)
+    }
+
+    /// The first half of it: outcomes and readings.
+    pub fn built(&self, records: Vec<ShardRecords>, known: &dyn Identities) -> anyhow::Result<Built> {
+        Ok(batch::build(records, &self.rules, known)?)
+    }
+
+    /// The second half of it: charges and totals.
+    pub fn rated(&self, built: Built, threads: usize) -> anyhow::Result<Batch> {
         let readings = built.usage.first().map_or(&[][..], |group| &group.usage.readings);
-        let rated = platform_rating::rate(&self.rating, &self.plan, readings, 2)?;
+        let rated = platform_rating::rate(&self.rating, &self.plan, readings, threads)?;
         let before = built.ranges.iter().filter_map(|range| self.committed.get(range.shard.index()).cloned()).collect();
         Ok(Batch { built, rated, before })
+    }
+
+    /// What batches are built with.
+    pub fn rules(&self) -> &dyn Rules {
+        &self.rules
+    }
+
+    /// What is in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The shards as the next record meets them.
+    pub fn working(&self) -> &[ShardState] {
+        &self.working
+    }
+
+    /// The next events as they are posted, for a stream of the caller's.
+    pub fn events(&mut self, count: u64) -> impl Iterator<Item = String> {
+        self.events.by_ref().take(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     /// The next `count` events as records of their shards.

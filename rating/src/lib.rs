@@ -49,6 +49,7 @@ pub use explain::{ExplainError, Explanation};
 pub use forecast::{Forecast, ForecastError, ForecastLine, Horizon, Stage, forecast};
 pub use line_index::LineIndex;
 pub use plan::{Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
+pub use rate::look_up::look_up;
 pub use rate::{RateError, RatedBatch, rate};
 pub use ratio::{Ratio, RoundTo};
 pub use rerate::{Gathering, RerateError, Standing, Unit, rate_standing, rerate};

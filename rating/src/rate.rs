@@ -1,6 +1,8 @@
 //! From readings to charges, totals and the overlay that turns the state before a batch into the state after it.
 //! It knows no file, no commit and no duplicate: each reading is counted as it comes.
 
+pub mod look_up;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
