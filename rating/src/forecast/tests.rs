@@ -131,7 +131,7 @@ fn measures_other_than_sums_are_measured_over_everything() {
     let readings = [reading(1, "5", "2026-10-18T00:00:00Z", None), reading(2, "3", "2026-10-19T00:00:00Z", None)];
     let later = repeated(&greatest, &readings, &horizon("2026-10-20T00:00:00Z", "2026-09-01T00:00:00Z"), 1);
     let found = forecast(&greatest, &readings, &[], &later).unwrap();
-    assert_eq!((found.lines[0].at_end.to_string(), found.lines[0].repeated.readings), ("5".to_owned(), 3));
+    assert_eq!((found.lines[0].at_end.to_string(), found.lines[0].repeated.readings), ("5".to_owned(), 2));
 
     // Held to the end already: nothing comes again. An interval comes again, and no longer than the month.
     let held = plan(dollar(), Measure::TimeWeighted { by: Clock::Microsecond });
