@@ -32,7 +32,7 @@ pub struct DemoArguments {
     #[arg(long, default_value_t = 45)]
     days: u32,
     /// Distinct events.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 90_000)]
     events: u64,
 }
 
