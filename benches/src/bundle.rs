@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use datasets::Random;
 use serde_json::{Value, json};
 
-use crate::figures::{Samples, milliseconds, table};
+use crate::figures::{Samples, table};
 use crate::machine::{Profile, Used, wait_for_quiet};
 use crate::result::{Begun, Reported};
 use crate::server::Tally;
@@ -110,7 +110,7 @@ impl Measured {
         json!({
             "readings": self.readings, "bytes": self.bytes, "bytes_per_reading": self.bytes.checked_div(self.readings),
             "build": self.build.json(), "duckdb": self.duckdb.json(), "tally_verify": self.verify.json(),
-            "duckdb_p50_ms": milliseconds(self.duckdb.median()), "processors_busy_with_others_percent": self.others,
+            "processors_busy_with_others_percent": self.others,
         })
     }
 }

@@ -426,7 +426,7 @@ pub struct Counted<'a> {
 /// The columns that [`counted_from_arrow`] reads.
 pub const COUNTED: &[&str] = &["organization", "project", "meter", "unit", "quantity", "start_at", "fate", "amount", "currency"];
 
-/// Reads what the charged and free rows count, for those who need no more: a third of the time of whole rows.
+/// Reads what the charged and free rows count, for those who need no more than that of whole rows.
 ///
 /// - Errors: a missing or mistyped column, or the first row with a value it cannot have.
 pub fn counted_from_arrow(batch: &RecordBatch) -> Result<Vec<Counted<'_>>, RowError> {
