@@ -1,6 +1,8 @@
 //! What a running month will come to: gathers the usage as it stands and the fees of the schedule, and has `platform-rating` rate them with the
 //! usage of the last days once more. It reads and books nothing; the same home as of the same instant gives the same forecast.
 
+mod history;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Context as _;
@@ -176,7 +178,7 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
     for (key, kept) in state.keys().filter(|(key, _)| wanted(&key.organization)) {
         let person = people.entry(key.organization.clone()).or_default();
         if key.service_period < since {
-            person.before = true;
+            person.earlier = true;
             continue;
         }
         if key.service_period > period {
@@ -219,10 +221,16 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
         for ((organization, _), found) in work.standing(&units).await? {
             standing.entry(organization).or_default().extend(found);
         }
+        // Keys do not say whether a recurring fee or usage made them: rows do, which are read where it decides how many days come again.
+        let earlier = |organization: &OrganizationId| people.get(organization).is_some_and(|person| person.earlier);
+        let begins = |organization: &OrganizationId| standing.get(organization).is_some_and(|found| maker.begins(found));
+        let asked = part.iter().filter(|organization| earlier(organization) && begins(organization)).cloned().collect();
+        let used_before = history::used_before(readers, through, asked, since).await?;
         for organization in part {
             let Some(person) = people.remove(&organization) else { continue };
             let standing = standing.remove(&organization).unwrap_or_default();
-            tokio::task::block_in_place(|| maker.add(&mut view, &organization, &person, &standing))?;
+            let used_before = used_before.contains(&organization);
+            tokio::task::block_in_place(|| maker.add(&mut view, &organization, &person, used_before, &standing))?;
             tokio::task::yield_now().await;
         }
     }
@@ -232,8 +240,8 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
 /// What is known of an organization before its usage is read.
 #[derive(Default)]
 struct Person {
-    /// Whether it had usage in an earlier month than the ones that are read.
-    before: bool,
+    /// Whether it has keys of an earlier month than the ones that are read, of usage or of recurring fees.
+    earlier: bool,
     units: BTreeSet<UnitKey>,
     readings: u64,
     fees: Vec<Fee>,
@@ -256,8 +264,23 @@ impl Maker {
         Instant::from_micros(micros).unwrap_or(Instant::EPOCH)
     }
 
+    /// Whether an organization's usage, as far as it was read, begins in the days that come again.
+    fn begins(&self, standing: &[Standing]) -> bool {
+        let first = standing.iter().map(|found| &found.charge).filter(|charge| charge.source.as_str() != OWN_SOURCE);
+        first.map(|charge| charge.start_at).min().is_some_and(|first| first > self.since())
+    }
+
     /// Adds the lines of an organization.
-    fn add(&self, view: &mut ForecastView, organization: &OrganizationId, person: &Person, standing: &[Standing]) -> anyhow::Result<()> {
+    ///
+    /// - `used_before`: whether it has used something in an earlier month than those whose readings stand here.
+    fn add(
+        &self,
+        view: &mut ForecastView,
+        organization: &OrganizationId,
+        person: &Person,
+        used_before: bool,
+        standing: &[Standing],
+    ) -> anyhow::Result<()> {
         let mut readings: Vec<MeteredReading> = standing.iter().map(Standing::reading).collect();
         readings.sort_by_key(|reading| (reading.position, reading.ordinal));
         let own = |reading: &MeteredReading| reading.source.as_str() == OWN_SOURCE;
@@ -268,8 +291,7 @@ impl Maker {
             .collect();
         let shard = ShardId::of_organization(organization.as_str());
         let known = self.fees_to_come(person, &fees_had, shard)?;
-        let first = used.iter().map(|reading| reading.start_at).min().unwrap_or(self.as_of);
-        let first = if person.before { self.since() } else { first };
+        let first = used.iter().map(|reading| reading.start_at).min().filter(|_| !used_before).unwrap_or_else(|| self.since());
         let horizon = Horizon::of(self.as_of, self.end, first);
         let again = repeated(&self.plan, &used, &horizon, u64::try_from(known.len())?.saturating_add(1));
         let made = forecast(&self.plan, &so_far, &known, &again)?;

@@ -267,3 +267,34 @@ fn recurring_fees_to_come_are_counted_from_the_schedule() {
     // In November the seats are given back, and support goes on.
     assert_eq!(lines(&forecast(&november, &["--period", "2026-11"])), ["acme premium-support 0 + 310 + 0 = 310"]);
 }
+
+#[test]
+fn recurring_fees_of_earlier_months_are_no_usage_that_comes_again() {
+    if recurring::planted().is_none() {
+        return;
+    }
+    let tally = Tally::empty();
+    tally.done(&["init"]);
+    let october = recurring::at(&tally, "2026-10-20T00:00:00Z");
+    let tokens = "[[unit]]\nid = \"token\"\n[[meter]]\nid = \"tokens\"\nevent_type = \"llm.request\"\naggregation = \"sum\"\nvalue = \"input_tokens\"\n\
+                  unit = \"token\"\n[[sku]]\nid = \"input\"\nfamily = \"tokens\"\nmeter = \"tokens\"\n";
+    let price = "price = [\n{ sku = \"input\", effective_at = \"2026-01-01T00:00:00Z\", model = \"per_unit\", unit_price = \"0.000003\" },";
+    let published = recurring::publish(&october, &format!("{tokens}{}", recurring::registry("3", "").replace("price = [", price)));
+    assert!(published.status.success(), "{}", err(&published));
+    october.done(&["drain"]);
+    let server = october.serve();
+    let million = |id: &str, time: &str| request(id, "acme", time, 1_000_000, 0);
+    send(&server, &[million("a", "2026-10-18T08:30:00Z"), million("b", "2026-10-19T08:30:00Z")]);
+    october.done(&["drain"]);
+    let days = "SELECT DISTINCT service_period FROM usage.charges WHERE sku_id = 'premium-support' ORDER BY 1";
+    assert_eq!(october.sql(days).len(), 2, "August and September hold fees");
+    // The first usage is of the 18th: two days, which come again six times.
+    let found = forecast(&october, &[]);
+    assert_eq!((&found["lines"][0]["days"], &lines(&found)[0]), (&json!(2), &"acme input 6 + 0 + 36 = 42".to_owned()));
+    // Usage of August makes a history: a week comes again, of which two days have usage.
+    send(&server, &[million("late", "2026-08-20T08:30:00Z")]);
+    october.done(&["drain"]);
+    let found = forecast(&october, &[]);
+    assert_eq!((&found["lines"][0]["days"], &lines(&found)[0]), (&json!(7), &"acme input 6 + 0 + 6 = 12".to_owned()));
+    server.stop();
+}
