@@ -17,8 +17,8 @@ use shared_types::{Amount, Digest, Incarnation, Instant, Month, OrganizationId, 
 
 use crate::contract::wire;
 use crate::read_models::Readers;
+use crate::registries::Registries;
 use crate::rerating::{UnitKey, Work, not_followed, parts, rated_key, restore, unit_of};
-use crate::roles::billing::Registries;
 
 /// What a reading of the last days takes in memory, at most: it is repeated up to thirty times.
 const READING_BYTES: u64 = 8_192;

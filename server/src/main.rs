@@ -16,6 +16,7 @@ mod lake;
 mod openapi;
 mod problem;
 mod read_models;
+mod registries;
 mod rerating;
 mod roles;
 mod routes;

@@ -19,7 +19,7 @@ use shared_db::Database;
 use shared_types::{BatchNo, ControlNo, Digest, Instant, Month, OrganizationId, Position, ShardId};
 
 use crate::lake::{CHARGES, Lake, TOTALS};
-use crate::roles::billing::{Registries, Snapshot};
+use crate::registries::{Registries, Snapshot};
 
 /// An organization and a service period: what is rated again as a whole.
 pub type UnitKey = (OrganizationId, Month);

@@ -19,8 +19,8 @@ use crate::book::draft_no;
 use crate::clock::now;
 use crate::home::Home;
 use crate::read_models::Readers;
+use crate::registries::Registries;
 use crate::rerating::{Reached, Record, UnitKey, Work, restore};
-use crate::roles::billing::Registries;
 use crate::{Common, Format, Outcome};
 
 /// Arguments of `tally rerate`.

@@ -17,8 +17,8 @@ use shared_types::{BatchNo, Instant, Month};
 use super::Readers;
 use super::rows::{failed, refuse_history};
 use super::usage::{CHARGES_SENTENCES, plain};
+use crate::registries::Registries;
 use crate::rerating::{UnitKey, Work, not_followed, parts, rated_key, restore, unit_of};
-use crate::roles::billing::Registries;
 
 const NAME: &str = "what_if.charges";
 

@@ -3,112 +3,32 @@
 
 mod controls;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use platform_iam::Permit;
-use platform_ingest::batch::{self, Built, ControlEffect, Identities, Rules, ShardRecords, ShardState, VersionedUsage};
+use platform_ingest::batch::{self, Built, Identities, ShardRecords, ShardState, VersionedUsage};
 use platform_ingest::events::{EVENTS_ORDER, EVENTS_SORT, events_to_arrow};
 use platform_ingest::header::{FORMAT, Header, TableFile};
 use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
-use platform_rating::{Charge, Plan, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
+use platform_rating::{Charge, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
 use platform_registry::store as registry;
-use platform_registry::{Closed, Compiled, Control, DraftNo, Published, Version};
-use platform_usage::{EventLimits, IdentityKey, MeterSet};
+use platform_registry::{Closed, Control, DraftNo, Published, Version};
 use shared_bus::Stream;
 use shared_db::{Database, OutboxEvent};
 use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId, WriterEpoch};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::now;
-use crate::home::{BatchSettings, Home, ReviewWhen, Secrets};
+use crate::home::{BatchSettings, Home, ReviewWhen};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
+use crate::registries::Registries;
 use crate::rerating::{self, Reached, Record, Work};
 use crate::roles::intake::Lag;
-
-/// The compiled registry versions that shards and totals may name, and what batches are built with.
-pub struct Registries {
-    books: Database,
-    compiled: parking_lot::RwLock<HashMap<Digest, Arc<Snapshot>>>,
-    identity_key: IdentityKey,
-    salt: platform_evidence::SaltKey,
-    limits: EventLimits,
-}
-
-/// One compiled registry version.
-pub struct Snapshot {
-    /// Its meters.
-    pub meters: Arc<MeterSet>,
-    /// Its prices.
-    pub plan: Plan,
-    /// Its documents.
-    pub version: Version,
-}
-
-impl Registries {
-    /// For a home's books and secrets.
-    pub fn new(books: Database, secrets: &Secrets) -> Self {
-        Self {
-            books,
-            compiled: parking_lot::RwLock::default(),
-            identity_key: IdentityKey::new(&secrets.identity),
-            salt: platform_evidence::SaltKey::from_bytes(&secrets.salt),
-            limits: EventLimits::default(),
-        }
-    }
-
-    /// A published version, compiled once.
-    pub async fn snapshot(&self, address: Digest) -> anyhow::Result<Arc<Snapshot>> {
-        if let Some(found) = self.compiled.read().get(&address) {
-            return Ok(Arc::clone(found));
-        }
-        let mut tx = self.books.read().await?;
-        let version =
-            registry::version(&mut tx, address).await?.with_context(|| format!("registry version {address} is not in the books"))?;
-        let Compiled { meters, plan, .. } =
-            platform_registry::compile(&version).with_context(|| format!("could not compile registry version {address}"))?;
-        let snapshot = Arc::new(Snapshot { meters: Arc::new(MeterSet::new(meters)?), plan, version });
-        self.compiled.write().insert(address, Arc::clone(&snapshot));
-        Ok(snapshot)
-    }
-
-    fn compiled(&self, address: &Digest) -> Option<Arc<Snapshot>> {
-        self.compiled.read().get(address).cloned()
-    }
-}
-
-impl Rules for Registries {
-    fn control(&self, payload: &[u8]) -> Result<ControlEffect, String> {
-        let control = Control::parse(payload).map_err(|error| error.to_string())?;
-        Ok(ControlEffect {
-            control_no: control.control_no,
-            registry_version: control.registry_version(),
-            closes: control.closes(),
-            rerates: control.rerates(),
-            kind: control.kind_code().to_owned(),
-        })
-    }
-
-    fn meters(&self, version: &Digest) -> Option<Arc<MeterSet>> {
-        self.compiled(version).map(|snapshot| Arc::clone(&snapshot.meters))
-    }
-
-    fn commitment(&self, identity: &IdentityHash, strings: &str) -> Digest {
-        platform_evidence::commitment(&self.salt.reading_salt(identity), strings)
-    }
-
-    fn identity_key(&self) -> &IdentityKey {
-        &self.identity_key
-    }
-
-    fn event_limits(&self) -> &EventLimits {
-        &self.limits
-    }
-}
 
 /// The index as the batch builder asks it.
 struct Committed<'a>(&'a Index);
