@@ -1,5 +1,5 @@
-//! Gathers what a bundle needs of one invoice: readings and events from the batch files, registry documents, the way to the latest
-//! checkpoint. It rates nothing: what a bundle says is checked where it is built and by those who verify it.
+//! Makes the bundle of an issued invoice: gathers readings and events from the batch files, registry documents, the way to the latest
+//! checkpoint, and seals them. It rates nothing: what a bundle says is checked where it is built and by those who verify it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -9,10 +9,11 @@ use arrow::array::{Array as _, AsArray as _, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
+use platform_billing::StoredInvoice;
 use platform_evidence::bundle::{
-    Bundle, BundleEvent, BundleInput, BundleReading, CoveredLog, Issue, RegistryDocuments, RegistryIndex, Sealed,
+    Bundle, BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, RegistryDocuments, RegistryIndex, Sealed,
 };
-use platform_evidence::{LeafInput, SaltKey};
+use platform_evidence::{LeafInput, SaltKey, Signer};
 use platform_ingest::header::Header;
 use platform_rating::{Charge, PriceIndex, charges_from_arrow};
 use platform_registry::{TermSchedule, Version};
@@ -22,33 +23,73 @@ use shared_db::Database;
 use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId, PriceId};
 
 use crate::commands::Refused;
+use crate::commands::invoice::find;
+use crate::home::{Home, Store};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 
 /// Headers read at once.
 const PAGE: u32 = 500;
 
+/// A sealed bundle, and what is said of it.
+pub struct SealedBundle {
+    /// Its files.
+    pub sealed: Bundle<Sealed>,
+    /// The issue of its invoice.
+    pub issue: Issue,
+    /// Readings that it is re-rated from.
+    pub readings: usize,
+    /// What its customer pins.
+    pub log_key: String,
+}
+
+impl SealedBundle {
+    /// Size of its files together.
+    pub fn bytes(&self) -> usize {
+        self.sealed.files().map(|(_, file)| file.bytes.len()).sum()
+    }
+}
+
+/// Makes the bundle of an issued invoice, in memory; it only reads the home.
+pub async fn seal(home: &Home, name: &str) -> anyhow::Result<SealedBundle> {
+    let secrets = home.secrets()?;
+    let signer = Signer::new(&home.settings.evidence.origin, &secrets.log)?;
+    let key = BundleKey::new(&home.settings.evidence.origin, &secrets.bundle)?;
+    let salts = SaltKey::from_bytes(&secrets.salt);
+    let log = home.database_read_only(Store::Log).await?;
+    let books = home.database_read_only(Store::Books).await?;
+    let evidence = home.database_read_only(Store::Evidence).await?;
+    let issued = issued(&books, name).await?;
+    let issue = issued.issue.clone();
+    let lake = Lake::open(home, &log).await?;
+    let sources = Sources { log: &log, books: &books, evidence: &evidence, lake: &lake, salts: &salts };
+    let input = gather(&sources, issued).await?;
+    let readings = input.logs.iter().map(|log| log.readings.len()).sum();
+    let sealed = Bundle::of(&input)?.seal(&key, &signer)?;
+    Ok(SealedBundle { sealed, issue, readings, log_key: signer.key().to_string() })
+}
+
 /// Where everything is read from.
-pub struct Sources<'a> {
+struct Sources<'a> {
     /// The batch log.
-    pub log: &'a Database,
+    log: &'a Database,
     /// Registry.
-    pub books: &'a Database,
+    books: &'a Database,
     /// Checkpoints.
-    pub evidence: &'a Database,
+    evidence: &'a Database,
     /// Batch files.
-    pub lake: &'a Lake,
+    lake: &'a Lake,
     /// Opens commitments.
-    pub salts: &'a SaltKey,
+    salts: &'a SaltKey,
 }
 
 /// An issued invoice, and the registry versions of the earlier invoices that it goes on from.
-pub struct Issued {
+struct Issued {
     /// Content, canonical JSON.
-    pub content: String,
+    content: String,
     /// Its issue.
-    pub issue: Issue,
+    issue: Issue,
     /// Versions in which earlier invoices of the same months were rounded.
-    pub earlier_versions: Vec<Digest>,
+    earlier_versions: Vec<Digest>,
 }
 
 /// A moment too early: the server seals a checkpoint within a second.
@@ -75,8 +116,40 @@ struct Covered {
     end_at: Option<Instant>,
 }
 
+/// An issued invoice with its ledger entry, and the versions by which the organization's earlier invoices were rounded.
+async fn issued(books: &Database, name: &str) -> anyhow::Result<Issued> {
+    let mut tx = books.read().await?;
+    let StoredInvoice { invoice, issue } = find(&mut tx, name).await?;
+    let id = &invoice.invoice_id;
+    let issue = issue.ok_or_else(|| Refused(format!("invoice {id} is a draft: a bundle proves an issued invoice")))?;
+    let entry = match issue.entry_no {
+        None => None,
+        Some(number) => {
+            let entry = platform_ledger::entry_numbered(&mut tx, number).await?;
+            Some((number, entry.with_context(|| format!("ledger entry {number} of invoice {id} is not there"))?.digest))
+        }
+    };
+    let mut earlier_versions = Vec::new();
+    for close in platform_billing::closes(&mut tx).await?.iter().filter(|close| close.period < invoice.period) {
+        let earlier = platform_billing::invoices_in(&mut tx, &invoice.organization, close.period).await?;
+        earlier_versions.extend(earlier.into_iter().map(|stored| stored.invoice.registry_version));
+    }
+    let content = invoice.canonical();
+    Ok(Issued {
+        issue: Issue {
+            digest: Digest::of(content.as_bytes()),
+            number: issue.shown(),
+            issuer: issue.issuer.clone(),
+            entry,
+            issued_at: issue.issued_at,
+        },
+        earlier_versions,
+        content,
+    })
+}
+
 /// Everything about one invoice.
-pub async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleInput> {
+async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleInput> {
     let invoice: Value = serde_json::from_str(&issued.content).context("the invoice's content is no JSON")?;
     let text = |name: &str| invoice.get(name).and_then(Value::as_str).with_context(|| format!("the invoice has no {name}"));
     let organization = OrganizationId::parse(text("organization")?)?;

@@ -20,7 +20,7 @@ use crate::forecast::{self, Asked};
 use crate::home::{Home, Store};
 use crate::read_models::Readers;
 use crate::roles::{OnFailure, Running};
-use crate::{Common, Format, Outcome, access, check};
+use crate::{Common, Format, Outcome, access, bundles, check};
 
 /// Arguments of `tally demo`.
 #[derive(Args)]
@@ -178,12 +178,13 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
         if largest.issue.is_some() {
             let proving = Timer::now();
             let folder = home.path(BUNDLE);
-            let made = super::evidence::make(home, largest.invoice.invoice_id.as_str(), &folder).await?;
+            let made = bundles::seal(home, largest.invoice.invoice_id.as_str()).await?;
+            bundles::write(&made.sealed, &folder)?;
             say(format!(
                 "bundle    {}: {} readings and what proves them, {} bytes in {} ({} ms); VERIFY.md in it says how to check them without us",
-                made.number,
+                made.issue.number,
                 made.readings,
-                made.bytes,
+                made.bytes(),
                 folder.display(),
                 proving.elapsed().as_millis()
             ));

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use platform_billing::StoredInvoice;
-use platform_evidence::bundle::{Bundle, BundleKey, Issue, Sealed};
-use platform_evidence::{SaltKey, Signer};
+use platform_evidence::Signer;
 use serde_json::json;
-use shared_db::Database;
-use shared_types::{Digest, Month};
+use shared_types::Month;
 
 use super::Refused;
 use crate::home::{Home, Store};
@@ -51,75 +48,21 @@ pub async fn run(command: EvidenceCommand, common: &Common) -> anyhow::Result<Ou
     }
 }
 
-/// A bundle that was written.
-pub(super) struct Made {
-    /// The number on the invoice.
-    pub number: String,
-    /// Digest of the invoice's content.
-    pub digest: Digest,
-    /// Readings that it is re-rated from.
-    pub readings: usize,
-    /// Files in the folder.
-    pub files: usize,
-    /// Their size together.
-    pub bytes: usize,
-    /// What its customer pins.
-    pub log_key: String,
-}
-
-/// Writes the bundle of an issued invoice.
-pub(super) async fn make(home: &Home, name: &str, out: &Path) -> anyhow::Result<Made> {
-    let SealedBundle { sealed, issue, readings, log_key } = seal(home, name).await?;
-    bundles::write(&sealed, out)?;
-    let bytes = sealed.files().map(|(_, file)| file.bytes.len()).sum();
-    Ok(Made { number: issue.number, digest: issue.digest, readings, files: sealed.files().len(), bytes, log_key })
-}
-
-/// A bundle in memory.
-pub struct SealedBundle {
-    /// Its files.
-    pub sealed: Bundle<Sealed>,
-    /// The issue of its invoice.
-    pub issue: Issue,
-    /// Readings that it is re-rated from.
-    pub readings: usize,
-    /// What its customer pins.
-    pub log_key: String,
-}
-
-/// Makes the bundle of an issued invoice.
-pub async fn seal(home: &Home, name: &str) -> anyhow::Result<SealedBundle> {
-    let secrets = home.secrets()?;
-    let signer = Signer::new(&home.settings.evidence.origin, &secrets.log)?;
-    let key = BundleKey::new(&home.settings.evidence.origin, &secrets.bundle)?;
-    let salts = SaltKey::from_bytes(&secrets.salt);
-    let log = home.database_read_only(Store::Log).await?;
-    let books = home.database_read_only(Store::Books).await?;
-    let evidence = home.database_read_only(Store::Evidence).await?;
-    let issued = issued(&books, name).await?;
-    let issue = issued.issue.clone();
-    let lake = Lake::open(home, &log).await?;
-    let sources = bundles::Sources { log: &log, books: &books, evidence: &evidence, lake: &lake, salts: &salts };
-    let input = bundles::gather(&sources, issued).await?;
-    let readings = input.logs.iter().map(|log| log.readings.len()).sum();
-    let sealed = Bundle::of(&input)?.seal(&key, &signer)?;
-    Ok(SealedBundle { sealed, issue, readings, log_key: signer.key().to_string() })
-}
-
 async fn bundle(home: &Home, name: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {
-    let made = make(home, name, out).await?;
+    let made = bundles::seal(home, name).await?;
+    bundles::write(&made.sealed, out)?;
     match format {
         Format::Json => println!(
             "{}",
-            json!({"number": made.number, "digest": made.digest, "readings": made.readings, "bytes": made.bytes, "folder": out,
+            json!({"number": made.issue.number, "digest": made.issue.digest, "readings": made.readings, "bytes": made.bytes(), "folder": out,
                 "log_key": made.log_key})
         ),
         _ => println!(
             "{}: {} readings in {} files of {} bytes written to {}\nhow it is checked without us: {}\nor with: tally-verify {} --log-key '{}'",
-            made.number,
+            made.issue.number,
             made.readings,
-            made.files,
-            made.bytes,
+            made.sealed.files().len(),
+            made.bytes(),
             out.display(),
             out.join("VERIFY.md").display(),
             out.display(),
@@ -127,38 +70,6 @@ async fn bundle(home: &Home, name: &str, out: &Path, format: Format) -> anyhow::
         ),
     }
     Ok(Outcome::Done)
-}
-
-/// An issued invoice with its ledger entry, and the versions by which the organization's earlier invoices were rounded.
-async fn issued(books: &Database, name: &str) -> anyhow::Result<bundles::Issued> {
-    let mut tx = books.read().await?;
-    let StoredInvoice { invoice, issue } = super::invoice::find(&mut tx, name).await?;
-    let id = &invoice.invoice_id;
-    let issue = issue.ok_or_else(|| Refused(format!("invoice {id} is a draft: a bundle proves an issued invoice")))?;
-    let entry = match issue.entry_no {
-        None => None,
-        Some(number) => {
-            let entry = platform_ledger::entry_numbered(&mut tx, number).await?;
-            Some((number, entry.with_context(|| format!("ledger entry {number} of invoice {id} is not there"))?.digest))
-        }
-    };
-    let mut earlier_versions = Vec::new();
-    for close in platform_billing::closes(&mut tx).await?.iter().filter(|close| close.period < invoice.period) {
-        let earlier = platform_billing::invoices_in(&mut tx, &invoice.organization, close.period).await?;
-        earlier_versions.extend(earlier.into_iter().map(|stored| stored.invoice.registry_version));
-    }
-    let content = invoice.canonical();
-    Ok(bundles::Issued {
-        issue: Issue {
-            digest: Digest::of(content.as_bytes()),
-            number: issue.shown(),
-            issuer: issue.issuer.clone(),
-            entry,
-            issued_at: issue.issued_at,
-        },
-        earlier_versions,
-        content,
-    })
 }
 
 async fn export(home: &Home, period: &str, out: &Path, format: Format) -> anyhow::Result<Outcome> {

@@ -97,7 +97,7 @@ async fn books(home: &Home) -> anyhow::Result<Transaction> {
 }
 
 /// By id, or by the number that stands on it.
-pub(super) async fn find(books: &mut Transaction, name: &str) -> anyhow::Result<StoredInvoice> {
+pub async fn find(books: &mut Transaction, name: &str) -> anyhow::Result<StoredInvoice> {
     let found = match platform_billing::invoice(books, name).await {
         Err(CloseError::NoInvoice { .. }) => platform_billing::numbered_invoice(books, name).await,
         found => found,
