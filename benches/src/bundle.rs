@@ -27,10 +27,7 @@ const FEW: u64 = 4;
 const LONG: u64 = 200_000;
 
 /// What VERIFY.md says for a Python with DuckDB; exit status 1 when a row comes back.
-const DUCKDB: &str = "import duckdb, sys
-rows = duckdb.connect().execute(open('verify.sql', encoding='utf-8').read()).fetchall()
-for row in rows[:3]: print(row)
-sys.exit(bool(rows))";
+const DUCKDB: &str = include_str!("../../evidence/src/bundle/verify.py");
 
 /// The programs that take part.
 pub struct Programs {

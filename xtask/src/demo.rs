@@ -12,11 +12,7 @@ use crate::{shell, tools};
 const MONTH: &str = "2026-09";
 
 /// What VERIFY.md says for a Python with DuckDB; exit status 1 when a row comes back.
-const DUCKDB: &str = "import duckdb, sys
-rows = duckdb.connect().execute(open('verify.sql', encoding='utf-8').read()).fetchall()
-for row in rows[:3]: print('%s: %s: expected %s, found %s' % row)
-print('%s differences' % (len(rows) or 'no'))
-sys.exit(bool(rows))";
+const DUCKDB: &str = include_str!("../../evidence/src/bundle/verify.py");
 
 /// Runs the demo in `<target>/demo`, which is made anew.
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {

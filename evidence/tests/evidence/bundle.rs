@@ -188,6 +188,13 @@ fn a_sealed_bundle_lists_every_file_but_its_own_two() {
     assert_eq!(listed, files);
 }
 
+#[test]
+fn the_page_and_the_program_ask_duckdb_alike() {
+    let asked = "duckdb.connect().execute(open('verify.sql', encoding='utf-8').read()).fetchall()";
+    let (page, program) = (include_str!("../../src/bundle/VERIFY.md"), include_str!("../../src/bundle/verify.py"));
+    assert!(page.contains(asked) && program.contains(asked));
+}
+
 /// The size is a promise, the time is only shown: `TALLY_BUNDLE_OUT=folder` keeps the bundle for the foreign verifiers' clocks.
 #[test]
 fn a_hundred_thousand_readings_cost_at_most_sixty_bytes_each() {
