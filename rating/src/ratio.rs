@@ -40,6 +40,24 @@ impl RoundTo {
             Self::HalfEven => "half_even",
         }
     }
+
+    /// A quotient as a whole number; none when the divisor is not above zero or a number does not fit.
+    pub fn divide(self, dividend: I256, divisor: I256) -> Option<I256> {
+        if divisor <= I256::ZERO {
+            return None;
+        }
+        let (floor, rest) = (dividend.checked_div_euclid(divisor)?, dividend.checked_rem_euclid(divisor)?);
+        let up = match (self, rest.cmp(&divisor.checked_sub(rest)?)) {
+            _ if rest == I256::ZERO => false,
+            (Self::Ceiling, _) => true,
+            (Self::Floor, _) => false,
+            (_, Ordering::Less) => false,
+            (_, Ordering::Greater) => true,
+            (Self::HalfAwayFromZero, Ordering::Equal) => dividend > I256::ZERO,
+            (Self::HalfEven, Ordering::Equal) => floor.checked_rem_euclid(I256::from(2))? != I256::ZERO,
+        };
+        if up { floor.checked_add(I256::ONE) } else { Some(floor) }
+    }
 }
 
 impl From<Quantity> for Ratio {
@@ -127,20 +145,7 @@ impl Ratio {
     pub fn round(self, places: i32, to: RoundTo) -> Option<Self> {
         let exponent = u32::try_from(9_i32.checked_sub(places)?).ok().filter(|exponent| *exponent <= 29)?;
         let step = 10_i128.checked_pow(exponent)?;
-        let per = I256::from(step).checked_mul(I256::from(self.denominator))?;
-        let units = I256::from(self.units);
-        let floor = units.checked_div_euclid(per)?;
-        let rest = units.checked_rem_euclid(per)?;
-        let up = match (to, rest.cmp(&per.checked_sub(rest)?)) {
-            _ if rest == I256::ZERO => false,
-            (RoundTo::Ceiling, _) => true,
-            (RoundTo::Floor, _) => false,
-            (_, Ordering::Less) => false,
-            (_, Ordering::Greater) => true,
-            (RoundTo::HalfAwayFromZero, Ordering::Equal) => self.units > 0,
-            (RoundTo::HalfEven, Ordering::Equal) => floor.checked_rem_euclid(I256::from(2))? != I256::ZERO,
-        };
-        let steps = if up { floor.checked_add(I256::ONE)? } else { floor };
+        let steps = to.divide(I256::from(self.units), I256::from(step).checked_mul(I256::from(self.denominator))?)?;
         Self::new(i128::try_from(steps.checked_mul(I256::from(step))?).ok()?, 1)
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ethnum::I256;
+use platform_rating::RoundTo;
 use shared_types::{Amount, Quantity};
 
 use crate::invoice::{Invoice, InvoiceId, Line, LineKind};
@@ -257,14 +258,7 @@ fn split(lines: &mut [Change], scale: u32) -> Result<(), ChangesError> {
 /// a × b ÷ c in units of 10^-9, rounded to decimal places, half to even; c is above zero.
 fn share(a: I256, b: I256, c: I256, scale: u32) -> Option<Amount> {
     let step = I256::from(10_i64.checked_pow(Amount::SCALE.checked_sub(scale)?)?);
-    let (product, whole) = (a.checked_mul(b)?, c.checked_mul(step)?);
-    let (floor, rest) = (product.checked_div_euclid(whole)?, product.checked_rem_euclid(whole)?);
-    let up = match rest.checked_mul(I256::from(2))?.cmp(&whole) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => floor.checked_rem_euclid(I256::from(2))? == I256::ONE,
-    };
-    let rounded = floor.checked_add(I256::from(u8::from(up)))?.checked_mul(step)?;
+    let rounded = RoundTo::HalfEven.divide(a.checked_mul(b)?, c.checked_mul(step)?)?.checked_mul(step)?;
     Amount::from_units(i128::try_from(rounded).ok()?).ok()
 }
 
