@@ -2,6 +2,7 @@
 //! It knows no file, no commit and no duplicate: each reading is counted as it comes.
 
 pub mod look_up;
+mod open_key;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -9,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use platform_usage::{Dimensions, MeteredReading, Reason};
-use shared_types::{Amount, Instant, MeterId, Month, OrganizationId, Position, PriceId, Quantity, Sequence, ShardId};
+use shared_types::{Amount, MeterId, Month, OrganizationId, Position, ShardId};
 
-use crate::amount::Exact;
+use self::open_key::{Booked, OpenKey};
 use crate::charges::{Charge, Fate, Priced};
-use crate::evaluate::{EvaluateError, PriceIndex, Rule, worth};
+use crate::evaluate::{EvaluateError, PriceIndex, Rule};
 use crate::line_index::LineIndex;
-use crate::plan::{Contract, Line, Plan, PriceModel, PriceRow, Resolved};
-use crate::state::{Fact, Key, KeyState, Overlay, RatingState, Refused, SegmentState, encode_into};
+use crate::plan::{Contract, Line, Plan, PriceModel, Resolved};
+use crate::state::{Fact, Key, KeyState, Overlay, RatingState};
 use crate::totals::Total;
 
 /// What rating makes of a batch.
@@ -357,24 +358,6 @@ fn open(
     }
 }
 
-/// A key while a batch changes it.
-struct OpenKey {
-    key: Key,
-    state: KeyState,
-    /// What each segment of the state is worth.
-    worths: Vec<(PriceId, Exact)>,
-    /// The state's segments, encoded.
-    encoded: Arc<[u8]>,
-    rows: Vec<Row>,
-}
-
-/// What a charged reading did to its key.
-struct Booked {
-    before: Arc<[u8]>,
-    after: Arc<[u8]>,
-    amount: Amount,
-}
-
 /// A priced reading on its way to a fate.
 enum Moved<'a> {
     Free(&'a Arc<str>),
@@ -390,149 +373,11 @@ impl Moved<'_> {
     }
 }
 
-impl OpenKey {
-    /// The key as the state before the batch has it; halts where the plan no longer gives what was booked (`RAT-2`, `RAT-3`).
-    fn of(key: &Key, desk: &Desk<'_>, shard: ShardId, family: &Arc<str>) -> Result<Self, RateError> {
-        let known = desk.state.get(key).cloned();
-        let state = known.unwrap_or_else(|| KeyState {
-            segments: BTreeMap::new(),
-            last_at: Instant::EPOCH,
-            total: Amount::ZERO,
-            family: Arc::clone(family),
-            shard,
-        });
-        if state.shard != shard {
-            return Err(RateError::ShardMoved { organization: key.organization.clone(), shard: state.shard, other: shard });
-        }
-        let halt = |source| RateError::Evaluate { key: Box::new(key.clone()), source };
-        let mut worths = Vec::with_capacity(state.segments.len());
-        let mut sum = Exact::default();
-        for (price, segment) in &state.segments {
-            let row = desk.prices.get(price).ok_or_else(|| halt(EvaluateError::PriceMissing { price: price.clone() }))?;
-            let worth = worth(row, segment, |_| {}).map_err(halt)?;
-            sum.add(&worth).ok_or_else(|| halt(EvaluateError::Overflow))?;
-            worths.push((price.clone(), worth));
-        }
-        let evaluated = sum.round().ok_or_else(|| halt(EvaluateError::Overflow))?;
-        if evaluated != state.total {
-            return Err(RateError::TotalDiffers { key: Box::new(key.clone()), booked: state.total, evaluated });
-        }
-        let mut encoded = Vec::new();
-        encode_into(&state.segments, &mut encoded);
-        Ok(Self { key: key.clone(), state, worths, encoded: encoded.into(), rows: Vec::new() })
-    }
-
-    /// Adds a reading under a price row and charges T after minus T before; a reason, and nothing changed, where a number leaves its range or
-    /// the reading lacks what is counted.
-    fn book(&mut self, row: &PriceRow, fact: &Fact<'_>, scratch: &mut Vec<u8>) -> Result<Result<Booked, Reason>, RateError> {
-        let with = self.state.segments.get(&row.id).map_or_else(|| SegmentState::default().with(row, fact), |known| known.with(row, fact));
-        let segment = match with {
-            Ok(segment) => segment,
-            Err(Refused::Range) => return Ok(Err(Reason::AmountOverflow)),
-            Err(Refused::WithoutDimension) => return Ok(Err(Reason::InvalidDimension)),
-        };
-        let worth = match worth(row, &segment, |_| {}) {
-            Ok(worth) => worth,
-            Err(EvaluateError::Overflow) => return Ok(Err(Reason::AmountOverflow)),
-            Err(source) => return Err(RateError::Evaluate { key: Box::new(self.key.clone()), source }),
-        };
-        let Some(total) = self.total_with(&row.id, &worth) else { return Ok(Err(Reason::AmountOverflow)) };
-        let Ok(amount) = total.checked_sub(self.state.total) else { return Ok(Err(Reason::AmountOverflow)) };
-        self.state.total = total;
-        match self.worths.iter_mut().find(|(price, _)| *price == row.id) {
-            Some((_, known)) => *known = worth,
-            None => self.worths.push((row.id.clone(), worth)),
-        }
-        match self.state.segments.get_mut(&row.id) {
-            Some(known) => *known = segment,
-            None => drop(self.state.segments.insert(row.id.clone(), segment)),
-        }
-        encode_into(&self.state.segments, scratch);
-        let after: Arc<[u8]> = Arc::from(scratch.as_slice());
-        let before = std::mem::replace(&mut self.encoded, Arc::clone(&after));
-        Ok(Ok(Booked { before, after, amount }))
-    }
-
-    /// T, were a price row's segment worth this.
-    fn total_with(&self, price: &PriceId, worth: &Exact) -> Option<Amount> {
-        let mut others = self.worths.iter().filter(|(known, _)| known != price).map(|(_, worth)| worth).peekable();
-        if others.peek().is_none() {
-            return worth.round();
-        }
-        let mut sum = worth.clone();
-        others.try_for_each(|other| sum.add(other))?;
-        sum.round()
-    }
-
-    /// Notes a charged or free reading in the key's rows of totals.
-    fn touch(&mut self, reading: &MeteredReading, amount: Amount, family: &Arc<str>) {
-        self.state.last_at = self.state.last_at.max(reading.start_at);
-        if self.state.family != *family {
-            self.state.family = Arc::clone(family);
-        }
-        let period = reading.accounting_period;
-        let open = self.rows.iter_mut().rev().find(|row| row.accounting_period == period);
-        if open.and_then(|row| row.add(reading, amount)).is_none() {
-            self.rows.push(Row {
-                accounting_period: period,
-                quantity: reading.quantity,
-                amount,
-                readings: 1,
-                last_sequence: reading.position.sequence,
-            });
-        }
-    }
-}
-
-/// A row of totals in the making.
-struct Row {
-    accounting_period: Month,
-    quantity: Quantity,
-    amount: Amount,
-    readings: u64,
-    last_sequence: Sequence,
-}
-
-impl Row {
-    /// Adds a reading; none, and nothing changed, where a sum would leave its range.
-    fn add(&mut self, reading: &MeteredReading, amount: Amount) -> Option<()> {
-        let quantity = self.quantity.checked_add(reading.quantity).ok()?;
-        let amount = self.amount.checked_add(amount).ok()?;
-        let readings = self.readings.checked_add(1)?;
-        (self.quantity, self.amount, self.readings) = (quantity, amount, readings);
-        self.last_sequence = reading.position.sequence;
-        Some(())
-    }
-
-    fn total(&self, open: &OpenKey, log_sizes: &BTreeMap<Month, u64>) -> Total {
-        let (key, state) = (&open.key, &open.state);
-        Total {
-            shard: state.shard,
-            organization: key.organization.clone(),
-            contract: key.contract.clone(),
-            contract_line: format!("{}/{}", key.contract, key.sku).into(),
-            sku: key.sku.clone(),
-            service_period: key.service_period,
-            currency: key.currency.clone(),
-            accounting_period: self.accounting_period,
-            family: Arc::clone(&state.family),
-            quantity: self.quantity,
-            amount: self.amount,
-            total: state.total,
-            readings: self.readings,
-            state: Arc::clone(&open.encoded),
-            last_at: state.last_at,
-            log_sizes: log_sizes.clone(),
-            last_sequence: self.last_sequence,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{PriceBook, Tier};
-    use shared_types::{AssetId, ContractId, Digest, IdentityHash, Incarnation, SkuId, SourceId, UnitId};
+    use crate::plan::{PriceBook, PriceRow, Tier};
+    use shared_types::{AssetId, ContractId, Digest, IdentityHash, Incarnation, Instant, PriceId, Sequence, SkuId, SourceId, UnitId};
 
     /// One book in USD, one line for meter `m`, one contract for everybody; each price is (effective_at, model).
     fn plan(prices: &[(&str, PriceModel)]) -> Plan {
