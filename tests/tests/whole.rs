@@ -28,6 +28,9 @@ mod crash;
 #[path = "whole/damage.rs"]
 mod damage;
 #[cfg(test)]
+#[path = "whole/documents.rs"]
+mod documents;
+#[cfg(test)]
 #[path = "whole/explain.rs"]
 mod explain;
 #[cfg(test)]

@@ -3,20 +3,17 @@
 
 use serde_json::{Value, json};
 
+use crate::documents::{list, units};
 use crate::rerate::send;
 use crate::tally::Tally;
 
 /// Peaks, a percentile of hours, GPUs held over time and different users, each at a dollar; and two parts of a total.
-const REGISTRY: &str = r#"
-[[unit]]
-id = "gib"
-[[unit]]
-id = "gpu"
-[[unit]]
-id = "user"
-[[unit]]
-id = "token"
+fn registry() -> String {
+    let prices = [("peak", "1"), ("traffic", "1"), ("held", "1/3600"), ("users", "1"), ("fresh", "0.002"), ("cached", "0.0005")];
+    [&units(&["gib", "gpu", "user", "token"]), SOLD, &list(&prices), EVERYONE].concat()
+}
 
+const SOLD: &str = r#"
 [[meter]]
 id = "peak"
 event_type = "sample"
@@ -84,21 +81,8 @@ meter = "fresh"
 id = "cached"
 family = "tokens"
 meter = "cached"
-
-[[rounding]]
-asset = "USD"
-scale = 2
-[[price_book]]
-id = "list"
-currency = "USD"
-price = [
-    { sku = "peak", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
-    { sku = "traffic", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
-    { sku = "held", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1", per = "3600" },
-    { sku = "users", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "1" },
-    { sku = "fresh", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "0.002" },
-    { sku = "cached", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "0.0005" },
-]
+"#;
+const EVERYONE: &str = r#"
 [[contract]]
 id = "everyone"
 default = true
@@ -119,7 +103,7 @@ fn home() -> Tally {
     tally.done(&["init"]);
     let folder = tally.scratch().join("measures");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("registry.toml"), REGISTRY).unwrap();
+    std::fs::write(folder.join("registry.toml"), registry()).unwrap();
     tally.done(&["registry", "publish", folder.to_str().unwrap()]);
     tally
 }

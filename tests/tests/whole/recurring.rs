@@ -6,6 +6,7 @@ use std::time::Duration;
 use datasets::Random;
 use serde_json::Value;
 
+use crate::documents::{list, units};
 use crate::tally::{Tally, err, request};
 
 /// The program whose clock can be set.
@@ -22,11 +23,7 @@ pub fn planted() -> Option<PathBuf> {
 pub fn registry(seats: &str, until: &str) -> String {
     format!(
         r#"
-[[unit]]
-id = "month"
-[[unit]]
-id = "request"
-[[meter]]
+{units}[[meter]]
 id = "support"
 event_type = "tallystick.recurring"
 aggregation = "prorated"
@@ -51,17 +48,7 @@ id = "seat"
 family = "support"
 meter = "seats"
 match = {{ item = "seat" }}
-[[rounding]]
-asset = "USD"
-scale = 2
-[[price_book]]
-id = "list"
-currency = "USD"
-price = [
-    {{ sku = "premium-support", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "310" }},
-    {{ sku = "seat", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "20" }},
-]
-[[contract]]
+{prices}[[contract]]
 id = "acme-2026"
 organization = "acme"
 price_book = "list"
@@ -82,7 +69,9 @@ quantity = "{seats}"
 charged_at = "start"
 from = "2026-09-01T00:00:00Z"
 until = "2026-11-01T00:00:00Z"
-"#
+"#,
+        units = units(&["month", "request"]),
+        prices = list(&[("premium-support", "310"), ("seat", "20")])
     )
 }
 

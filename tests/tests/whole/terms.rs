@@ -6,6 +6,7 @@ use std::time::Duration;
 use datasets::Random;
 use serde_json::{Value, json};
 
+use crate::documents::{list, units};
 use crate::tally::{Server, Tally, err};
 
 /// GPUs at 2.50 an hour, tokens at 3 a million, support at 20 a month. `promise` is what umbrella commits to spend on GPUs.
@@ -16,13 +17,7 @@ fn registry(promise: &str, more: &str) -> String {
         )
     };
     let term = |id: &str, kind: &str, rest: &str| format!("[[contract.term]]\nid = \"{id}\"\nkind = \"{kind}\"\n{rest}\n");
-    let documents = r#"
-[[unit]]
-id = "hour"
-[[unit]]
-id = "token"
-[[unit]]
-id = "month"
+    let sold = r#"
 [[meter]]
 id = "gpu-hours"
 event_type = "gpu"
@@ -56,23 +51,15 @@ id = "support"
 family = "support"
 meter = "support"
 match = { item = "support" }
-[[rounding]]
-asset = "USD"
-scale = 2
-[[price_book]]
-id = "list"
-currency = "USD"
-price = [
-    { sku = "h100", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "2.50" },
-    { sku = "tokens", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", per = "1000000", unit_price = "3" },
-    { sku = "support", effective_at = "2026-01-01T00:00:00Z", model = "per_unit", unit_price = "20" },
-]
 "#;
+    let prices = list(&[("h100", "2.50"), ("tokens", "3/1000000"), ("support", "20")]);
     let commitment = format!("amount = \"{promise}\"\noverage_factor = \"1.2\"\ntrue_up = \"owed\"\nfamilies = [\"gpu\"]");
     let off = term("off", "discount", "percent = \"10\"") + &term("most", "maximum_spend", "amount = \"400\"\ndescription = \"Ceiling\"");
     let fee = "[[contract.recurring]]\nid = \"support\"\nitem = \"support\"\nquantity = \"1\"\ncharged_at = \"end\"\n";
     [
-        documents.to_owned(),
+        units(&["hour", "token", "month"]),
+        sold.to_owned(),
+        prices,
         contract("umbrella", "organization = \"umbrella\"", "", &term("promise", "commitment", &commitment)),
         contract("idle", "organization = \"idle\"", "", &term("least", "minimum_spend", "amount = \"250\"")),
         contract("acme", "organization = \"acme\"", "", &off),
