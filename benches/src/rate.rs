@@ -4,6 +4,7 @@
 pub mod job;
 mod rated_file;
 pub mod rows;
+mod small_file;
 pub mod usage;
 
 use std::collections::BTreeMap;

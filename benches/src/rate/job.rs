@@ -14,11 +14,8 @@ use anyhow::{Context, anyhow};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema};
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::ArrowWriter;
-use parquet::basic::Compression;
 use parquet::file::statistics::Statistics;
 use platform_rating::per_row::{
     Arrivals, Event, EventOrder, Noted, OrderedEvents, PriceTable, RowTotals, Suspected, TierTable, TieredTotals, account_totals,
@@ -27,14 +24,15 @@ use platform_rating::per_row::{
 use serde_json::{Value, json};
 
 use super::Job;
-use super::rated_file::{RatedFile, as_differences, properties};
+use super::rated_file::RatedFile;
+use super::small_file;
 use crate::figures::{milliseconds, seconds};
 use crate::machine::{self, ThreadClock};
 
 /// Rows that are decoded, rated and encoded at once.
 const BATCH_ROWS: usize = 1 << 14;
 /// The state that `rate` keeps and `totals` answers from.
-const TOTALS: &str = "totals.parquet";
+const STATE: &str = "state.parquet";
 
 /// Runs a job and says what it took: `wall_s`, `cpu_s`, `peak_mb`, `stages`.
 pub fn run(job: Job, input: &Path, output: &Path, threads: usize) -> anyhow::Result<Value> {
@@ -209,7 +207,7 @@ fn without(repeats: &[u64], first: u64, rows: RecordBatch) -> anyhow::Result<Rec
 fn rate(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
     let mut stages = Stages::default();
     let parts = Part::all(&input.join("events"))?;
-    let prices = PriceTable::new(&whole(&input.join("prices.parquet"))?, &whole(&input.join("own_prices.parquet"))?)?;
+    let prices = PriceTable::new(&small_file::rows(&input.join("prices.parquet"))?, &small_file::rows(&input.join("own_prices.parquet"))?)?;
     let repeats = find_repeats(threads, &parts, &mut stages)?;
     let folder = output.join("rated");
     std::fs::create_dir_all(&folder)?;
@@ -242,7 +240,7 @@ fn rate(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
         stages.time("totals", || totals.join(&part))?;
     }
     let columns = totals.into_columns()?;
-    stages.time("state", || write_whole(&output.join(TOTALS), columns))?;
+    stages.time("state", || small_file::write(&output.join(STATE), columns))?;
     stages.time("sync", || File::open(&folder)?.sync_all())?;
     Ok(stages)
 }
@@ -251,7 +249,7 @@ fn rate(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
 fn tiered(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages> {
     let mut stages = Stages::default();
     let parts = Part::all(&input.join("events"))?;
-    let tier_table = TierTable::new(&whole(&input.join("tiers.parquet"))?)?;
+    let tier_table = TierTable::new(&small_file::rows(&input.join("tiers.parquet"))?)?;
     let repeats = find_repeats(threads, &parts, &mut stages)?;
     let mut totals = TieredTotals::new(&tier_table);
     let mut order = EventOrder::default();
@@ -285,7 +283,7 @@ fn tiered(input: &Path, output: &Path, threads: usize) -> anyhow::Result<Stages>
         anyhow::Ok(())
     })?;
     let columns = totals.into_columns();
-    stages.time("write", || write_whole(&output.join("tiers.parquet"), columns))?;
+    stages.time("write", || small_file::write(&output.join("tiers.parquet"), columns))?;
     Ok(stages)
 }
 
@@ -303,39 +301,15 @@ fn events_of(part: &Part, repeats: &[u64]) -> anyhow::Result<(Stages, Vec<Event>
 fn totals(output: &Path) -> anyhow::Result<Stages> {
     let (began, mut stages) = (Timer::now(), Stages::default());
     let used = stages.clock.now();
-    let state = stages.time("read", || whole(&output.join(TOTALS)))?;
+    let file = stages.time("file", || small_file::bytes(&output.join(STATE)))?;
+    let state = stages.time("decode", || small_file::wide(&file))?;
     let invoices = stages.time("accounts", || account_totals(&state))?;
     stages.answered = Some((began.elapsed(), stages.clock.now().saturating_sub(used)));
-    write_whole(&output.join("invoices.parquet"), invoices)?;
+    let columns =
+        state.schema_ref().fields().iter().zip(state.columns()).map(|(field, column)| (field.name().as_str(), Arc::clone(column)));
+    small_file::write(&output.join("totals.parquet"), columns.collect())?;
+    small_file::write(&output.join("invoices.parquet"), invoices)?;
     Ok(stages)
-}
-
-/// A small file, whole: read at once.
-fn whole(path: &Path) -> anyhow::Result<RecordBatch> {
-    let bytes = Bytes::from(std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?);
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
-    let (schema, rows) = (builder.schema().clone(), usize::try_from(builder.metadata().file_metadata().num_rows())?);
-    let mut batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
-    match batches.pop() {
-        Some(batch) if batches.is_empty() => Ok(batch),
-        last => {
-            batches.extend(last);
-            Ok(arrow::compute::concat_batches(&schema, &batches)?)
-        }
-    }
-}
-
-/// A small file, as it is: whoever asks for totals waits for its bytes to be unpacked, and the disk has room for them.
-fn write_whole(path: &Path, columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<()> {
-    let rows = RecordBatch::try_from_iter(columns)?;
-    let mut properties = properties()?.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED);
-    for field in rows.schema().fields().iter().filter(|field| field.data_type().is_integer()) {
-        properties = as_differences(properties, field.name());
-    }
-    let mut writer = ArrowWriter::try_new(File::create(path)?, rows.schema(), Some(properties.build()))?;
-    writer.write(&rows)?;
-    writer.into_inner()?.sync_all()?;
-    Ok(())
 }
 
 fn with_columns(rows: &RecordBatch, more: Vec<(&str, ArrayRef)>) -> anyhow::Result<RecordBatch> {
