@@ -189,7 +189,7 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
             let position = Position { sequence: Sequence(u64::MAX), ..state.position };
             shards.insert(position.shard, Record { position, accepted_at: now(), oldest_open: state.oldest_open });
         }
-        let batch = work.rerate(&state, &plan, &reached, &shards).await?;
+        let batch = work.rerate(&state, &plan, &reached, &shards, None).await?;
         differences.take(&batch, &reached)?;
     }
     differences.lines.sort_by(|a, b| a.key.cmp(&b.key));
