@@ -14,9 +14,9 @@ use shared_types::{
 };
 
 use crate::columns::{
-    AMOUNTS, QUANTITIES, RowError, amount_column, amounts, as_amount, as_count, as_instant, as_month, as_quantity, bytes, bytes_column,
-    digest_column, fixed, hash_column, instant_column, instants, int32, int32_column, int64, int64_column, quantities, quantity_column,
-    schema_of, text, text_column, timestamps,
+    AMOUNTS, Known, QUANTITIES, RowError, amount_column, amounts, as_amount, as_count, as_instant, as_month, as_quantity, bytes,
+    bytes_column, digest_column, fixed, hash_column, instant_column, instants, int32, int32_column, int64, int64_column, quantities,
+    quantity_column, schema_of, text, text_column, timestamps,
 };
 use crate::evaluate::Rule;
 use crate::state::Key;
@@ -480,7 +480,8 @@ pub fn rated_from_arrow(batch: &RecordBatch) -> Result<Vec<Rated>, RowError> {
     let accounting_period = int32_column(batch, "accounting_period")?;
     let registry_version = digest_column(batch, "registry_version")?;
     let supersedes = hash_column(batch, "supersedes")?;
-    let mut known: HashMap<String, Dimensions> = HashMap::new();
+    let (mut organizations, mut projects, mut sources) = (Known::new(), Known::new(), Known::new());
+    let (mut meters, mut units, mut dimensions_known) = (Known::new(), Known::new(), Known::new());
     fates_from_arrow(batch)?
         .into_iter()
         .enumerate()
@@ -488,12 +489,12 @@ pub fn rated_from_arrow(batch: &RecordBatch) -> Result<Vec<Rated>, RowError> {
             Ok(Rated {
                 identity: identity.required(row, IdentityHash::from_slice)?,
                 ordinal: ordinal.required(row, |number| u16::try_from(number).ok())?,
-                organization: organization.required(row, |id| OrganizationId::parse(id).ok())?,
-                project: project.optional(row, |id| ProjectId::parse(id).ok())?,
-                source: source.required(row, |id| SourceId::parse(id).ok())?,
-                meter: meter.required(row, |id| MeterId::parse(id).ok())?,
-                unit: unit.required(row, |id| UnitId::parse(id).ok())?,
-                dimensions: dimensions.required(row, |text| dimensions_of(text, &mut known))?,
+                organization: organization.required(row, |id| organizations.get(id, |id| OrganizationId::parse(id).ok()))?,
+                project: project.optional(row, |id| projects.get(id, |id| ProjectId::parse(id).ok()))?,
+                source: source.required(row, |id| sources.get(id, |id| SourceId::parse(id).ok()))?,
+                meter: meter.required(row, |id| meters.get(id, |id| MeterId::parse(id).ok()))?,
+                unit: unit.required(row, |id| units.get(id, |id| UnitId::parse(id).ok()))?,
+                dimensions: dimensions.required(row, |text| dimensions_known.get(text, dimensions_of))?,
                 quantity: quantity.required(row, as_quantity)?,
                 start_at: start_at.required(row, as_instant)?,
                 end_at: end_at.optional(row, as_instant)?,
@@ -522,17 +523,19 @@ fn fates_from_arrow(batch: &RecordBatch) -> Result<Vec<Fate>, RowError> {
     let state_before = bytes_column(batch, "state_before")?;
     let state_after = bytes_column(batch, "state_after")?;
     let amount = amount_column(batch, "amount")?;
-    let priced = |row| {
+    let (mut contracts, mut lines, mut skus) = (Known::new(), Known::new(), Known::new());
+    let (mut prices, mut currencies) = (Known::new(), Known::new());
+    let mut priced = |row| {
         Ok::<_, RowError>(Priced {
             log_month: log_month.required(row, as_month)?,
             log_seq: log_seq.required(row, as_count)?,
-            contract: contract.required(row, |id| ContractId::parse(id).ok())?,
-            contract_line: contract_line.required(row, |line| Some(Arc::from(line)))?,
+            contract: contract.required(row, |id| contracts.get(id, |id| ContractId::parse(id).ok()))?,
+            contract_line: contract_line.required(row, |line| lines.get(line, |line| Some(Arc::from(line))))?,
             service_period: service_period.required(row, as_month)?,
-            sku: sku.required(row, |id| SkuId::parse(id).ok())?,
-            price: price.required(row, |id| PriceId::parse(id).ok())?,
+            sku: sku.required(row, |id| skus.get(id, |id| SkuId::parse(id).ok()))?,
+            price: price.required(row, |id| prices.get(id, |id| PriceId::parse(id).ok()))?,
             rule: rule.required(row, Rule::from_code)?,
-            currency: currency.required(row, |id| AssetId::parse(id).ok())?,
+            currency: currency.required(row, |id| currencies.get(id, |id| AssetId::parse(id).ok()))?,
         })
     };
     (0..batch.num_rows())
@@ -550,15 +553,10 @@ fn fates_from_arrow(batch: &RecordBatch) -> Result<Vec<Fate>, RowError> {
         .collect()
 }
 
-/// Canonical JSON back to dimensions; equal texts share one value.
-fn dimensions_of(text: &str, known: &mut HashMap<String, Dimensions>) -> Option<Dimensions> {
-    if let Some(dimensions) = known.get(text) {
-        return Some(dimensions.clone());
-    }
+/// Canonical JSON back to dimensions.
+fn dimensions_of(text: &str) -> Option<Dimensions> {
     let pairs: HashMap<String, String> = serde_json::from_str(text).ok()?;
-    let dimensions = Dimensions::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into())));
-    known.insert(text.to_owned(), dimensions.clone());
-    Some(dimensions)
+    Some(Dimensions::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into()))))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Arrow columns in and out: schemas with field ids, typed look-ups by name. It knows no table.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -187,4 +188,29 @@ pub(crate) fn as_month(number: i32) -> Option<Month> {
 
 pub(crate) fn as_count(number: i64) -> Option<u64> {
     u64::try_from(number).ok()
+}
+
+/// What texts of a column mean, each read once: rows of a batch name few different organizations, meters and prices.
+pub(crate) struct Known<'a, T> {
+    all: HashMap<&'a str, T>,
+    last: Option<(&'a str, T)>,
+}
+
+impl<'a, T: Clone> Known<'a, T> {
+    pub(crate) fn new() -> Self {
+        Self { all: HashMap::new(), last: None }
+    }
+
+    /// The meaning of a text; none where `read` refuses it.
+    pub(crate) fn get(&mut self, text: &'a str, read: impl FnOnce(&'a str) -> Option<T>) -> Option<T> {
+        if let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == text) {
+            return Some(known.clone());
+        }
+        let known = match self.all.entry(text) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(vacant) => vacant.insert(read(text)?).clone(),
+        };
+        self.last = Some((text, known.clone()));
+        Some(known)
+    }
 }

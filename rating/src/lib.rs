@@ -52,6 +52,6 @@ pub use plan::{Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, Pri
 pub use rate::look_up::look_up;
 pub use rate::{RateError, RatedBatch, rate};
 pub use ratio::{Ratio, RoundTo};
-pub use rerate::{Gathering, RerateError, Standing, Unit, rate_standing, rerate};
+pub use rerate::{AtRecord, Gathering, Prepared, RerateError, Standing, Unit, book, go_on, prepare, rate_standing, rerate};
 pub use state::{Detail, Fact, Key, KeyState, Overlay, Place, RatingState, SegmentState, StateError, decode_segments, encode_segments};
 pub use totals::{TOTALS_ORDER, TOTALS_SORT, Total, totals_from_arrow, totals_schema, totals_to_arrow};

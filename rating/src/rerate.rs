@@ -2,8 +2,7 @@
 //! of keys and logs. It knows no registry record and no file: whoever asks brings the readings as they stand.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use platform_usage::MeteredReading;
 use shared_types::{Amount, Digest, IdentityHash, Instant, Month, OrganizationId, Position, Quantity};
@@ -59,8 +58,13 @@ pub struct Unit {
     pub month: Month,
     /// Every reading that is charged or free, in any order.
     pub standing: Vec<Standing>,
-    /// Where the record stands that asks for it: the rows stand there too.
-    pub record: Position,
+}
+
+/// Where the rows of a unit that is rated again stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtRecord {
+    /// Where the record stands that asks for it.
+    pub position: Position,
     /// When that record entered the stream.
     pub accepted_at: Instant,
     /// In whose books the differences are posted.
@@ -111,34 +115,81 @@ pub enum RerateError {
     },
 }
 
-/// Rates units again, without changing the state.
-///
-/// - `state`: as it stands before; `plan`: what is in force behind the record; `before`: the plans of every version that a standing charge names.
-/// - A key is taken back whole and rated again whole, in the order in which its readings came: so any measure is right, not only one that
-///   can give readings back. T after it is T of the readings rated once, under the plan.
-/// - A reading that falls under the same price, equally worded, and comes to the same amount keeps its row. Any other one gets two rows
-///   that name it in `supersedes`: one with −quantity and −amount in its old key under the version that it had, one with its new fate.
-///   A reading that has no price any more is quarantined by its new row.
-/// - Rows stand at the record, by (ordinal, identity), what is taken back first; so do their places in the log.
-/// - `threads`: how many units are rated at a time; the result is the same for any number.
-/// - Source: blueprint §5, versions; docs/architecture/rerating.md.
+/// Rates units again, without changing the state: [`prepare`], and [`book`] at once.
 pub fn rerate(
     state: &RatingState,
     plan: &Plan,
     before: &HashMap<Digest, &Plan>,
-    units: &[Unit],
+    units: Vec<(Unit, AtRecord)>,
     threads: usize,
 ) -> Result<RatedBatch, RerateError> {
+    let (units, records): (Vec<Unit>, Vec<AtRecord>) = units.into_iter().unzip();
+    let prepared = prepare(state, plan, before, units, threads)?;
+    book(state, prepared.into_iter().zip(records).collect(), threads)
+}
+
+/// Rates units whole under a plan, before anybody knows where their rows will stand.
+///
+/// - `state`: as it stands behind the readings of the units; `plan`: what will be in force; `before`: the plans of every version that a
+///   standing charge names.
+/// - A unit is taken back whole and rated again whole, in the order in which its readings came: so any measure is right, not only one that
+///   can give readings back. T after it is T of the readings rated once, under the plan.
+/// - `threads`: how many units are rated at a time; the result is the same for any number, in the order of the units.
+/// - Source: blueprint §5, versions; docs/architecture/rerating.md.
+pub fn prepare(
+    state: &RatingState,
+    plan: &Plan,
+    before: &HashMap<Digest, &Plan>,
+    units: Vec<Unit>,
+    threads: usize,
+) -> Result<Vec<Prepared>, RerateError> {
     let prices = Prices::of(plan, before);
+    let prepared = each(units, threads, |Unit { organization, month, standing }| {
+        let mut prepared = Prepared::new(organization, month);
+        prepared.add(state, plan, &prices, standing)?;
+        Ok(prepared)
+    });
+    prepared.into_iter().collect()
+}
+
+/// Adds readings that came behind those of prepared units; the same as having prepared them with the others.
+///
+/// - `state`: as it stands behind them. Everything else is as for [`prepare`].
+/// - Errors: also where a reading stands before one that was prepared.
+pub fn go_on(
+    state: &RatingState,
+    plan: &Plan,
+    before: &HashMap<Digest, &Plan>,
+    units: Vec<(Prepared, Vec<Standing>)>,
+    threads: usize,
+) -> Result<Vec<Prepared>, RerateError> {
+    let prices = Prices::of(plan, before);
+    let prepared = each(units, threads, |(mut prepared, standing)| {
+        prepared.add(state, plan, &prices, standing)?;
+        Ok(prepared)
+    });
+    prepared.into_iter().collect()
+}
+
+/// The rows of prepared units at their records, and the state after them, without changing the state.
+///
+/// - `state`: as it stands before the records. A unit whose readings are not all of its keys' is refused.
+/// - A reading that falls under the same price, equally worded, and comes to the same amount keeps its row. Any other one gets two rows
+///   that name it in `supersedes`: one with −quantity and −amount in its old key under the version that it had, one with its new fate.
+///   A reading that has no price any more is quarantined by its new row.
+/// - Rows stand at the record, by (ordinal, identity), what is taken back first; so do their places in the log.
+/// - `threads`: as for [`prepare`].
+pub fn book(state: &RatingState, units: Vec<(Prepared, AtRecord)>, threads: usize) -> Result<RatedBatch, RerateError> {
     let mut batch = RatedBatch::default();
-    for unit in each(units, threads, |unit| rerate_unit(state, plan, &prices, unit)) {
+    for unit in each(units, threads, |(prepared, record)| prepared.book(state, record)) {
         let unit = unit?;
         batch.charges.extend(unit.charges);
         batch.totals.extend(unit.totals);
         batch.overlay.keys.extend(unit.overlay.keys);
         batch.overlay.logs.extend(unit.overlay.logs);
     }
-    batch.charges.sort_by_key(Charge::place);
+    // Rows are large: their places are sorted, then each row is moved once.
+    batch.charges.sort_by_cached_key(Charge::place);
     batch.totals.sort_by(|a, b| place_of(a).cmp(&place_of(b)));
     batch.overlay.keys.sort_by(|(a, _), (b, _)| a.cmp(b));
     batch.overlay.logs.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -154,21 +205,16 @@ pub fn rate_standing(
     state: &RatingState,
     plan: &Plan,
     before: &HashMap<Digest, &Plan>,
-    units: &[Unit],
+    units: Vec<Unit>,
     threads: usize,
 ) -> Result<Vec<Charge>, RerateError> {
     let prices = Prices::of(plan, before);
-    let stand = |unit: &Unit| -> Result<Vec<Charge>, RerateError> {
-        let again = Again::of(state, plan, unit)?;
-        let mut rows = Vec::with_capacity(again.readings.len());
-        for (standing, charge) in again.readings {
-            let changed = !prices.keeps(unit, standing, &charge)?;
-            rows.push(Charge {
-                accepted_at: standing.charge.accepted_at,
-                accounting_period: standing.charge.accounting_period,
-                supersedes: changed.then_some(charge.identity),
-                ..charge
-            });
+    let stand = |Unit { organization, month, standing }| -> Result<Vec<Charge>, RerateError> {
+        let mut prepared = Prepared::new(organization, month);
+        let mut rows = Vec::with_capacity(standing.len());
+        for (standing, charge) in prepared.rate(state, plan, standing)? {
+            let changed = !prepared.keeps(&prices, &standing.charge, &charge)?;
+            rows.push(Charge { supersedes: changed.then_some(charge.identity), ..charge });
         }
         Ok(rows)
     };
@@ -176,22 +222,22 @@ pub fn rate_standing(
     for unit in each(units, threads, stand) {
         rows.extend(unit?);
     }
-    rows.sort_by_key(Charge::place);
+    rows.sort_by_cached_key(Charge::place);
     Ok(rows)
 }
 
 /// Does the same to each unit, some at a time; results in the order of the units.
-fn each<T: Send>(units: &[Unit], threads: usize, what: impl Fn(&Unit) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
+fn each<U: Send, T: Send>(units: Vec<U>, threads: usize, what: impl Fn(U) -> T + Sync) -> Vec<T> {
+    let threads = threads.clamp(1, units.len().max(1));
+    let next = Mutex::new(units.into_iter().enumerate());
+    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(unit) = units.get(index) else { return done };
+        while let Some((index, unit)) = take() {
             done.push((index, what(unit)));
         }
+        done
     };
-    let threads = threads.clamp(1, units.len().max(1));
     let mut done = if threads == 1 {
         work()
     } else {
@@ -215,76 +261,102 @@ impl<'a> Prices<'a> {
     fn of(plan: &'a Plan, before: &HashMap<Digest, &'a Plan>) -> Self {
         Self { now: PriceIndex::of(plan), before: before.iter().map(|(version, plan)| (*version, PriceIndex::of(plan))).collect() }
     }
-
-    /// Whether a reading keeps its row.
-    fn keeps(&self, unit: &Unit, standing: &Standing, anew: &Charge) -> Result<bool, RerateError> {
-        let version = standing.charge.registry_version;
-        let missing = || RerateError::Version { organization: unit.organization.clone(), month: unit.month, version };
-        let old = self.before.get(&version).ok_or_else(missing)?;
-        Ok(same(&standing.charge.fate, old, &anew.fate, &self.now))
-    }
 }
 
 /// A unit rated whole, from an empty state, in the order in which its readings came.
-struct Again<'u> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    organization: OrganizationId,
+    month: Month,
     /// What each key was charged before.
     booked: BTreeMap<Key, i128>,
-    /// What stands of each reading, and what it is charged now.
-    readings: Vec<(&'u Standing, Charge)>,
-    /// States of the keys now.
-    keys: Vec<(Key, KeyState)>,
+    /// Rows that stand and do not stay, each with the row that takes its place.
+    changed: Vec<(Charge, Charge)>,
+    /// Keys as they are now.
+    anew: RatingState,
+    /// The last reading.
+    last: Option<(Position, u16)>,
 }
 
-impl<'u> Again<'u> {
-    fn of(state: &RatingState, plan: &Plan, unit: &'u Unit) -> Result<Self, RerateError> {
-        let mut standing: Vec<&Standing> = unit.standing.iter().collect();
-        standing.sort_by_key(|standing| (standing.origin, standing.charge.ordinal));
-        let booked = booked_holds(state, &standing)?;
-        let readings: Vec<MeteredReading> = standing.iter().map(|standing| reading(standing, unit)).collect();
-        let halted = |source| RerateError::Rate { organization: unit.organization.clone(), month: unit.month, source };
-        let anew = rate(&RatingState::default(), plan, &readings, 1).map_err(halted)?;
-        Ok(Self { booked, readings: standing.into_iter().zip(anew.charges).collect(), keys: anew.overlay.keys })
+impl Prepared {
+    fn new(organization: OrganizationId, month: Month) -> Self {
+        Self { organization, month, booked: BTreeMap::new(), changed: Vec::new(), anew: RatingState::default(), last: None }
     }
-}
 
-fn rerate_unit(state: &RatingState, plan: &Plan, prices: &Prices<'_>, unit: &Unit) -> Result<RatedBatch, RerateError> {
-    let again = Again::of(state, plan, unit)?;
-    let mut changed: Vec<(&Standing, Charge)> = Vec::new();
-    for (standing, charge) in again.readings {
-        if !prices.keeps(unit, standing, &charge)? {
-            changed.push((standing, charge));
+    /// How many readings get other rows.
+    pub fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// New rows of readings that have no price any more.
+    pub fn lost(&self) -> impl Iterator<Item = &Charge> {
+        self.changed.iter().map(|(_, charge)| charge).filter(|charge| charge.fate.priced().is_none())
+    }
+
+    /// Rates the next readings: each with its charge, which stands where its event does.
+    fn rate(&mut self, state: &RatingState, plan: &Plan, mut standing: Vec<Standing>) -> Result<Vec<(Standing, Charge)>, RerateError> {
+        standing.sort_by_cached_key(|standing| (standing.origin, standing.charge.ordinal));
+        let readings: Vec<MeteredReading> = standing.iter().map(Standing::reading).collect();
+        if let Some(first) = readings.first().filter(|first| self.last >= Some((first.position, first.ordinal))) {
+            return Err(self.halted(RateError::Unordered { position: first.position, ordinal: first.ordinal }));
         }
-    }
-    changed.sort_by_key(|(standing, _)| (standing.charge.ordinal, standing.charge.identity));
-
-    let mut books = Books { unit, size: state.log_size(&unit.organization, unit.month), keys: BTreeMap::new(), charges: Vec::new() };
-    for (standing, charge) in changed {
-        books.take_back(&standing.charge)?;
-        books.write(charge)?;
-    }
-    books.close(state, again.booked, again.keys)
-}
-
-/// Σ of the standing amounts by key, which is what each was charged; else rows are missing or damaged (`RAT-6`).
-fn booked_holds(state: &RatingState, standing: &[&Standing]) -> Result<BTreeMap<Key, i128>, RerateError> {
-    let mut booked: BTreeMap<Key, i128> = BTreeMap::new();
-    for standing in standing {
-        let (Some(key), Some(amount)) = (standing.charge.key(), standing.charge.fate.amount()) else { continue };
-        let sum = booked.entry(key).or_default();
-        *sum = sum.saturating_add(amount.units().into());
-    }
-    for (key, standing) in &booked {
-        let total = state.get(key).map_or(Amount::ZERO, |state| state.total);
-        if i128::from(total.units()) != *standing {
-            return Err(RerateError::BookedDiffers { key: Box::new(key.clone()), standing: *standing, booked: total });
+        for charge in standing.iter().map(|standing| &standing.charge) {
+            let (Some(key), Some(amount)) = (charge.key(), charge.fate.amount()) else { continue };
+            let sum = self.booked.entry(key).or_default();
+            *sum = sum.saturating_add(amount.units().into());
         }
+        self.refuse_other_books(state)?;
+        let anew = rate(&self.anew, plan, &readings, 1).map_err(|source| self.halted(source))?;
+        self.anew.apply(anew.overlay);
+        self.last = readings.last().map(|last| (last.position, last.ordinal)).or(self.last);
+        Ok(standing.into_iter().zip(anew.charges).collect())
     }
-    Ok(booked)
-}
 
-/// What was read from the event, as rating takes it at the record.
-fn reading(standing: &Standing, unit: &Unit) -> MeteredReading {
-    MeteredReading { accepted_at: unit.accepted_at, accounting_period: unit.accounting_period, ..standing.reading() }
+    fn add(&mut self, state: &RatingState, plan: &Plan, prices: &Prices<'_>, standing: Vec<Standing>) -> Result<(), RerateError> {
+        for (standing, charge) in self.rate(state, plan, standing)? {
+            if !self.keeps(prices, &standing.charge, &charge)? {
+                self.changed.push((standing.charge, charge));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a reading keeps its row.
+    fn keeps(&self, prices: &Prices<'_>, stands: &Charge, anew: &Charge) -> Result<bool, RerateError> {
+        let version = stands.registry_version;
+        let missing = || RerateError::Version { organization: self.organization.clone(), month: self.month, version };
+        let old = prices.before.get(&version).ok_or_else(missing)?;
+        Ok(same(&stands.fate, old, &anew.fate, &prices.now))
+    }
+
+    /// Σ of the standing amounts is what each key was charged; else rows are missing or damaged (`RAT-6`).
+    fn refuse_other_books(&self, state: &RatingState) -> Result<(), RerateError> {
+        for (key, standing) in &self.booked {
+            let total = state.get(key).map_or(Amount::ZERO, |state| state.total);
+            if i128::from(total.units()) != *standing {
+                return Err(RerateError::BookedDiffers { key: Box::new(key.clone()), standing: *standing, booked: total });
+            }
+        }
+        Ok(())
+    }
+
+    fn book(mut self, state: &RatingState, record: AtRecord) -> Result<RatedBatch, RerateError> {
+        self.refuse_other_books(state)?;
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_by_cached_key(|(_, charge)| (charge.ordinal, charge.identity));
+        let size = state.log_size(&self.organization, self.month);
+        let mut books =
+            Books { unit: &self, record, size, keys: BTreeMap::new(), charges: Vec::with_capacity(changed.len().saturating_mul(2)) };
+        for (stands, charge) in changed {
+            books.take_back(stands)?;
+            books.write(charge)?;
+        }
+        books.close(state)
+    }
+
+    fn halted(&self, source: RateError) -> RerateError {
+        RerateError::Rate { organization: self.organization.clone(), month: self.month, source }
+    }
 }
 
 /// Whether a reading keeps its row: same key, same price and wording of it, same amount.
@@ -311,7 +383,8 @@ struct Sums {
 
 /// A unit while its rows are written.
 struct Books<'a> {
-    unit: &'a Unit,
+    unit: &'a Prepared,
+    record: AtRecord,
     /// Of the organization's log of the month.
     size: u64,
     keys: BTreeMap<Key, Sums>,
@@ -319,37 +392,30 @@ struct Books<'a> {
 }
 
 impl Books<'_> {
-    /// A row that takes a standing one back.
-    fn take_back(&mut self, old: &Charge) -> Result<(), RerateError> {
-        let Some(key) = old.key() else { return Ok(()) };
+    /// Turns a standing row into the one that takes it back.
+    fn take_back(&mut self, mut row: Charge) -> Result<(), RerateError> {
+        let Some(key) = row.key() else { return Ok(()) };
         let beyond = |what| RerateError::Range { what, key: Box::new(key.clone()) };
-        let negative = |quantity: Quantity| Quantity::ZERO.checked_sub(quantity).map_err(|_| beyond("quantity"));
-        let fate = match &old.fate {
-            Fate::Charged { priced, state_before, state_after, amount } => Fate::Charged {
-                priced: priced.clone(),
-                state_before: Arc::clone(state_after),
-                state_after: Arc::clone(state_before),
-                amount: Amount::ZERO.checked_sub(*amount).map_err(|_| beyond("amount"))?,
-            },
-            other => other.clone(),
-        };
-        let row = Charge { quantity: negative(old.quantity)?, fate, ..old.clone() };
+        row.quantity = Quantity::ZERO.checked_sub(row.quantity).map_err(|_| beyond("quantity"))?;
+        if let Fate::Charged { state_before, state_after, amount, .. } = &mut row.fate {
+            std::mem::swap(state_before, state_after);
+            *amount = Amount::ZERO.checked_sub(*amount).map_err(|_| beyond("amount"))?;
+        }
         self.write(row)
     }
 
     /// Gives a row its place at the record and in the log, and its key what it adds.
     fn write(&mut self, mut row: Charge) -> Result<(), RerateError> {
-        row.position = self.unit.record;
-        row.accepted_at = self.unit.accepted_at;
-        row.accounting_period = self.unit.accounting_period;
+        row.position = self.record.position;
+        row.accepted_at = self.record.accepted_at;
+        row.accounting_period = self.record.accounting_period;
         row.supersedes = Some(row.identity);
         if let (Some(key), Some(amount)) = (row.key(), row.fate.amount()) {
-            let full = RateError::LogFull { organization: row.organization.clone(), month: self.unit.month };
             if let Fate::Charged { priced, .. } | Fate::Free { priced, .. } = &mut row.fate {
                 priced.log_seq = self.size;
             }
-            let halted = |source| RerateError::Rate { organization: self.unit.organization.clone(), month: self.unit.month, source };
-            self.size = self.size.checked_add(1).ok_or_else(|| halted(full))?;
+            let full = || RateError::LogFull { organization: row.organization.clone(), month: self.unit.month };
+            self.size = self.size.checked_add(1).ok_or_else(|| self.unit.halted(full()))?;
             let sums = self.keys.entry(key).or_default();
             sums.quantity = sums.quantity.saturating_add(row.quantity.units());
             sums.amount = sums.amount.saturating_add(amount.units().into());
@@ -360,9 +426,9 @@ impl Books<'_> {
     }
 
     /// Totals and states of the keys that have rows. A key that all readings left owes nothing.
-    fn close(mut self, state: &RatingState, booked: BTreeMap<Key, i128>, anew: Vec<(Key, KeyState)>) -> Result<RatedBatch, RerateError> {
-        let anew: BTreeMap<Key, KeyState> = anew.into_iter().collect();
-        debug_assert!(booked.keys().chain(anew.keys()).all(|key| key.service_period == self.unit.month));
+    fn close(mut self, state: &RatingState) -> Result<RatedBatch, RerateError> {
+        let anew = &self.unit.anew;
+        debug_assert!(self.unit.booked.keys().chain(anew.keys().map(|(key, _)| key)).all(|key| key.service_period == self.unit.month));
         let mut batch = RatedBatch { charges: std::mem::take(&mut self.charges), ..RatedBatch::default() };
         let log_sizes = BTreeMap::from([(self.unit.month, self.size)]);
         for (key, sums) in std::mem::take(&mut self.keys) {
@@ -374,10 +440,10 @@ impl Books<'_> {
                     total: Amount::ZERO,
                     last_at: Instant::EPOCH,
                     family: old.map(|old| Arc::clone(&old.family)).or(sums.family).unwrap_or_default(),
-                    shard: self.unit.record.shard,
+                    shard: self.record.position.shard,
                 },
             };
-            after.shard = self.unit.record.shard;
+            after.shard = self.record.position.shard;
             after.last_at = after.last_at.max(old.map_or(Instant::EPOCH, |old| old.last_at));
             batch.totals.push(self.total(&key, &after, sums.quantity, sums.amount, sums.readings, &log_sizes)?);
             batch.overlay.keys.push((key, after));
@@ -406,7 +472,7 @@ impl Books<'_> {
             sku: key.sku.clone(),
             service_period: key.service_period,
             currency: key.currency.clone(),
-            accounting_period: self.unit.accounting_period,
+            accounting_period: self.record.accounting_period,
             family: Arc::clone(&after.family),
             quantity: Quantity::from_units(quantity).map_err(|_| beyond("quantity"))?,
             amount: Amount::from_units(amount).map_err(|_| beyond("amount"))?,
@@ -415,7 +481,7 @@ impl Books<'_> {
             state: encode_segments(&after.segments).into(),
             last_at: after.last_at,
             log_sizes: log_sizes.clone(),
-            last_sequence: self.unit.record.sequence,
+            last_sequence: self.record.position.sequence,
         })
     }
 }
@@ -424,7 +490,8 @@ impl Books<'_> {
 /// [`Charge::place`].
 #[derive(Clone, Debug, Default)]
 pub struct Gathering {
-    readings: HashMap<(IdentityHash, u16), Gathered>,
+    places: HashMap<(IdentityHash, u16), usize>,
+    readings: Vec<Gathered>,
 }
 
 #[derive(Clone, Debug)]
@@ -443,11 +510,16 @@ impl Gathering {
         let name = (row.identity, row.ordinal);
         if row.supersedes.is_none() {
             if row.fate.priced().is_some() {
-                self.readings.insert(name, Gathered { origin: row.position, charge: Some(row) });
+                let place = *self.places.entry(name).or_insert(self.readings.len());
+                let gathered = Gathered { origin: row.position, charge: Some(row) };
+                match self.readings.get_mut(place) {
+                    Some(known) => *known = gathered,
+                    None => self.readings.push(gathered),
+                }
             }
             return;
         }
-        let Some(known) = self.readings.get_mut(&name) else { return };
+        let Some(known) = self.places.get(&name).and_then(|place| self.readings.get_mut(*place)) else { return };
         match known.charge.take() {
             Some(_taken_back) => {}
             None if row.fate.priced().is_some() => known.charge = Some(row),
@@ -455,9 +527,9 @@ impl Gathering {
         }
     }
 
-    /// What stands.
+    /// What stands, in the order in which the readings came.
     pub fn standing(self) -> Vec<Standing> {
-        let standing = self.readings.into_values();
+        let standing = self.readings.into_iter();
         standing.filter_map(|known| Some(Standing { origin: known.origin, charge: known.charge? })).collect()
     }
 }

@@ -224,6 +224,17 @@ impl RatingState {
         self.keys.iter()
     }
 
+    /// What it knows of some organizations and months.
+    #[must_use]
+    pub fn part(&self, wanted: impl Fn(&OrganizationId, Month) -> bool) -> Self {
+        let keys = self.keys.iter().filter(|(key, _)| wanted(&key.organization, key.service_period));
+        let logs = self.logs.iter().filter(|((organization, month), _)| wanted(organization, *month));
+        Self {
+            keys: keys.map(|(key, state)| (key.clone(), state.clone())).collect(),
+            logs: logs.map(|(log, size)| (log.clone(), *size)).collect(),
+        }
+    }
+
     /// How many leaves the log of an organization and UTC month has: the next `log_seq`.
     pub fn log_size(&self, organization: &OrganizationId, month: Month) -> u64 {
         self.logs.get(&(organization.clone(), month)).copied().unwrap_or(0)

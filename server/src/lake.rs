@@ -32,6 +32,9 @@ pub const TOTALS: &str = "totals";
 /// The tables of a batch.
 pub const TABLES: [&str; 3] = [EVENTS, CHARGES, TOTALS];
 
+/// From so many rows on a batch's file is digested and sorted at the same time.
+const PARALLEL_ROWS: usize = 4_096;
+
 /// Columns by which readers skip files, for each table.
 fn statistics(table: &str) -> &'static [&'static str] {
     match table {
@@ -202,8 +205,18 @@ impl Lake {
     ///
     /// - `order`: columns that tell all rows apart: the rows are digested in that order. `sort`: the file's order.
     pub fn write(&self, epoch: WriterEpoch, table: &str, rows: &RecordBatch, order: &[&str], sort: &[&str]) -> anyhow::Result<TableFile> {
-        let row_digest = shared_lake::row_digest(rows, order)?;
-        self.write_rows(format!("{table}/{epoch}/{row_digest}.parquet"), row_digest, table, rows, sort)
+        // The digest and the file's order are made of the same rows and wait for nothing of each other.
+        let (row_digest, sorted) = std::thread::scope(|scope| {
+            let digest = (rows.num_rows() >= PARALLEL_ROWS).then(|| scope.spawn(|| shared_lake::row_digest(rows, order)));
+            let sorted = shared_lake::sort(rows, sort);
+            let digest = match digest {
+                Some(digest) => digest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                None => shared_lake::row_digest(rows, order),
+            };
+            (digest, sorted)
+        });
+        let row_digest = row_digest?;
+        self.write_sorted(format!("{table}/{epoch}/{row_digest}.parquet"), row_digest, table, sorted?)
     }
 
     /// Writes a table of a merge, durably, under `<table>/<epoch>/<first>-<last>-<digest>.parquet`.
@@ -217,13 +230,12 @@ impl Lake {
         let shape = shape(table);
         let row_digest = shared_lake::row_digest(rows, shape.order)?;
         let path = format!("{table}/{epoch}/{:012}-{:012}-{row_digest}.parquet", first.0, last.0);
-        self.write_rows(path, row_digest, table, rows, shape.sort)
+        self.write_sorted(path, row_digest, table, shared_lake::sort(rows, shape.sort)?)
     }
 
-    fn write_rows(&self, path: String, row_digest: Digest, table: &str, rows: &RecordBatch, sort: &[&str]) -> anyhow::Result<TableFile> {
-        let sorted = shared_lake::sort(rows, sort)?;
+    fn write_sorted(&self, path: String, row_digest: Digest, table: &str, sorted: RecordBatch) -> anyhow::Result<TableFile> {
         let contents = Contents {
-            schema: &rows.schema(),
+            schema: &sorted.schema(),
             batches: &[sorted],
             metadata: &[("tallystick.table", table), ("tallystick.format", "1")],
             statistics: statistics(table),

@@ -1,25 +1,26 @@
 //! Rating again: which usage a version reaches back over, how that usage stands in the batches, and what rating it again comes to.
 //! The billing role books it at the version's record; `tally rerate --preview` only shows it. Both go through [`Work::rerate`].
 
+mod ahead;
+mod gather;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use arrow::array::{AsArray as _, BooleanArray};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
-use arrow::record_batch::RecordBatch;
 use platform_ingest::batch::{Rules, ShardRecords, applies};
 use platform_rating::{
-    Charge, Gathering, Key, KeyState, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, totals_from_arrow,
+    AtRecord, Charge, Gathering, Key, KeyState, Plan, Prepared, RatedBatch, RatingState, Standing, Unit, totals_from_arrow,
 };
 use platform_registry::{RatedKey, Reach, ReachBack, Version, reach_back, reached, refuse_rerating};
 use shared_bus::RecordKind;
 use shared_db::Database;
 use shared_types::{BatchNo, ControlNo, Digest, Instant, Month, OrganizationId, Position, ShardId};
 
-use crate::lake::{CHARGES, Lake, TOTALS};
+use crate::lake::{Lake, TOTALS};
 use crate::registries::{Registries, Snapshot};
+
+pub use ahead::Ahead;
 
 /// An organization and a service period: what is rated again as a whole.
 pub type UnitKey = (OrganizationId, Month);
@@ -175,7 +176,7 @@ pub async fn restore(log: &Database, lake: &Lake, through: BatchNo) -> anyhow::R
     Ok(state)
 }
 
-/// Where a unit's rows stand.
+/// Where the rows of a shard's units stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     /// The record's position.
@@ -184,6 +185,14 @@ pub struct Record {
     pub accepted_at: Instant,
     /// The shard's oldest unclosed month.
     pub oldest_open: Option<Month>,
+}
+
+impl Record {
+    /// For the units of a month.
+    fn of(&self, month: Month) -> AtRecord {
+        let accounting_period = self.oldest_open.map_or(month, |oldest| oldest.max(month));
+        AtRecord { position: self.position, accepted_at: self.accepted_at, accounting_period }
+    }
 }
 
 /// Where usage that is rated again is read from.
@@ -196,53 +205,53 @@ pub struct Work<'a> {
     pub registries: &'a Registries,
     /// The last batch that is looked at: the one after which the state stands.
     pub through: BatchNo,
-    /// How many units are rated at a time.
+    /// How many files are read, and how many units rated, at a time.
     pub threads: usize,
 }
 
 impl Work<'_> {
     /// Rates the units of these shards again under a plan.
+    ///
+    /// - `ahead`: what was rated again before; its units of these shards are taken out of it.
     pub async fn rerate(
         &self,
         state: &RatingState,
         plan: &Plan,
         reached: &Reached,
         shards: &BTreeMap<ShardId, Record>,
+        ahead: Option<&mut Ahead>,
     ) -> anyhow::Result<RatedBatch> {
-        let wanted: BTreeSet<UnitKey> =
-            shards.keys().filter_map(|shard| reached.shards.get(shard)).flat_map(|(units, _)| units).cloned().collect();
-        let mut standing = self.standing(&wanted).await?;
-        let snapshots = self.rated_under(standing.values().flatten()).await?;
-        let before: HashMap<Digest, &Plan> = snapshots.iter().map(|(version, snapshot)| (*version, &snapshot.plan)).collect();
-        let mut units = Vec::with_capacity(standing.len());
+        let mut records: BTreeMap<&UnitKey, AtRecord> = BTreeMap::new();
         for (shard, record) in shards {
-            for (organization, month) in reached.shards.get(shard).into_iter().flat_map(|(units, _)| units) {
-                let Some(standing) = standing.remove(&(organization.clone(), *month)) else { continue };
-                units.push(Unit {
-                    organization: organization.clone(),
-                    month: *month,
-                    standing,
-                    record: record.position,
-                    accepted_at: record.accepted_at,
-                    accounting_period: record.oldest_open.map_or(*month, |oldest| oldest.max(*month)),
-                });
-            }
+            let units = reached.shards.get(shard).into_iter().flat_map(|(units, _)| units);
+            records.extend(units.map(|unit| (unit, record.of(unit.1))));
         }
-        Ok(tokio::task::block_in_place(|| platform_rating::rerate(state, plan, &before, &units, self.threads))?)
+        let wanted: BTreeSet<UnitKey> = records.keys().map(|unit| (*unit).clone()).collect();
+        let prepared = match ahead {
+            Some(ahead) => self.ready(state, plan, &wanted, ahead).await?,
+            None => self.prepare(state, plan, &wanted).await?,
+        };
+        let units = prepared.into_iter().filter_map(|(unit, prepared)| Some((prepared, *records.get(&unit)?))).collect();
+        Ok(tokio::task::block_in_place(|| platform_rating::book(state, units, self.threads))?)
+    }
+
+    /// Rates some units whole under a plan, before anybody knows where their rows stand.
+    async fn prepare(&self, state: &RatingState, plan: &Plan, units: &BTreeSet<UnitKey>) -> anyhow::Result<BTreeMap<UnitKey, Prepared>> {
+        let standing = self.standing(units).await?;
+        let snapshots = self.rated_under(standing.values().flatten()).await?;
+        let before = plans(&snapshots);
+        let names: Vec<UnitKey> = standing.keys().cloned().collect();
+        let units = units_of(standing);
+        let prepared = tokio::task::block_in_place(|| platform_rating::prepare(state, plan, &before, units, self.threads))?;
+        Ok(names.into_iter().zip(prepared).collect())
     }
 
     /// What some units would stand as under a plan; nothing is booked.
     pub async fn stand_under(&self, state: &RatingState, plan: &Plan, units: &BTreeSet<UnitKey>) -> anyhow::Result<Vec<Charge>> {
         let standing = self.standing(units).await?;
         let snapshots = self.rated_under(standing.values().flatten()).await?;
-        let before: HashMap<Digest, &Plan> = snapshots.iter().map(|(version, snapshot)| (*version, &snapshot.plan)).collect();
-        let mut found = Vec::with_capacity(standing.len());
-        for ((organization, month), standing) in standing {
-            // Where it would be booked matters to nobody: no row stands at a record.
-            let Some(record) = standing.first().map(|standing| standing.origin) else { continue };
-            found.push(Unit { organization, month, standing, record, accepted_at: Instant::EPOCH, accounting_period: month });
-        }
-        Ok(tokio::task::block_in_place(|| platform_rating::rate_standing(state, plan, &before, &found, self.threads))?)
+        let (before, units) = (plans(&snapshots), units_of(standing));
+        Ok(tokio::task::block_in_place(|| platform_rating::rate_standing(state, plan, &before, units, self.threads))?)
     }
 
     /// The versions under which readings stand.
@@ -257,70 +266,30 @@ impl Work<'_> {
 
     /// The readings of some units as they stand, out of the files of every batch.
     pub async fn standing(&self, units: &BTreeSet<UnitKey>) -> anyhow::Result<BTreeMap<UnitKey, Vec<Standing>>> {
-        let organizations: BTreeSet<&str> = units.iter().map(|(organization, _)| organization.as_str()).collect();
-        let mut gathering = Gathering::default();
-        let mut after = BatchNo(0);
-        while after < self.through && !units.is_empty() {
-            let headers = {
-                let mut tx = self.log.read().await?;
-                platform_ingest::store::batches_after(&mut tx, after, PAGE).await?
-            };
-            after = headers.last().map(|(header, _)| header.batch_no).context("the batch log ends before its head")?;
-            for (header, _) in headers.iter().filter(|(header, _)| header.batch_no <= self.through) {
-                tokio::task::block_in_place(|| {
-                    // Totals are few, and name every organization and month with a row that counts.
-                    let mut touched = false;
-                    for rows in self.lake.read(header, TOTALS, Some(&["organization", "service_period"]))? {
-                        touched = touched || touches(&rows, units, &organizations)?;
-                    }
-                    if !touched {
-                        return Ok(());
-                    }
-                    let mut charges = Vec::new();
-                    for rows in self.lake.read(header, CHARGES, None)? {
-                        charges.extend(charges_from_arrow(&of_units(&rows, units, &organizations)?)?);
-                    }
-                    charges.sort_by_key(Charge::place);
-                    charges.into_iter().for_each(|charge| gathering.add(charge));
-                    anyhow::Ok(())
-                })?;
-                // Whoever waits no more is not read for any longer.
-                tokio::task::yield_now().await;
+        let mut standing = BTreeMap::new();
+        for (unit, rows) in self.rows(units, BatchNo(0)).await? {
+            let stands = stand(rows);
+            if !stands.is_empty() {
+                standing.insert(unit, stands);
             }
-        }
-        self.lake.forget();
-        let mut standing: BTreeMap<UnitKey, Vec<Standing>> = BTreeMap::new();
-        for found in gathering.standing() {
-            standing.entry((found.charge.organization.clone(), found.charge.start_at.month())).or_default().push(found);
         }
         Ok(standing)
     }
 }
 
-/// Whether rows of `totals` name one of the units.
-fn touches(rows: &RecordBatch, units: &BTreeSet<UnitKey>, organizations: &BTreeSet<&str>) -> anyhow::Result<bool> {
-    let names = rows.column_by_name("organization").context("totals have no organization")?.as_string::<i32>();
-    let periods = rows.column_by_name("service_period").context("totals have no service period")?.as_primitive::<Int32Type>();
-    for row in (0..rows.num_rows()).filter(|row| organizations.contains(names.value(*row))) {
-        if units.contains(&(OrganizationId::parse(names.value(row))?, Month::from_number(periods.value(row))?)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The readings of one unit as they stand, out of all its rows.
+fn stand(rows: Vec<Charge>) -> Vec<Standing> {
+    let mut gathering = Gathering::default();
+    rows.into_iter().for_each(|row| gathering.add(row));
+    gathering.standing()
 }
 
-/// The rows of `charges` that belong to the units.
-fn of_units(rows: &RecordBatch, units: &BTreeSet<UnitKey>, organizations: &BTreeSet<&str>) -> anyhow::Result<RecordBatch> {
-    let names = rows.column_by_name("organization").context("charges have no organization")?.as_string::<i32>();
-    let starts = rows.column_by_name("start_at").context("charges have no start")?.as_primitive::<TimestampMicrosecondType>();
-    let mut wanted = Vec::with_capacity(rows.num_rows());
-    for row in 0..rows.num_rows() {
-        wanted.push(
-            organizations.contains(names.value(row))
-                && units.contains(&(OrganizationId::parse(names.value(row))?, Instant::from_micros(starts.value(row))?.month())),
-        );
-    }
-    Ok(filter_record_batch(rows, &BooleanArray::from(wanted))?)
+fn plans(snapshots: &[(Digest, Arc<Snapshot>)]) -> HashMap<Digest, &Plan> {
+    snapshots.iter().map(|(version, snapshot)| (*version, &snapshot.plan)).collect()
+}
+
+fn units_of(standing: BTreeMap<UnitKey, Vec<Standing>>) -> Vec<Unit> {
+    standing.into_iter().map(|((organization, month), standing)| Unit { organization, month, standing }).collect()
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::access::{Access, Denials};
 use crate::home::{DiskKind, Home, Lock, Store};
 use crate::lake::Lake;
 use crate::registries::Registries;
-use billing::{Billing, Candidate, Command};
+use billing::{Billing, Candidate, Command, Publication};
 use compact::{Compaction, Compactor};
 use folds::{EvidenceFold, LakeFold, LedgerFold, UsageFold, follow};
 use iam::Iam;
@@ -251,7 +251,7 @@ impl Publisher {
     async fn put_in_force(&self, permit: Permit, candidate: Candidate, rerate: bool) -> anyhow::Result<Published> {
         let (answer, answered) = oneshot::channel();
         self.commands
-            .send(Command::Publish { permit: Box::new(permit), candidate, rerate, answer })
+            .send(Command::Publish(Publication { permit: Box::new(permit), candidate, rerate, answer }))
             .await
             .map_err(|_| anyhow::anyhow!("the billing role has ended"))?;
         let published = answered.await.context("the billing role has ended")??;

@@ -275,7 +275,8 @@ impl<'v> Changes<'v> {
                 self.old.meters().filter(|meter| meter.billable.as_deref() == Some(id)).map(|meter| meter.id.as_str()).collect();
             let skus = self.old.skus().filter(|sku| meters.contains(sku.meter.as_str())).map(|sku| sku.id.clone()).collect();
             let remedy = format!("leave billable_states {id:?} as it was; bill another event type by new ones");
-            self.add(what, Instant::EPOCH, Scope::Skus(skus), Remedy::Leave(remedy));
+            // Readings are the pieces into which these states cut a lease: rating them again does not cut the lease again.
+            self.fixed(what, Scope::Skus(skus), Remedy::Leave(remedy));
         }
     }
 

@@ -75,23 +75,22 @@ impl Home {
         Self { state, rows: batch.charges }
     }
 
-    fn unit(&self, sequence: u64) -> Unit {
+    fn unit(&self, sequence: u64) -> (Unit, AtRecord) {
         let mut gathering = Gathering::default();
         self.rows.iter().for_each(|row| gathering.add(row.clone()));
         let standing = gathering.standing();
-        Unit {
-            organization: OrganizationId::parse("o").unwrap(),
-            month: standing[0].charge.start_at.month(),
-            record: Position { sequence: Sequence(sequence), ..standing[0].origin },
-            standing,
+        let record = AtRecord {
+            position: Position { sequence: Sequence(sequence), ..standing[0].origin },
             accepted_at: Instant::parse("2026-05-01T00:00:00Z").unwrap(),
             accounting_period: Month::from_number(202_605).unwrap(),
-        }
+        };
+        let month = standing[0].charge.start_at.month();
+        (Unit { organization: OrganizationId::parse("o").unwrap(), month, standing }, record)
     }
 
     fn rerate(&mut self, sequence: u64, plans: &[&Plan]) -> RatedBatch {
         let before = plans.iter().map(|plan| (plan.version, *plan)).collect();
-        let batch = rerate(&self.state, plans.last().unwrap(), &before, &[self.unit(sequence)], 2).unwrap();
+        let batch = rerate(&self.state, plans.last().unwrap(), &before, vec![self.unit(sequence)], 2).unwrap();
         self.state.apply(batch.overlay.clone());
         self.rows.extend(batch.charges.clone());
         batch
@@ -178,8 +177,31 @@ fn rows_that_do_not_add_up_to_the_books_halt() {
     let mut home = Home::new(&old, &[reading(1, "3", "2026-03-02T00:00:00Z"), reading(2, "4", "2026-03-06T00:00:00Z")]);
     home.rows.pop();
     let before = HashMap::from([(old.version, &old)]);
-    let error = rerate(&home.state, &new, &before, &[home.unit(9)], 1).unwrap_err();
+    let error = rerate(&home.state, &new, &before, vec![home.unit(9)], 1).unwrap_err();
     assert!(matches!(error, RerateError::BookedDiffers { standing: 3_000_000_000, .. }), "{error}");
-    let unknown = rerate(&home.state, &new, &HashMap::new(), &[home.unit(9)], 1).unwrap_err();
+    let unknown = rerate(&home.state, &new, &HashMap::new(), vec![home.unit(9)], 1).unwrap_err();
     assert!(matches!(unknown, RerateError::BookedDiffers { .. }), "{unknown}");
+}
+
+#[test]
+fn readings_that_come_behind_a_prepared_unit_are_added_and_those_before_it_are_refused() {
+    let (old, new) = (plan(1, &[("2026-03-01T00:00:00Z", "1")]), plan(2, &[("2026-03-01T00:00:00Z", "2")]));
+    let readings =
+        [reading(1, "3", "2026-03-02T00:00:00Z"), reading(2, "4", "2026-03-06T00:00:00Z"), reading(3, "5", "2026-03-05T00:00:00Z")];
+    let home = Home::new(&old, &readings);
+    let before = HashMap::from([(old.version, &old)]);
+    let (unit, record) = home.unit(9);
+    let whole = rerate(&home.state, &new, &before, vec![(unit.clone(), record)], 1).unwrap();
+    let part = |standing: &[Standing]| Unit { standing: standing.to_vec(), ..unit.clone() };
+    let (first, rest) = unit.standing.split_at(1);
+    let early = Home::new(&old, &readings[..1]);
+    let prepared = prepare(&early.state, &new, &before, vec![part(first)], 1).unwrap();
+    assert_eq!(prepared[0].changed(), 1);
+    // What came since is missing.
+    let missing = book(&home.state, vec![(prepared[0].clone(), record)], 1).unwrap_err();
+    assert!(matches!(missing, RerateError::BookedDiffers { .. }), "{missing}");
+    let went_on = go_on(&home.state, &new, &before, vec![(prepared[0].clone(), rest.to_vec())], 1).unwrap();
+    assert_eq!(book(&home.state, vec![(went_on[0].clone(), record)], 1).unwrap(), whole);
+    let again = go_on(&home.state, &new, &before, vec![(went_on[0].clone(), first.to_vec())], 1).unwrap_err();
+    assert!(matches!(again, RerateError::Rate { source: RateError::Unordered { .. }, .. }), "{again}");
 }

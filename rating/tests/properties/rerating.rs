@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use platform_rating::{
-    Charge, Gathering, Key, Plan, RatedBatch, RatingState, Standing, Unit, charges_from_arrow, charges_to_arrow, rate, rate_standing,
-    rerate,
+    AtRecord, Charge, Gathering, Key, Plan, Prepared, RatedBatch, RatingState, Standing, Unit, book, charges_from_arrow, charges_to_arrow,
+    go_on, prepare, rate, rate_standing, rerate,
 };
 use platform_usage::MeteredReading;
 use proptest::prelude::*;
@@ -36,20 +36,20 @@ impl Home {
     }
 
     /// Every unit, as a record at `sequence` of each shard meets it.
-    fn units(&self, sequence: u64) -> Vec<Unit> {
+    fn units(&self, sequence: u64) -> Vec<(Unit, AtRecord)> {
         let mut gathering = Gathering::default();
         self.rows.iter().for_each(|row| gathering.add(row.clone()));
         let mut units: BTreeMap<(OrganizationId, Month), Vec<Standing>> = BTreeMap::new();
         for standing in gathering.standing() {
             units.entry((standing.charge.organization.clone(), standing.charge.start_at.month())).or_default().push(standing);
         }
-        let unit = |((organization, month), standing): ((OrganizationId, Month), Vec<Standing>)| Unit {
-            organization,
-            month,
-            record: Position { sequence: Sequence(sequence), ..standing[0].origin },
-            standing,
-            accepted_at: Instant::EPOCH,
-            accounting_period: Month::from_number(202_604).unwrap(),
+        let unit = |((organization, month), standing): ((OrganizationId, Month), Vec<Standing>)| {
+            let record = AtRecord {
+                position: Position { sequence: Sequence(sequence), ..standing[0].origin },
+                accepted_at: Instant::EPOCH,
+                accounting_period: Month::from_number(202_604).unwrap(),
+            };
+            (Unit { organization, month, standing }, record)
         };
         units.into_iter().map(unit).collect()
     }
@@ -57,12 +57,15 @@ impl Home {
     fn rerate(&mut self, sequence: u64, plan: &Plan, plans: &HashMap<Digest, &Plan>) -> Result<usize, TestCaseError> {
         let units = self.units(sequence);
         // A difference that leaves its range halts; live rating quarantines what would lead there.
-        let Ok(batch) = rerate(&self.state, plan, plans, &units, 1) else { return Err(TestCaseError::reject("out of range")) };
-        let parallel = rerate(&self.state, plan, plans, &units, 4).unwrap();
-        prop_assert_eq!(&parallel, &batch);
+        let Ok(batch) = rerate(&self.state, plan, plans, units.clone(), 1) else { return Err(TestCaseError::reject("out of range")) };
+        for threads in [2, 4] {
+            let parallel = rerate(&self.state, plan, plans, units.clone(), threads).unwrap();
+            prop_assert_eq!(&parallel, &batch);
+        }
         // What is shown of a draft before it is booked is what is booked: the same sums, and the same readings changed.
-        let shown = rate_standing(&self.state, plan, plans, &units, 4).unwrap();
-        prop_assert_eq!(shown.len(), units.iter().map(|unit| unit.standing.len()).sum::<usize>());
+        let readings = units.iter().map(|(unit, _)| unit.standing.len()).sum::<usize>();
+        let shown = rate_standing(&self.state, plan, plans, units.into_iter().map(|(unit, _)| unit).collect(), 4).unwrap();
+        prop_assert_eq!(shown.len(), readings);
         let named = |rows: &[Charge]| rows.iter().filter_map(|row| Some((row.supersedes?, row.ordinal))).collect::<BTreeSet<_>>();
         prop_assert_eq!(named(&shown), named(&batch.charges));
         let rows = batch.charges.len();
@@ -90,6 +93,47 @@ fn sums(rows: &[Charge]) -> BTreeMap<Key, i128> {
     sums
 }
 
+/// Units that are prepared in the middle of usage and go on with what comes behind it are booked as those that are rated at the record.
+fn prepared_ahead(
+    old: &Plan,
+    new: &Plan,
+    plans: &HashMap<Digest, &Plan>,
+    early: &[MeteredReading],
+    late: &[MeteredReading],
+) -> TestCaseResult {
+    let mut home = Home::default();
+    home.take(rate(&home.state, old, &sealed(early), 1).unwrap())?;
+    let there = home.units(9_000).into_iter().map(|(unit, _)| unit).collect();
+    let Ok(prepared) = prepare(&home.state, new, plans, there, 2) else { return Err(TestCaseError::reject("out of range")) };
+    let mut prepared: BTreeMap<(OrganizationId, Month), Prepared> =
+        home.units(9_000).into_iter().map(|(unit, _)| (unit.organization, unit.month)).zip(prepared).collect();
+    let rows = home.rows.len();
+    let behind: Vec<MeteredReading> = late
+        .iter()
+        .map(|reading| {
+            let sequence = Sequence(reading.position.sequence.0 + 2_000);
+            MeteredReading { position: Position { sequence, ..reading.position }, ..reading.clone() }
+        })
+        .collect();
+    home.take(rate(&home.state, old, &sealed(&behind), 1).unwrap())?;
+    let units = home.units(9_000);
+    let Ok(whole) = rerate(&home.state, new, plans, units.clone(), 1) else { return Err(TestCaseError::reject("out of range")) };
+    let came: BTreeSet<IdentityHash> = home.rows.iter().skip(rows).map(|row| row.identity).collect();
+    let mut booked = Vec::new();
+    for (unit, record) in units {
+        let ready = match prepared.remove(&(unit.organization.clone(), unit.month)) {
+            Some(prepared) => {
+                let more = unit.standing.iter().filter(|standing| came.contains(&standing.charge.identity)).cloned().collect();
+                go_on(&home.state, new, plans, vec![(prepared, more)], 1).unwrap()
+            }
+            None => prepare(&home.state, new, plans, vec![unit], 1).unwrap(),
+        };
+        booked.extend(ready.into_iter().map(|ready| (ready, record)));
+    }
+    prop_assert_eq!(book(&home.state, booked, 2).unwrap(), whole);
+    Ok(())
+}
+
 fn known(home: &Home) -> BTreeSet<IdentityHash> {
     home.rows.iter().filter(|row| row.fate.priced().is_some()).map(|row| row.identity).collect()
 }
@@ -110,6 +154,7 @@ fn rating_again_is_rating_once_under_the_final_plan_and_twice_is_once() {
         let rated = |home: &Home, plan: &Plan, readings: &[MeteredReading]| rate(&home.state, plan, &sealed(readings), 1).unwrap();
 
         let mut home = Home::default();
+        prepared_ahead(&plan_a, &plan_b, &plans, early, late)?;
         home.take(rated(&home, &plan_a, early))?;
         let stood = known(&home);
         let rows = home.rerate(1_000, &plan_b, &plans)?;

@@ -1,9 +1,10 @@
 //! The billing role: stream → batch → rated batch → batch log. It composes the domains; they do not know each other.
 //! One task owns the state; everything before the commit is a pure function of (stream bytes, state, registry snapshot).
 
+mod again;
 mod controls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +28,9 @@ use crate::clock::now;
 use crate::home::{BatchSettings, Home, ReviewWhen};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 use crate::registries::Registries;
-use crate::rerating::{self, Reached, Record, Work};
+use crate::rerating::{self, Ahead};
 use crate::roles::intake::Lag;
+use again::Publications;
 
 /// The index as the batch builder asks it.
 struct Committed<'a>(&'a Index);
@@ -61,19 +63,22 @@ pub enum Candidate {
 #[error("this home publishes approved drafts only (registry.review = \"required\"): propose it with `tally registry propose FOLDER`")]
 pub struct ReviewRequired;
 
+/// A registry version on its way to being in force.
+pub struct Publication {
+    /// Who may.
+    pub permit: Box<Permit>,
+    /// What.
+    pub candidate: Candidate,
+    /// Whether usage that was rated before and that it reaches back over is rated again.
+    pub rerate: bool,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<anyhow::Result<Published>>,
+}
+
 /// What is asked of the billing task from outside.
 pub enum Command {
     /// Publish a registry version once everything before it is rated.
-    Publish {
-        /// Who may.
-        permit: Box<Permit>,
-        /// What.
-        candidate: Candidate,
-        /// Whether usage that was rated before and that it reaches back over is rated again.
-        rerate: bool,
-        /// Where the answer goes.
-        answer: oneshot::Sender<anyhow::Result<Published>>,
-    },
+    Publish(Publication),
     /// Close a month and all before it: a record in every shard, behind what entered before it.
     Close {
         /// That it may be done.
@@ -108,6 +113,8 @@ pub struct Billing {
     first_turn: usize,
     /// When the next recurring fee falls due.
     due_at: Option<Instant>,
+    /// What was rated again before the record at which it is booked.
+    ahead: Option<Ahead>,
 }
 
 /// How a shard's stream meets its committed position.
@@ -199,6 +206,7 @@ impl Billing {
             lag,
             first_turn: 0,
             due_at: None,
+            ahead: None,
         };
         billing.restore_rating().await?;
         billing.refill_index().await?;
@@ -354,6 +362,7 @@ impl Billing {
         };
         let build_micros = lap.micros();
         let mut built = built;
+        let rerates = again.is_some();
         let rated = match again {
             Some(reached) => vec![self.rerate(&mut built, &reached).await?],
             None => tokio::task::block_in_place(|| self.rate(&built))?,
@@ -375,10 +384,11 @@ impl Billing {
         }
         let commit_micros = lap.micros();
         let rows = built.rows.len();
+        let again: usize = if rerates { rated.iter().map(|batch| batch.charges.len()).sum() } else { 0 };
         self.apply(built, rated, header.batch_no, digest);
         self.lag.committed(rows);
         let (batch, apply_micros) = (header.batch_no, lap.micros());
-        tracing::debug!(%batch, rows, read_micros, build_micros, rate_micros, write_micros, commit_micros, apply_micros, "committed a batch");
+        tracing::debug!(%batch, rows, again, read_micros, build_micros, rate_micros, write_micros, commit_micros, apply_micros, "committed a batch");
         Ok(taken)
     }
 
@@ -403,45 +413,12 @@ impl Billing {
         Ok(rated)
     }
 
-    /// What the version of the record at which these shards stand reaches; leaves no more shards than one batch rates again.
-    async fn reached(&self, records: &mut Vec<ShardRecords>) -> anyhow::Result<Reached> {
-        let first = records.first().and_then(|shard| Some((shard, shard.records.first()?)));
-        let (shard, record) = first.context("no shard stands at a record")?;
-        let new = Control::parse(&record.payload)?.registry_version().context("the record puts no version in force")?;
-        let (old, new) = (self.registries.snapshot(shard.state.registry_version).await?, self.registries.snapshot(new).await?);
-        let here: BTreeSet<ShardId> = records.iter().map(|shard| shard.state.position.shard).collect();
-        let reached = Reached::of(&old.version, &new.version, self.rating.keys().filter(|(_, state)| here.contains(&state.shard)));
-        let groups = reached.groups();
-        let later: BTreeSet<ShardId> = groups.into_iter().skip(1).flatten().collect();
-        records.retain(|shard| !later.contains(&shard.state.position.shard));
-        Ok(reached)
-    }
-
-    /// Rates again what the record reaches, and says so in the record's rows.
-    async fn rerate(&self, built: &mut Built, reached: &Reached) -> anyhow::Result<RatedBatch> {
-        let version = built.states.first().context("no shard stands at a record")?.registry_version;
-        let snapshot = self.registries.snapshot(version).await?;
-        let mut shards = BTreeMap::new();
-        for state in &built.states {
-            let (position, oldest_open) = (state.position, state.oldest_open);
-            shards.insert(position.shard, Record { position, accepted_at: built.accepted_to, oldest_open });
-        }
-        let batch = self.work().rerate(&self.rating, &snapshot.plan, reached, &shards).await?;
-        for row in &mut built.rows {
-            let rows = batch.charges.iter().filter(|charge| charge.position == row.position).count();
-            row.readings = i32::try_from(rows)?;
-        }
-        tracing::info!(rows = batch.charges.len(), %version, "rated usage again");
-        Ok(batch)
-    }
-
-    fn work(&self) -> Work<'_> {
-        Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads }
-    }
-
     /// Writes the three files, fsynced, and makes the header that names them.
     fn write(&self, built: &Built, rated: &[RatedBatch]) -> anyhow::Result<Header> {
-        let charges: Vec<Charge> = rated.iter().flat_map(|batch| batch.charges.iter().cloned()).collect();
+        let charges: Cow<'_, [Charge]> = match rated {
+            [one] => Cow::Borrowed(&one.charges),
+            more => Cow::Owned(more.iter().flat_map(|batch| batch.charges.iter().cloned()).collect()),
+        };
         let totals: Vec<Total> = rated.iter().flat_map(|batch| batch.totals.iter().cloned()).collect();
         let tables: Vec<TableFile> = vec![
             self.lake.write(self.epoch, EVENTS, &events_to_arrow(&built.rows)?, EVENTS_ORDER, EVENTS_SORT)?,
@@ -507,6 +484,7 @@ impl Billing {
         patience: Option<Duration>,
     ) -> anyhow::Result<()> {
         let mut changes = self.stream.subscribe();
+        let (mut publications, mut prepared) = Publications::new();
         let interval = Duration::from_millis(self.settings.interval_ms);
         loop {
             changes.borrow_and_update();
@@ -531,7 +509,8 @@ impl Billing {
                 if taken < self.settings.records_max && !*stop.borrow() {
                     tokio::select! {
                         () = tokio::time::sleep_until(started + interval) => {}
-                        Some(command) = commands.recv() => self.obey(command).await,
+                        Some(command) = commands.recv() => self.obey(command, &mut publications).await,
+                        Some(asked) = prepared.recv() => self.go_on(asked, &mut publications).await,
                         _ = stop.changed() => {}
                     }
                 }
@@ -547,23 +526,9 @@ impl Billing {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep(CLOCK_LOOK), if self.due_at.is_some() => {}
-                Some(command) = commands.recv() => self.obey(command).await,
+                Some(command) = commands.recv() => self.obey(command, &mut publications).await,
+                Some(asked) = prepared.recv() => self.go_on(asked, &mut publications).await,
                 _ = stop.changed() => {}
-            }
-        }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        match command {
-            Command::Publish { permit, candidate, rerate, answer } => {
-                let published = self.publish(&permit, &candidate, rerate).await;
-                // The asker may be gone; the publication stands.
-                let _ = answer.send(published);
-            }
-            Command::Close { permit, month, answer } => {
-                let closed = self.close(&permit, month).await;
-                // The asker may be gone; the close stands.
-                let _ = answer.send(closed);
             }
         }
     }
@@ -606,7 +571,7 @@ enum BuildFailure {
 /// Why usage is not rated again.
 #[derive(Debug, thiserror::Error)]
 #[error("the usage that the version reaches back over is not rated again: {0}")]
-pub struct NotRerated(String);
+pub struct NotRerated(pub String);
 
 fn committed_event(header: &Header, digest: Digest) -> OutboxEvent {
     OutboxEvent {

@@ -3,21 +3,26 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriter, ArrowWriterOptions, compute_leaves,
+};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_schema};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::statistics::Statistics;
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use crate::column::{Bound, ColumnError, ColumnType, field_id};
@@ -26,6 +31,9 @@ use crate::publish::{PublishError, publish_object};
 
 /// Rows of a row group at most; a file of fewer rows has one row group.
 const ROW_GROUP_ROWS: usize = 1 << 20;
+/// From so many rows on the columns of a row group are encoded in parallel, at most so many at a time.
+const PARALLEL_ROWS: usize = 4_096;
+const PARALLEL_MAX: usize = 4;
 /// Rows of a batch that a read returns at most.
 const BATCH_ROWS: usize = 1 << 16;
 /// The footer key of our checksums, CRC-32 in eight hex digits each: first that of everything behind the row groups (with eight zeros in its own
@@ -295,25 +303,26 @@ fn encode(path: &str, contents: &Contents<'_>) -> Result<Vec<u8>, WriteError> {
         properties = properties.set_column_statistics_enabled(ColumnPath::from(*column), EnabledStatistics::Chunk);
     }
     let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), contents.schema.clone(), options).map_err(failed)?;
+    let writer = ArrowWriter::try_new_with_options(Vec::new(), contents.schema.clone(), options).map_err(failed)?;
+    let (mut writer, columns) = writer.into_serialized_writer().map_err(failed)?;
 
-    let mut groups = Groups { room: ROW_GROUP_ROWS, written: 0, checksums: String::new() };
+    let mut groups = Groups { rows: Vec::new(), room: ROW_GROUP_ROWS, written: 0, checksums: String::new() };
     for (number, batch) in contents.batches.iter().enumerate() {
         let batch = RecordBatch::try_new(contents.schema.clone(), batch_columns(contents.schema, batch, path, number)?)
             .map_err(|source| failed(source.into()))?;
         let mut from = 0;
         while from < batch.num_rows() {
             let rows = groups.room.min(batch.num_rows() - from);
-            writer.write(&batch.slice(from, rows)).map_err(failed)?;
+            groups.rows.push(batch.slice(from, rows));
             from += rows;
             groups.room -= rows;
             if groups.room == 0 {
-                groups.close(&mut writer).map_err(failed)?;
+                groups.close(&mut writer, &columns).map_err(failed)?;
             }
         }
     }
     if groups.room < ROW_GROUP_ROWS {
-        groups.close(&mut writer).map_err(failed)?;
+        groups.close(&mut writer, &columns).map_err(failed)?;
     }
     groups.checksums.insert_str(0, &String::from_utf8_lossy(UNKNOWN));
     writer.append_key_value_metadata(KeyValue::new(CHECKSUMS.to_owned(), groups.checksums));
@@ -356,18 +365,28 @@ fn verify_footer(footer: &[u8]) -> Result<(), ParquetError> {
     if format!("{:08x}", hasher.finalize()).as_bytes() == expected { Ok(()) } else { Err(differs()) }
 }
 
-/// The row groups written so far.
+/// The row groups written so far, and the rows of the next one.
 struct Groups {
+    rows: Vec<RecordBatch>,
     room: usize,
     written: usize,
     checksums: String,
 }
 
 impl Groups {
-    /// Ends the row group and takes the checksum of its bytes.
-    fn close(&mut self, writer: &mut ArrowWriter<Vec<u8>>) -> Result<(), ParquetError> {
+    /// Writes the row group and takes the checksum of its bytes.
+    fn close(&mut self, writer: &mut SerializedFileWriter<Vec<u8>>, columns: &ArrowRowGroupWriterFactory) -> Result<(), ParquetError> {
+        let rows = std::mem::take(&mut self.rows);
+        let writers = columns.create_column_writers(writer.flushed_row_groups().len())?;
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let few = rows.iter().map(RecordBatch::num_rows).sum::<usize>() < PARALLEL_ROWS;
+        let chunks = encode_columns(writers, &rows, if few { 1 } else { processors.min(PARALLEL_MAX) })?;
+        let mut group = writer.next_row_group()?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
         writer.flush()?;
-        writer.sync()?;
         // The file opens with the magic, which belongs to no row group.
         let from = self.written.max(4);
         let bytes = writer.inner().get(from..).unwrap_or_default();
@@ -376,6 +395,44 @@ impl Groups {
         self.room = ROW_GROUP_ROWS;
         Ok(())
     }
+}
+
+/// Encodes the columns of a row group, so many at a time. They know nothing of each other: the bytes are the same for any number.
+fn encode_columns(writers: Vec<ArrowColumnWriter>, rows: &[RecordBatch], threads: usize) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    let threads = threads.clamp(1, writers.len().max(1));
+    let next = Mutex::new(writers.into_iter().enumerate());
+    let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((column, writer)) = take() {
+            done.push((column, encode_column(writer, rows, column)?));
+        }
+        Ok::<_, ParquetError>(done)
+    };
+    let mut done = Vec::new();
+    if threads == 1 {
+        done = work()?;
+    } else {
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            for worker in workers {
+                done.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok::<_, ParquetError>(())
+        })?;
+    }
+    done.sort_by_key(|(column, _)| *column);
+    Ok(done.into_iter().map(|(_, chunk)| chunk).collect())
+}
+
+fn encode_column(mut writer: ArrowColumnWriter, rows: &[RecordBatch], column: usize) -> Result<ArrowColumnChunk, ParquetError> {
+    for batch in rows {
+        // Nested columns are refused before: each has one leaf.
+        for leaf in compute_leaves(batch.schema().field(column), batch.column(column))? {
+            writer.write(&leaf)?;
+        }
+    }
+    writer.close()
 }
 
 /// The batch's columns in the order of the schema. The names must be the same; types may differ only in encoding.

@@ -219,6 +219,100 @@ fn changes_that_rating_again_cannot_follow_are_refused_by_name() {
     holds(&tally);
 }
 
+/// Begun hours of a file system, and the pieces into which its states cut it.
+const STATES: &str = r#"
+[[unit]]
+id = "gib"
+[[billable_states]]
+id = "file-systems"
+states = ["mounted", "unmounted"]
+state = "state"
+session = "file_system"
+[[billable_states.meter]]
+meter = "size"
+rates = { mounted = "kept", unmounted = "kept" }
+increment = "3600"
+[[meter]]
+id = "size"
+event_type = "file-system"
+aggregation = "prorated"
+value = "gib"
+unit = "gib"
+billable = "file-systems"
+[[sku]]
+id = "file-system"
+family = "storage"
+meter = "size"
+match = { rate = "kept" }
+[[rounding]]
+asset = "USD"
+scale = 2
+[[price_book]]
+id = "list"
+currency = "USD"
+[[price_book.price]]
+sku = "file-system"
+effective_at = "2026-01-01T00:00:00Z"
+model = "per_unit"
+unit_price = "0.20"
+[[contract]]
+id = "standard"
+default = true
+price_book = "list"
+effective_at = "2026-01-01T00:00:00Z"
+"#;
+
+#[test]
+fn billable_states_cannot_be_altered_once_leases_were_cut_by_them() {
+    let tally = Tally::empty();
+    tally.done(&["init"]);
+    let folder = tally.scratch().join("states");
+    std::fs::create_dir_all(&folder).unwrap();
+    let written = |text: &str| std::fs::write(folder.join("registry.toml"), text).unwrap();
+    let altered = STATES.replacen("increment = \"3600\"", "increment = \"60\"", 1);
+    let (folder_name, in_days) = (folder.to_str().unwrap(), STATES.replacen("increment = \"3600\"", "increment = \"86400\"", 1));
+    written(STATES);
+    tally.done(&["registry", "publish", folder_name]);
+    // Nothing was cut yet.
+    written(&altered);
+    tally.done(&["registry", "publish", folder_name, "--rerate"]);
+    let lease = |state: &str, from: &str, to: &str| {
+        serde_json::json!({
+            "specversion": "1.0", "id": from, "source": "agent", "type": "file-system", "time": from, "endtime": to, "organization": "acme",
+            "data": {"file_system": "f1", "gib": 200, "state": state},
+        })
+        .to_string()
+    };
+    let server = tally.serve();
+    send(&server, &[lease("mounted", "2026-09-10T00:00:00Z", "2026-09-11T00:00:00Z")]);
+    send(&server, &[lease("unmounted", "2026-09-11T00:00:00Z", "2026-09-11T08:20:00Z")]);
+    server.stop();
+    let rated = owed(&tally);
+    assert!(rated.contains("file-system"), "{rated}");
+    for text in [STATES, &in_days, &STATES.replacen("unmounted = \"kept\" }", "unmounted = \"left\" }", 1)] {
+        written(text);
+        for command in [&["rerate", "--book"][..], &["rerate", "--preview", "--book"], &["registry", "publish", "--rerate"]] {
+            let refused = tally.run(&[command, &[folder_name]].concat());
+            assert_eq!(refused.status.code(), Some(1), "{}{}", out(&refused), err(&refused));
+            let said = err(&refused);
+            assert!(
+                said.contains("billable_states \"file-systems\" is altered") && said.contains("rating again cannot carry this out"),
+                "{said}"
+            );
+            assert!(said.contains("leave billable_states \"file-systems\" as it was; bill another event type by new ones"), "{said}");
+        }
+    }
+    // Words about them, and prices of what they cut, are no other cut.
+    written(
+        &altered
+            .replacen("id = \"file-systems\"\n", "id = \"file-systems\"\ndescription = \"kept by the minute\"\n", 1)
+            .replacen("0.20", "0.30", 1),
+    );
+    tally.done(&["rerate", "--book", folder_name]);
+    assert_ne!(owed(&tally), rated);
+    holds(&tally);
+}
+
 /// Usage of two months by four organizations, inside and outside the 116 hours.
 fn events(run: u64) -> Vec<String> {
     let times = ["2026-09-09T10:00:00Z", "2026-09-11T10:00:00Z", "2026-09-13T10:00:00Z", "2026-08-15T10:00:00Z", "2026-09-20T10:00:00Z"];
@@ -256,6 +350,11 @@ fn rating_again_while_usage_streams_in_and_a_month_closes_comes_to_rating_once()
     a_while();
     tally.done(&["close", "2026-08"]);
     rerate(&tally, &slipped, &[]);
+    a_while();
+    // Two at once: one waits for the other, whichever comes first.
+    for mut asked in [&mended, &slipped].map(|book| tally.spawn(&["rerate", "--book", book.to_str().unwrap()])) {
+        assert!(asked.wait().unwrap().success());
+    }
     a_while();
     rerate(&tally, &mended, &[]);
     a_while();

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use anyhow::bail;
 use platform_iam::{Action, Permit};
 use platform_registry::store as registry;
-use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, Version, drafts};
+use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, drafts};
 use shared_bus::{Append, RecordKind};
 use shared_types::{ControlNo, Month, ShardId};
 
-use super::{Billing, Candidate, NotRerated, ReviewRequired};
+use super::{Billing, Candidate, NotRerated, Publication, ReviewRequired};
 use crate::clock::now;
 use crate::home::ReviewWhen;
-use crate::rerating::{self, Reached, Record};
+use crate::rerating::{self, Ahead};
 
 impl Billing {
     /// Appends to each shard the control records that it has not been sent.
@@ -79,57 +79,18 @@ impl Billing {
         self.look_ahead().await
     }
 
-    /// Refuses what rating again would not carry out: changes that it cannot follow, readings that would have no price any more, currencies
-    /// that could not be rounded. So no record asks for what then cannot be booked.
-    async fn refuse_rerating(&self, active: &Version, version: &Version) -> anyhow::Result<()> {
-        let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
-        platform_registry::refuse_rerating(&platform_registry::reach_back(active, version), &rated)?;
-        let compiled = platform_registry::compile(version)?;
-        let reached = Reached::of(active, version, self.rating.keys());
-        let keys = || reached.changes.iter().flat_map(|(_, keys)| keys);
-        if let Some(key) = keys().find(|key| !compiled.roundings.contains_key(&key.currency)) {
-            bail!(NotRerated(format!("usage was charged in {}, for which the version has no [[rounding]]: leave it there", key.currency)));
-        }
-        for group in reached.groups() {
-            let mut shards = BTreeMap::new();
-            for state in self.shards.iter().map(|shard| &shard.committed).filter(|state| group.contains(&state.position.shard)) {
-                shards
-                    .insert(state.position.shard, Record { position: state.position, accepted_at: now(), oldest_open: state.oldest_open });
-            }
-            let batch = self.work().rerate(&self.rating, &compiled.plan, &reached, &shards).await?;
-            let mut lost = batch.charges.iter().filter(|charge| charge.fate.priced().is_none());
-            if let Some(first) = lost.next() {
-                let (reason, more) = (first.fate.reason().unwrap_or_default(), lost.count());
-                bail!(NotRerated(format!(
-                    "a reading of organization {} for meter {} at {} would be in quarantine as {reason}, and {more} more: price them",
-                    first.organization, first.meter, first.start_at
-                )));
-            }
-        }
-        Ok(())
-    }
-
     /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
     /// So nothing is rated under the old version behind the check that the new one reaches back over nothing rated. Where that is rated
     /// again, each shard does it at the record, while usage streams in behind it.
-    pub(super) async fn publish(&mut self, permit: &Permit, candidate: &Candidate, rerate: bool) -> anyhow::Result<Published> {
+    ///
+    /// - `ahead`: what was rated again beside this task since it was asked.
+    pub(super) async fn publish(&mut self, asked: &Publication, ahead: Option<Ahead>) -> anyhow::Result<Published> {
+        let Publication { permit, candidate, rerate, .. } = asked;
         if !permit.covers(Action::RegistryPublish, None) {
             bail!("a permit to {} does not cover publishing a registry version", permit.action());
         }
         if matches!(candidate, Candidate::Version(_)) && self.review == ReviewWhen::Required {
             bail!(ReviewRequired);
-        }
-        if rerate && let Some(active) = registry::active(&mut self.books.read().await?).await? {
-            let version = match candidate {
-                Candidate::Version(version) => Some(version.clone()),
-                Candidate::Draft(draft_no) => {
-                    let (draft, version) = drafts::publishable(&mut self.books.begin().await?, *draft_no).await?;
-                    draft.published.is_none().then_some(version)
-                }
-            };
-            if let Some(version) = version {
-                self.refuse_rerating(&active, &version).await?;
-            }
         }
         let gate = Arc::clone(&self.gate);
         let closed = gate.write().await;
@@ -156,8 +117,11 @@ impl Billing {
         if let Some(active) = active {
             let reaches = platform_registry::reach_back(&active, &version);
             let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
-            if rerate {
+            if *rerate {
                 platform_registry::refuse_rerating(&reaches, &rated)?;
+                if ahead.as_ref().is_some_and(|ahead| ahead.version != version.address()) {
+                    bail!(NotRerated("the draft was changed while its usage was rated again: publish it once more".to_owned()));
+                }
                 rerates = platform_registry::reached(&reaches, &rated).iter().any(|keys| !keys.is_empty());
             } else {
                 platform_registry::refuse_reach_back(&reaches, &rated)?;
@@ -178,6 +142,7 @@ impl Billing {
             platform_audit::record(&mut tx, &record).await?;
         }
         tx.commit().await?;
+        self.ahead = ahead.filter(|_| rerates);
         self.relay().await?;
         self.look_ahead().await?;
         self.tick().await?;

@@ -156,6 +156,25 @@ fn more_than_a_mebi_of_rows_get_a_second_row_group_and_bounds_over_both() {
 }
 
 #[test]
+fn columns_that_are_encoded_in_parallel_are_the_same_bytes() {
+    let (schema, batches) = (schema(), [rows(0, 5_000), rows(5_000, 5_000)]);
+    let encoded = |threads: usize| {
+        let writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
+        let (mut writer, columns) = writer.into_serialized_writer().unwrap();
+        let chunks = encode_columns(columns.create_column_writers(0).unwrap(), &batches, threads).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        chunks.into_iter().for_each(|chunk| chunk.append_to_row_group(&mut group).unwrap());
+        group.close().unwrap();
+        writer.into_inner().unwrap()
+    };
+    // As one thread after the other column would write it.
+    let mut simple = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
+    batches.iter().for_each(|batch| simple.write(batch).unwrap());
+    let simple = simple.into_inner().unwrap();
+    assert!([1, 2, 4, 64].iter().all(|threads| encoded(*threads) == simple));
+}
+
+#[test]
 fn an_empty_file_is_a_file() {
     let files = SimulatedFiles::new();
     let schema = schema();

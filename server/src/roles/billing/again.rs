@@ -1,0 +1,208 @@
+//! Rating again in the billing role: what a publication reaches back over is rated beside the task, which goes on with live usage, and booked
+//! by it at the version's record.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use platform_iam::Action;
+use platform_ingest::batch::{Built, ShardRecords};
+use platform_rating::{Plan, RatedBatch, RatingState};
+use platform_registry::store as registry;
+use platform_registry::{Control, RatedKey, Version, drafts};
+use shared_db::Database;
+use shared_types::{BatchNo, Position, ShardId};
+use tokio::sync::mpsc;
+
+use super::{Billing, Candidate, Command, NotRerated, Publication, Registries};
+use crate::home::ReviewWhen;
+use crate::lake::Lake;
+use crate::rerating::{self, Ahead, Reached, Record, UnitKey, Work};
+
+/// A publication whose usage was rated again beside the task, or why it cannot be.
+pub(super) type Prepared = (Publication, anyhow::Result<Ahead>);
+
+/// Publications that are on their way: one at a time, in the order in which they were asked for.
+pub(super) struct Publications {
+    prepared: mpsc::Sender<Prepared>,
+    /// Whether one is prepared beside the task.
+    busy: bool,
+    waiting: VecDeque<Publication>,
+}
+
+impl Publications {
+    /// None so far, and where those that are prepared come out.
+    pub(super) fn new() -> (Self, mpsc::Receiver<Prepared>) {
+        let (prepared, ready) = mpsc::channel(1);
+        (Self { prepared, busy: false, waiting: VecDeque::new() }, ready)
+    }
+}
+
+/// What is rated beside the task, with everything that it takes.
+struct Beside {
+    log: Database,
+    lake: Lake,
+    registries: Arc<Registries>,
+    through: BatchNo,
+    threads: usize,
+    state: RatingState,
+    plan: Plan,
+    reached: Reached,
+}
+
+impl Beside {
+    async fn run(self) -> anyhow::Result<Ahead> {
+        let started = std::time::Instant::now();
+        let Self { log, lake, registries, through, threads, state, plan, reached } = &self;
+        let work = Work { log, lake, registries, through: *through, threads: *threads };
+        let ahead = work.ahead(state, plan, reached).await?;
+        tracing::debug!(micros = started.elapsed().as_micros(), %through, "prepared rating again");
+        Ok(ahead)
+    }
+}
+
+impl Billing {
+    pub(super) async fn obey(&mut self, command: Command, publications: &mut Publications) {
+        match command {
+            Command::Publish(asked) if publications.busy => publications.waiting.push_back(asked),
+            Command::Publish(asked) => self.take_up(asked, publications).await,
+            Command::Close { permit, month, answer } => {
+                let closed = self.close(&permit, month).await;
+                // The asker may be gone; the close stands.
+                let _ = answer.send(closed);
+            }
+        }
+    }
+
+    /// Publishes at once where nothing is rated again, else when that is prepared.
+    async fn take_up(&mut self, asked: Publication, publications: &mut Publications) {
+        let beside = match self.beside(&asked).await {
+            Ok(Some(beside)) => beside,
+            Ok(None) => return self.put_in_force(asked, None).await,
+            Err(error) => return drop(asked.answer.send(Err(error))),
+        };
+        publications.busy = true;
+        let prepared = publications.prepared.clone();
+        tokio::spawn(async move {
+            // A panic in there must be answered too.
+            let ahead = match tokio::spawn(beside.run()).await {
+                Ok(ahead) => ahead,
+                Err(error) => Err(anyhow::anyhow!(error).context("rating again panicked")),
+            };
+            // The task may have ended.
+            let _ = prepared.send((asked, ahead)).await;
+        });
+    }
+
+    /// Goes on with a publication that is prepared, then with those that waited for it.
+    pub(super) async fn go_on(&mut self, (asked, ahead): Prepared, publications: &mut Publications) {
+        publications.busy = false;
+        match ahead {
+            Ok(ahead) => self.put_in_force(asked, Some(ahead)).await,
+            Err(error) => drop(asked.answer.send(Err(error))),
+        }
+        while !publications.busy
+            && let Some(next) = publications.waiting.pop_front()
+        {
+            self.take_up(next, publications).await;
+        }
+    }
+
+    async fn put_in_force(&mut self, asked: Publication, ahead: Option<Ahead>) {
+        let published = self.publish(&asked, ahead).await;
+        self.ahead = None;
+        // The asker may be gone; the publication stands.
+        let _ = asked.answer.send(published);
+    }
+
+    /// What a publication has rated again, if anything; what rating again would not carry out is refused: changes that it cannot follow,
+    /// currencies that could not be rounded. Readings that would have no price any more are refused by whoever rates it beside this task. So no
+    /// record asks for what then cannot be booked.
+    async fn beside(&self, asked: &Publication) -> anyhow::Result<Option<Beside>> {
+        // Whether it may be published at all is said by publishing.
+        let may = asked.permit.covers(Action::RegistryPublish, None)
+            && (matches!(asked.candidate, Candidate::Draft(_)) || self.review != ReviewWhen::Required);
+        let active = registry::active(&mut self.books.read().await?).await?;
+        let Some(active) = active.filter(|_| asked.rerate && may) else { return Ok(None) };
+        let version = match &asked.candidate {
+            Candidate::Version(version) => version.clone(),
+            Candidate::Draft(draft_no) => {
+                let (draft, version) = drafts::publishable(&mut self.books.begin().await?, *draft_no).await?;
+                if draft.published.is_some() {
+                    return Ok(None);
+                }
+                version
+            }
+        };
+        self.refuse_rerating(&active, &version)?;
+        let reached = Reached::of(&active, &version, self.rating.keys());
+        let units: BTreeSet<UnitKey> = reached.shards.values().flat_map(|(units, _)| units).cloned().collect();
+        if units.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Beside {
+            log: self.log.clone(),
+            lake: self.lake.clone(),
+            registries: Arc::clone(&self.registries),
+            through: self.head.0,
+            // One is left to live usage.
+            threads: self.settings.threads.saturating_sub(1).max(1),
+            state: self.rating.part(|organization, month| units.contains(&(organization.clone(), month))),
+            plan: platform_registry::compile(&version)?.plan,
+            reached,
+        }))
+    }
+
+    fn refuse_rerating(&self, active: &Version, version: &Version) -> anyhow::Result<()> {
+        let rated: Vec<RatedKey> = self.rating.keys().map(rerating::rated_key).collect();
+        platform_registry::refuse_rerating(&platform_registry::reach_back(active, version), &rated)?;
+        let compiled = platform_registry::compile(version)?;
+        let reached = Reached::of(active, version, self.rating.keys());
+        let mut keys = reached.changes.iter().flat_map(|(_, keys)| keys);
+        if let Some(key) = keys.find(|key| !compiled.roundings.contains_key(&key.currency)) {
+            bail!(NotRerated(format!("usage was charged in {}, for which the version has no [[rounding]]: leave it there", key.currency)));
+        }
+        Ok(())
+    }
+
+    /// What the version of the record at which these shards stand reaches; leaves no more shards than one batch rates again.
+    pub(super) async fn reached(&self, records: &mut Vec<ShardRecords>) -> anyhow::Result<Reached> {
+        let first = records.first().and_then(|shard| Some((shard, shard.records.first()?)));
+        let (shard, record) = first.context("no shard stands at a record")?;
+        let new = Control::parse(&record.payload)?.registry_version().context("the record puts no version in force")?;
+        let (old, new) = (self.registries.snapshot(shard.state.registry_version).await?, self.registries.snapshot(new).await?);
+        let here: BTreeSet<ShardId> = records.iter().map(|shard| shard.state.position.shard).collect();
+        let reached = Reached::of(&old.version, &new.version, self.rating.keys().filter(|(_, state)| here.contains(&state.shard)));
+        let groups = reached.groups();
+        let later: BTreeSet<ShardId> = groups.into_iter().skip(1).flatten().collect();
+        records.retain(|shard| !later.contains(&shard.state.position.shard));
+        Ok(reached)
+    }
+
+    /// Rates again what the record reaches, and says so in the record's rows.
+    pub(super) async fn rerate(&mut self, built: &mut Built, reached: &Reached) -> anyhow::Result<RatedBatch> {
+        let version = built.states.first().context("no shard stands at a record")?.registry_version;
+        let snapshot = self.registries.snapshot(version).await?;
+        let mut shards = BTreeMap::new();
+        for state in &built.states {
+            let (position, oldest_open) = (state.position, state.oldest_open);
+            shards.insert(position.shard, Record { position, accepted_at: built.accepted_to, oldest_open });
+        }
+        // Should this batch not be committed, what it took is rated whole the next time.
+        let mut ahead = self.ahead.take().filter(|ahead| ahead.version == version);
+        let batch = self.work().rerate(&self.rating, &snapshot.plan, reached, &shards, ahead.as_mut()).await?;
+        self.ahead = ahead;
+        // Rows stand in the order of the records.
+        let at_records = batch.charges.chunk_by(|a, b| a.position == b.position);
+        let counts: BTreeMap<Position, usize> = at_records.filter_map(|rows| Some((rows.first()?.position, rows.len()))).collect();
+        for row in &mut built.rows {
+            row.readings = i32::try_from(counts.get(&row.position).copied().unwrap_or_default())?;
+        }
+        tracing::info!(rows = batch.charges.len(), %version, "rated usage again");
+        Ok(batch)
+    }
+
+    fn work(&self) -> Work<'_> {
+        Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads }
+    }
+}
