@@ -184,6 +184,7 @@ fn terms(schedule: &TermSchedule) -> Terms {
 fn term(term: &document::Term) -> Term {
     let rule = match &term.rule {
         TermRule::Discount { percent } => Rule::Discount { percent: *percent },
+        TermRule::Capacity {} => Rule::Capacity {},
         TermRule::Commitment { amount, overage_factor, true_up } => Rule::Commitment {
             amount: *amount,
             overage_factor: *overage_factor,
@@ -198,6 +199,7 @@ fn term(term: &document::Term) -> Term {
     let description = term.description.clone().unwrap_or_else(|| {
         match &term.rule {
             TermRule::Discount { percent } => return format!("Discount of {percent} %"),
+            TermRule::Capacity {} => "Capacity",
             TermRule::Commitment { .. } => "Commitment",
             TermRule::MaximumSpend { .. } => "Maximum spend",
             TermRule::MinimumSpend { .. } => "Minimum spend",

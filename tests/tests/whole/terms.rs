@@ -1,12 +1,15 @@
 //! Terms of contracts in the real process: commitments with a true-up, minimum and maximum spend, discounts, on the invoices of two months
 //! with usage that comes late in between, in the ledger, in words, and the same whoever is killed while they are drafted.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use datasets::Random;
 use serde_json::{Value, json};
 
-use crate::tally::{Server, Tally, err};
+use crate::bundle::{differences, duckdb, verifier, verify};
+use crate::tally::{Server, Tally, err, out, python};
 
 /// GPUs at 2.50 an hour, tokens at 3 a million, support at 20 a month. `promise` is what umbrella commits to spend on GPUs.
 fn registry(promise: &str, more: &str) -> String {
@@ -268,15 +271,43 @@ fn commitments_minimums_maximums_and_discounts_are_invoiced_and_follow_late_usag
         "{page}"
     );
 
-    // Bundles prove no terms: refused by name. An invoice without goes on being proved.
-    let folder = |name: &str| tally.scratch().join(name).to_str().unwrap().to_owned();
-    let refused = tally.run(&["evidence", "bundle", "--invoice", &before, "--out", &folder("umbrella")]);
-    assert!(!refused.status.success() && err(&refused).contains("terms of contracts, which bundles cannot prove"), "{}", err(&refused));
-    // So is one on which the terms of the contract say nothing new: nobody could see that none was left out.
-    let refused = tally.run(&["evidence", "bundle", "--invoice", &number(&tally, "calm", 202_610), "--out", &folder("calm")]);
-    assert!(err(&refused).contains("line 1 of the invoice, under contract \"calm\" in 2026-09, is of the kind terms"), "{}", err(&refused));
+    // Both verifiers make the same of every contract, also of one that owes without usage and of one whose terms say nothing new.
     tally.done(&["drain"]);
-    tally.done(&["evidence", "bundle", "--invoice", &number(&tally, "other", 202_609), "--out", &folder("other")]);
+    if let (Some(python), Some(program)) = (python(), verifier()) {
+        let key = tally.done(&["evidence", "key"]).trim().to_owned();
+        let folder = |organization: &str, month: u32| tally.scratch().join(format!("{organization}-{month}"));
+        for organization in ["acme", "calm", "idle", "initech", "umbrella"] {
+            for month in [202_609, 202_610] {
+                let folder = folder(organization, month);
+                tally.done(&["evidence", "bundle", "--invoice", &number(&tally, organization, month), "--out", folder.to_str().unwrap()]);
+                assert_eq!(duckdb(&python, &folder), Vec::<String>::new(), "{organization}, {month}");
+                let verdict = verify(&program, &folder, &key);
+                assert!(verdict.status.success(), "{organization}, {month}: {}{}", out(&verdict), err(&verdict));
+            }
+            // What an earlier invoice said of a term is not said again.
+            let kept = folder(organization, 202_609);
+            let beside =
+                |bundle: &Path| Command::new(&program).arg(bundle).args(["--log-key", &key, "--previous"]).arg(&kept).output().unwrap();
+            let verdict = beside(&folder(organization, 202_610));
+            assert!(verdict.status.success(), "{organization}: {}{}", out(&verdict), err(&verdict));
+        }
+        let october = folder("idle", 202_610).join("invoice.json");
+        let forged = std::fs::read_to_string(&october).unwrap().replace("\"amount\":\"-10\",", "\"amount\":\"240\",");
+        let forged = forged.replace("\"invoiced_before\":\"250\",\"number\":\"2\"", "\"invoiced_before\":\"0\",\"number\":\"2\"");
+        let forged = forged.replace("\"total\":\"250\"", "\"total\":\"500\"");
+        std::fs::write(&october, forged).unwrap();
+        // Alone it holds, but for its digests: no earlier invoice covers a leaf of September. Beside the kept one it does not.
+        assert!(duckdb(&python, &folder("idle", 202_610)).iter().all(|row| !row.contains("term")));
+        let found = differences(&program, &folder("idle", 202_610), &key);
+        assert!(found.iter().all(|found| found["stage"] != "lines"), "{found:?}");
+        let told = Command::new(&program)
+            .arg(folder("idle", 202_610))
+            .args(["--format", "json", "--log-key", &key, "--previous"])
+            .arg(folder("idle", 202_609))
+            .output()
+            .unwrap();
+        assert!(out(&told).contains("invoiced_before, by the earlier invoices"), "{}", out(&told));
+    }
     server.stop();
 }
 

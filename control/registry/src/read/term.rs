@@ -62,6 +62,7 @@ impl Reader<'_> {
         let kind = self.required(table, kind, "kind", &format!("write kind = one of {}", TermRule::KINDS.join(", ")));
         let own: &[&str] = match kind {
             Some("discount") => &["percent"],
+            Some("capacity") => &[],
             Some("commitment") => &["amount", "overage_factor", "true_up"],
             Some(_) => &["amount"],
             // Which fields belong to it is not known.
@@ -72,6 +73,12 @@ impl Reader<'_> {
         let rule = kind.and_then(|kind| self.rule(table, kind));
         let skus = self.names(table, "skus", |text| SkuId::parse(text).map_err(|error| error.to_string()));
         let families = self.names(table, "families", |text| Ok(text.to_owned()));
+        if matches!((&rule, &skus, &families), (Some(TermRule::Capacity {}), Some(skus), Some(families)) if skus.is_empty() && families.is_empty())
+        {
+            let message = format!("{} names no SKUs of which the dearest alone is owed", table.name);
+            self.findings.add(table.at, message, "write skus = [\"…\", \"…\"] or families = [\"…\"]");
+            return None;
+        }
         Some(Term { id: id?, description: description?, rule: rule?, skus: skus?, families: families? })
     }
 
@@ -86,6 +93,9 @@ impl Reader<'_> {
                 percent => self.required(table, percent, "percent", "say what is taken off, for example percent = \"7.5\""),
             };
             return Some(TermRule::Discount { percent: percent? });
+        }
+        if kind == "capacity" {
+            return Some(TermRule::Capacity {});
         }
         let remedy = "write money above zero in quotes, for example amount = \"10000\"";
         let amount = match self.parsed(table, "amount", Amount::parse, |_| remedy.to_owned()) {
