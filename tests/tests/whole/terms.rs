@@ -312,6 +312,48 @@ fn commitments_minimums_maximums_and_discounts_are_invoiced_and_follow_late_usag
 }
 
 #[test]
+fn what_is_beyond_64_bits_is_booked_and_invoiced_and_what_no_invoice_holds_holds_up_nobody_else() {
+    let tally = home();
+    let greedy = "[[contract]]\nid = \"greedy\"\norganization = \"greedy\"\nprice_book = \"list\"\neffective_at = \"2026-09-01T00:00:00Z\"\n\
+                  [[contract.term]]\nid = \"promise\"\nkind = \"commitment\"\namount = \"1\"\noverage_factor = \"1000\"\ntrue_up = \"none\"\n";
+    let published = publish(&tally, &registry("1000", greedy));
+    assert!(published.status.success(), "{}", err(&published));
+    let server = tally.serve();
+    // 9,000,000,000.00 for GPUs and as much for tokens: one account of one entry gets more than a 64-bit integer counts, and so does the invoice.
+    let (hours, millions) = (3_600_000_000, 3_000_000_000);
+    send(
+        &server,
+        &[
+            usage("1", "rich", "2026-09-03", hours, 0),
+            usage("2", "rich", "2026-09-03", 0, millions),
+            usage("3", "other", "2026-09-04", 10, 0),
+            usage("4", "greedy", "2026-09-05", hours, 0),
+        ],
+    );
+    let closed = tally.run(&["close", "2026-09"]);
+    assert_eq!(closed.status.code(), Some(1), "{}{}", out(&closed), err(&closed));
+    let said = err(&closed);
+    assert!(
+        said.contains("2026-09 is closed and everyone else is invoiced, but organization greedy is not: the terms of greedy"),
+        "{said}"
+    );
+    assert_eq!(totals(&tally, 202_609), ["idle 250.00", "initech 30.00", "other 25.00", "rich 18000000000.00", "umbrella 1000.00"]);
+    let page = tally.done(&["invoice", "show", &number(&tally, "rich", 202_609)]);
+    assert!(page.contains("18,000,000,000.00"), "{page}");
+    server.stop();
+    // Without a server, and at the next close: the same, and everyone else goes on.
+    let server = tally.serve();
+    send(&server, &[usage("5", "rich", "2026-10-03", 1, 0), usage("6", "greedy", "2026-10-03", 1, 0)]);
+    server.stop();
+    let closed = tally.run(&["close", "2026-10"]);
+    assert!(err(&closed).contains("organization greedy is not"), "{}{}", out(&closed), err(&closed));
+    assert_eq!(totals(&tally, 202_610), ["idle 250.00", "initech 30.00", "rich 2.50", "umbrella 1000.00"]);
+    tally.done(&["drain"]);
+    tally.check().unwrap();
+    assert!(tally.done(&["rebuild", "ledger", "--compare"]).contains("equal"));
+}
+
+#[test]
 fn terms_of_closed_months_are_not_changed_and_the_next_contract_is() {
     let tally = home();
     tally.done(&["close", "2026-09"]);

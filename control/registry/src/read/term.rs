@@ -110,8 +110,8 @@ impl Reader<'_> {
             "minimum_spend" => TermRule::MinimumSpend { amount: amount? },
             _ => {
                 let factor = match self.quantity(table, "overage_factor") {
-                    Field::Good(factor, at) if factor <= Quantity::ZERO => {
-                        let message = format!("overage_factor of {} is {factor}, not above zero", table.name);
+                    Field::Good(factor, at) if factor <= Quantity::ZERO || factor > thousand() => {
+                        let message = format!("overage_factor of {} is {factor}, not above zero and at most 1000", table.name);
                         self.findings.add(at, message, "write what spend beyond the commitment costs as a multiple, for example \"1.2\"");
                         None
                     }
@@ -170,6 +170,10 @@ impl Reader<'_> {
         }
         good.then_some(names)
     }
+}
+
+fn thousand() -> Quantity {
+    Quantity::from_units(one().units().saturating_mul(1_000)).unwrap_or_default()
 }
 
 fn hundred() -> Quantity {
