@@ -227,23 +227,12 @@ pub fn windows(windows: &[Window], rounding: Rounding) -> Result<WindowTotal, Ou
     Ok(result)
 }
 
-/// A tier of a capacity price over several meters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CapacityTier<'a> {
-    /// The peaks that it allows, by meter; a meter that is not named is not limited.
-    pub limits: Vec<(&'a str, Quantity)>,
-    /// What it costs.
-    pub price: Amount,
-}
-
-/// The first tier that no peak exceeds: one price for the period. None when every tier is exceeded.
-pub fn capacity<'t, 'a>(tiers: &'t [CapacityTier<'a>], peaks: &[(&str, Ratio)]) -> Option<&'t CapacityTier<'a>> {
-    tiers.iter().find(|tier| {
-        let exceeded = |(meter, limit): &(&str, Quantity)| {
-            peaks.iter().any(|(peak_of, peak)| peak_of == meter && peak.cmp_quantity(*limit) == std::cmp::Ordering::Greater)
-        };
-        !tier.limits.iter().any(exceeded)
-    })
+/// What is taken off so that of several amounts only the greatest is owed: below zero, or 0 where there is but one.
+///
+/// - Capacity over several meters is this: the tier that a meter's peak reaches has a price, the highest tier that any of them reaches is owed.
+pub fn greatest_alone(amounts: &[Amount]) -> Result<Amount, OutOfRange> {
+    let Some(greatest) = amounts.iter().max() else { return Ok(Amount::ZERO) };
+    amounts.iter().try_fold(*greatest, |rest, amount| rest.checked_sub(*amount).map_err(|_| OutOfRange))
 }
 
 /// What of a total is in none of its parts, for example tokens that no kind accounts for; none when the parts exceed the total.
@@ -279,6 +268,9 @@ mod tests {
         assert_eq!(true_up(amount("9000000000"), amount("-9000000000")), Err(OutOfRange));
         assert_eq!(remainder("5".parse().unwrap(), &["6".parse().unwrap()]), None);
         assert!(prorate(amount("1"), 1, 0).is_err());
+        assert_eq!(greatest_alone(&[amount("10"), amount("30"), amount("20")]), Ok(amount("-30")));
+        assert_eq!(greatest_alone(&[amount("-3")]), Ok(Amount::ZERO));
+        assert_eq!(greatest_alone(&[]), Ok(Amount::ZERO));
     }
 
     #[test]

@@ -153,12 +153,6 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
     let invoice: Value = serde_json::from_str(&issued.content).context("the invoice's content is no JSON")?;
     let text = |name: &str| invoice.get(name).and_then(Value::as_str).with_context(|| format!("the invoice has no {name}"));
     let organization = OrganizationId::parse(text("organization")?)?;
-    if let Some(term) = invoice.get("terms").and_then(Value::as_array).and_then(|terms| terms.first()) {
-        let name = |name: &str| term.get(name).and_then(Value::as_str).unwrap_or_default();
-        let what = format!("line {} of the invoice, {:?} of contract {:?},", name("number"), name("term"), name("contract"));
-        bail!(NotProvable { what, kind: "terms of contracts" });
-    }
-    under_no_terms(sources.books, &organization, &invoice).await?;
     let covered = covered(&invoice)?;
     let proof = {
         let mut tx = sources.evidence.read().await?;
@@ -198,6 +192,7 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
     }
     versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
     versions.extend(issued.earlier_versions);
+    provable_terms(sources.books, &organization, &invoice, &versions).await?;
     let prices = logs.iter().flat_map(|log: &CoveredLog| &log.readings).map(|reading| reading.price.clone()).collect();
     let (registry, documents) = registry(sources.books, &organization, &versions, &prices).await?;
     Ok(BundleInput {
@@ -214,22 +209,33 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
     })
 }
 
-/// Refuses an invoice of service periods in which the contract has terms, also where none of them moved anything: nobody could see from a bundle
-/// that none was left out.
-async fn under_no_terms(books: &Database, organization: &OrganizationId, invoice: &Value) -> anyhow::Result<()> {
+/// Refuses terms in a currency that these versions round in more than one way: what a key without a line came to, rounded as an earlier invoice
+/// did, is then known to nobody who has only the bundle.
+async fn provable_terms(
+    books: &Database,
+    organization: &OrganizationId,
+    invoice: &Value,
+    versions: &BTreeSet<Digest>,
+) -> anyhow::Result<()> {
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let of = |name: &str| invoice.get(name).and_then(Value::as_array).into_iter().flatten();
+    let months = of("logs").map(|log| text(log, "month")).chain([text(invoice, "period")]);
+    let months: Vec<Month> = months.filter_map(|month| Month::from_number(month.parse().ok()?).ok()).collect();
     let address = Digest::parse(&text(invoice, "registry_version")).context("the invoice's registry_version is no digest")?;
-    let version = platform_registry::store::version(&mut books.read().await?, address).await?;
-    let schedule = version.as_ref().map(TermSchedule::of).unwrap_or_default();
-    let termed = schedule.of_organization(organization);
-    for line in invoice.get("lines").and_then(Value::as_array).into_iter().flatten() {
-        let period = text(line, "service_period").parse::<i32>().ok().and_then(|number| Month::from_number(number).ok());
-        let period = period.context("a line of the invoice has no service period")?;
-        let contract = text(line, "contract");
-        if termed.iter().any(|termed| termed.contract.as_str() == contract && termed.holds_in(period)) {
-            let what = format!("line {} of the invoice, under contract {contract:?} in {period},", text(line, "number"));
-            bail!(NotProvable { what, kind: "terms of contracts" });
-        }
+    let currency = text(invoice, "currency");
+    let mut tx = books.read().await?;
+    let schedule = platform_registry::store::version(&mut tx, address).await?.as_ref().map(TermSchedule::of).unwrap_or_default();
+    let mut termed = schedule.of_organization(organization).iter().filter(|termed| termed.currency.as_str() == currency);
+    let Some(termed) = termed.find(|termed| months.iter().any(|month| termed.holds_in(*month))) else { return Ok(()) };
+    let mut roundings = BTreeSet::new();
+    for address in versions {
+        let version = platform_registry::store::version(&mut tx, *address).await?;
+        let version = version.with_context(|| format!("registry version {address} is not there"))?;
+        roundings.extend(version.roundings().filter(|of| of.asset.as_str() == currency).map(|of| (of.scale, of.mode.name())));
+    }
+    if roundings.len() > 1 {
+        let what = format!("contract {}, in {currency}, whose rounding changed,", termed.contract);
+        bail!(NotProvable { what, kind: "terms of contracts" });
     }
     Ok(())
 }

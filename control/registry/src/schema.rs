@@ -127,6 +127,7 @@ fn term_rules(money_above_zero: &Value, above_zero: &Value) -> Vec<(&'static str
     let amount = || ("amount", money_above_zero.clone());
     vec![
         ("discount", vec![("percent", above_zero.clone())]),
+        ("capacity", vec![]),
         ("commitment", vec![amount(), ("overage_factor", above_zero.clone()), ("true_up", true_up)]),
         ("maximum_spend", vec![amount()]),
         ("minimum_spend", vec![amount()]),

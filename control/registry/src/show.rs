@@ -147,6 +147,7 @@ impl Toml {
         self.field("kind", term.rule.kind());
         match &term.rule {
             TermRule::Discount { percent } => self.field("percent", &percent.to_string()),
+            TermRule::Capacity {} => {}
             TermRule::Commitment { amount, overage_factor, true_up } => {
                 self.field("amount", &amount.to_string());
                 self.field("overage_factor", &overage_factor.to_string());

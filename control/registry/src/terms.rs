@@ -103,15 +103,19 @@ impl TermSchedule {
     }
 
     /// Refuses a schedule that says otherwise of a month up to and including `closed`: invoices were made by what this one says.
-    pub fn refuse_changed(&self, new: &Self, closed: Month) -> Result<(), TermsChanged> {
+    ///
+    /// - `used`: whether an organization has usage. The terms of everyone else's contract said nothing of one that has none: nobody owes them unused.
+    pub fn refuse_changed(&self, new: &Self, closed: Month, used: impl Fn(&OrganizationId) -> bool) -> Result<(), TermsChanged> {
         let named: BTreeSet<&OrganizationId> = self.own.keys().chain(new.own.keys()).collect();
         let organizations = named.into_iter().map(|organization| {
-            let (before, after) = (self.of_organization(organization), new.of_organization(organization));
-            (Some(organization), before, after)
+            let unused = !self.own.contains_key(organization) && !used(organization);
+            let before = if unused { &[] } else { self.of_organization(organization) };
+            (Some(organization), before, new.of_organization(organization))
         });
         for (organization, before, after) in organizations.chain([(None, &*self.default, &*new.default)]) {
             if let Some((month, contract)) = first_difference(before, after, closed) {
-                return Err(TermsChanged { organization: organization.cloned(), contract, month, closed });
+                let left = organization.is_some_and(|organization| !self.own.contains_key(organization));
+                return Err(TermsChanged { organization: organization.cloned(), contract, month, closed, left });
             }
         }
         Ok(())
@@ -137,15 +141,25 @@ pub struct TermsChanged {
     contract: ContractId,
     month: Month,
     closed: Month,
+    /// The organization would leave the contract of everyone else, by whose terms it was invoiced.
+    left: bool,
 }
 
 impl fmt::Display for TermsChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { organization, contract, month, closed } = self;
+        let Self { organization, contract, month, closed, left } = self;
         let whom = match organization {
             Some(organization) => format!("organization {organization} has"),
             None => "organizations without a contract of their own have".to_owned(),
         };
+        if *left {
+            return write!(
+                f,
+                "the terms of contract {contract} that {whom} in {month} would be others, and months up to {closed} are closed and invoiced by \
+                 them: an organization with a contract of its own has it from its beginning on\n    remedy: leave it with the contract that has \
+                 default = true, which was its contract in these months"
+            );
+        }
         let open = closed.next().unwrap_or(*closed).start();
         write!(
             f,

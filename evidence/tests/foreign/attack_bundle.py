@@ -99,7 +99,7 @@ ATTACKS = (
         ("meter withheld", changes.meter_withheld), ("registry document changed", changes.document_changed), ("registry document repeated", changes.document_repeated), ("unit changed", changes.unit),
         ("false provenance", changes.false_provenance))]
     + [("charged twice", changes.charged_twice_beside_kept, "signed with the right keys, beside a kept invoice", right_key)]
-    + [(name, change, way, cover) for name, change in (("amount changed", changes.amount), ("line left out", changes.line_left_out), ("earlier invoice forgotten", changes.earlier_invoice_forgotten))
+    + [(name, change, way, cover) for name, change in (("amount changed", changes.amount), ("line left out", changes.line_left_out), ("term invented", changes.term_invented), ("earlier invoice forgotten", changes.earlier_invoice_forgotten))
        for way, cover in (("digests rewritten", with_digests), ("re-signed with other keys", other_key), ("signed with the right keys", right_key))]
     + [("file added", changes.file_added, "nothing else", as_it_is), ("file added", changes.file_added, "digests rewritten", with_digests), ("file removed", changes.file_removed, "nothing else", as_it_is),
        ("files swapped", changes.files_swapped, "nothing else", as_it_is), ("files swapped", changes.files_swapped, "digests rewritten", with_digests)]
@@ -124,7 +124,7 @@ EXPECTED = {
     "times of a reading changed": ({"times of a reading"}, {"readings"}),
     "quantity finer than nine places": ({"quantity of a reading"}, {"readings"}),
     "contract ended": ({"price of a reading"}, {"prices"}), "tie removed": ({"tie between events"}, {"readings"}),
-    "amount changed": ({"amount of a line"}, LINE), "line left out": ({"key without a line"}, LINE), "unit changed": ({"unit of a line"}, LINE),
+    "amount changed": ({"amount of a line"}, LINE), "line left out": ({"key without a line"}, LINE), "unit changed": ({"unit of a line"}, LINE), "term invented": ({"term of a line"}, LINE),
     "earlier invoice forgotten": ({"exact_before of a line"}, LINE), "charged twice": ({"from of a log, by the earlier invoices"}, LINE),
     "registry document changed": ({"registry document of no version"}, {"registry"}), "registry document repeated": ({"order of the registry documents"}, {"registry"}),
     "SKU withheld": ({"SKU of a price is not shown"}, {"registry"}), "meter withheld": ({"meter of a SKU is not shown"}, {"registry"}),

@@ -190,6 +190,17 @@ def line_left_out(copy):
     copy.put("invoice.json", invoice)
 
 
+def term_invented(copy):
+    """A line of a term that the contract does not have, and everything on the invoice that must follow it."""
+    invoice = copy.json("invoice.json")
+    line, amount = invoice["lines"][0], copy.dice.choice(["250", "-0.5"])
+    invoice["terms"] = [{
+        "amount": amount, "contract": line["contract"], "description": "Minimum spend", "invoiced_before": "0", "number": str(len(invoice["lines"]) + 1), "over": "everything",
+        "rule": {"minimum_spend": {"amount": "1000"}}, "service_period": line["service_period"], "spend": "750", "term": "least", "term_amount": amount}]
+    invoice.update(v="2", total=format((Decimal(invoice["total"]) + Decimal(amount)).normalize(), "f"))
+    copy.put("invoice.json", invoice)
+
+
 def earlier_invoice_forgotten(copy):
     """An adjustment that charges again what an earlier invoice charged."""
     invoice = copy.json("invoice.json")

@@ -12,6 +12,7 @@ mod prices;
 mod rows;
 mod signatures;
 mod standing;
+mod terms;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Findings, Stage};
+use crate::money::plain;
 use crate::note::{Head, Key};
 
 const MANIFEST: &str = "manifest.json";
@@ -208,7 +210,10 @@ fn stages(
     let from: HashMap<i32, i64> = from.collect();
     let standing = standing::standing(&rows, &from, findings);
     let priced = prices::prices(&organization, &versions, &member(&invoice, "registry_version"), &rows, &standing, findings);
-    verdict.lines = lines::lines(&invoice, &versions, &rows, &standing, &from, &priced, findings)?;
+    let lines = lines::lines(&invoice, &versions, &rows, &standing, &from, &priced, findings)?;
+    verdict.lines = lines.count + list(&invoice, "terms").count();
+    let of_terms = terms::terms(&invoice, &versions, &from, &lines, findings)?;
+    findings.compare(Stage::Lines, INVOICE, "", "total", &plain(&(&lines.total + &of_terms)), &member(&invoice, "total"));
     issue::issue(files, findings)
 }
 

@@ -15,6 +15,7 @@ mod note;
 mod price;
 mod registry;
 mod table;
+mod terms;
 mod time;
 mod tree;
 

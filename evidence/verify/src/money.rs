@@ -69,7 +69,7 @@ pub fn plain(number: &Number) -> String {
 }
 
 /// Which way a half goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Half {
     /// To the even neighbour.
     Even,

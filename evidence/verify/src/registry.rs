@@ -9,6 +9,7 @@ use crate::billable::{Piece, Policy, Reads};
 use crate::measure::Steps;
 use crate::money::{Half, Number, decimal};
 use crate::price::Price;
+use crate::terms::{Term, Termed};
 
 /// Places of SKUs by the names that they match, then by the values.
 type Matching = BTreeMap<Vec<String>, HashMap<Vec<String>, Vec<usize>>>;
@@ -38,6 +39,9 @@ struct Contract {
     from: i64,
     default: bool,
     organizations: Vec<String>,
+    /// As the document has them, by id.
+    terms: Vec<Value>,
+    over: Option<String>,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,7 @@ pub struct Meter {
 #[derive(Debug)]
 struct Sku {
     id: String,
+    family: String,
     meter: String,
     ranges: Vec<Range>,
 }
@@ -188,6 +193,8 @@ impl Version {
                     from: crate::time::parse(&text(document, "effective_at")?)?,
                     default: covers.as_str() == Some("default"),
                     organizations: organizations.filter_map(|id| id.as_str().map(str::to_owned)).collect(),
+                    terms: document.get("terms").and_then(Value::as_array).cloned().unwrap_or_default(),
+                    over: text(document, "terms_over").ok(),
                 });
             }
             "price_book" => {
@@ -212,7 +219,12 @@ impl Version {
                 self.meters.insert(text(document, "id")?, meter);
             }
             "sku" => {
-                let sku = Sku { id: text(document, "id")?, meter: text(document, "meter")?, ranges: ranges(document)? };
+                let sku = Sku {
+                    id: text(document, "id")?,
+                    family: text(document, "family").unwrap_or_default(),
+                    meter: text(document, "meter")?,
+                    ranges: ranges(document)?,
+                };
                 let (names, values) = texts(document, "match").into_iter().unzip();
                 let of_names = self.matching.entry(sku.meter.clone()).or_default().entry(names).or_default();
                 of_names.entry(values).or_default().push(self.skus.len());
@@ -289,6 +301,32 @@ impl Version {
     pub fn unit(&self, sku: &str) -> Option<&str> {
         let sku = self.skus.iter().find(|found| found.id == sku)?;
         Some(self.meters.get(&sku.meter)?.unit.as_str())
+    }
+
+    /// The family of a SKU, and whether its meter reads recurring fees, which are events of the issuer's own.
+    pub fn family(&self, sku: &str) -> Option<(&str, bool)> {
+        let sku = self.skus.iter().find(|found| found.id == sku)?;
+        let own = self.meters.get(&sku.meter).and_then(|meter| meter.event_type.strip_prefix("tallystick.recurring"));
+        Some((&sku.family, own.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && rest.len() > 1)))
+    }
+
+    /// The organization's contracts with terms whose book has a currency, by id. Each ends where the next contract begins.
+    ///
+    /// - Errors: a term that this program has not learnt.
+    pub fn termed(&self, organization: &str, currency: &str) -> anyhow::Result<Vec<Termed<'_>>> {
+        let mut contracts = self.agreements(organization);
+        contracts.sort_by_key(|contract| contract.from);
+        let ends = contracts.iter().skip(1).map(|next| Some(crate::time::month(next.from))).chain([None]);
+        let in_currency = |contract: &Contract| self.books.get(&contract.book).is_some_and(|book| book.currency == currency);
+        let mut termed = Vec::new();
+        for (contract, until) in contracts.iter().zip(ends).filter(|(contract, _)| !contract.terms.is_empty() && in_currency(contract)) {
+            let terms = contract.terms.iter().map(Term::of).collect::<anyhow::Result<Vec<_>>>();
+            let terms = terms.with_context(|| format!("contract {} cannot be judged", contract.id))?;
+            let over = contract.over.as_deref().with_context(|| format!("contract {} has terms over nothing", contract.id))?;
+            termed.push(Termed { contract: &contract.id, over, from: crate::time::month(contract.from), until, terms });
+        }
+        termed.sort_by_key(|termed| termed.contract);
+        Ok(termed)
     }
 
     /// The organization's own contracts; without any, the default ones.

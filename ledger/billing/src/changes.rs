@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ethnum::I256;
 use platform_rating::RoundTo;
-use shared_types::{Amount, Quantity};
+use shared_types::{Amount, Quantity, Sum};
 
 use crate::invoice::{Invoice, InvoiceId, Line, LineKind};
 use crate::terms::TermLine;
@@ -79,9 +79,9 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
     /// The earlier one.
-    pub before: (InvoiceId, Amount),
+    pub before: (InvoiceId, Sum),
     /// The later one.
-    pub after: (InvoiceId, Amount),
+    pub after: (InvoiceId, Sum),
     /// Every contract line of either, by cause, then by the size of its difference.
     pub lines: Vec<Change>,
     /// Σ volume, price and mix, and Σ difference of each other cause: together the difference of the totals.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use platform_ledger::AppendError;
 use serde_json::json;
 use shared_db::{DbError, Row, Transaction, Value};
-use shared_types::{Amount, AssetId, BatchNo, ContractId, Digest, Instant, Month, OrganizationId, Quantity, ShardId, SkuId};
+use shared_types::{Amount, AssetId, BatchNo, ContractId, Digest, Instant, Month, OrganizationId, Quantity, ShardId, SkuId, Sum};
 
 use crate::invoice::{Invoice, InvoiceError, InvoiceId, Invoiced, KeyAtClose, LogRange, Policies, Subject, draft};
 use crate::rerated::fold_reratings;
@@ -308,6 +308,33 @@ pub async fn draft_organization(
     Ok(invoices.len())
 }
 
+/// Organizations whose invoices of a close cannot be made, and why; none while others are still to be drafted.
+pub async fn held(
+    tx: &mut Transaction,
+    close: &Close,
+    policies: &Policies,
+) -> Result<Option<Vec<(OrganizationId, InvoiceError)>>, CloseError> {
+    let (mut held, mut after) = (Vec::new(), None);
+    loop {
+        let page = organizations(tx, close, &policies.terms, after.as_ref(), PAGE).await?;
+        for organization in &page {
+            if !tx.query(&INVOICES_OF, &[organization.as_str().into(), close.period.into()]).await?.is_empty() {
+                continue;
+            }
+            match invoices_of(tx, close, organization, policies).await {
+                Ok(invoices) if invoices.is_empty() => {}
+                Ok(_) => return Ok(None),
+                Err(CloseError::Invoice(error @ InvoiceError::Overflow { .. })) => held.push((organization.clone(), error)),
+                Err(error) => return Err(error),
+            }
+        }
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last),
+            None => return Ok(Some(held)),
+        }
+    }
+}
+
 /// What the totals say that an organization's invoices of a close are: what was drafted, or must be.
 pub async fn invoices_of(
     tx: &mut Transaction,
@@ -408,15 +435,24 @@ fn at_close(rows: &[(bool, KeyTotal)], before: Option<&Invoiced>) -> Result<Opti
     Ok(Some((last.currency.clone(), key)))
 }
 
+/// A total as two columns hold it: below and above 10^18.
+fn columns(total: Sum) -> Option<(i64, i64)> {
+    const HIGH: i128 = 1_000_000_000_000_000_000;
+    Some((i64::try_from(total.units().checked_rem(HIGH)?).ok()?, i64::try_from(total.units().checked_div(HIGH)?).ok()?))
+}
+
 async fn insert(tx: &mut Transaction, invoice: &Invoice) -> Result<(), CloseError> {
+    let (total, total_high) =
+        columns(invoice.total).ok_or_else(|| damaged(format!("the total of {} has too many digits", invoice.invoice_id)))?;
     let values = [
         invoice.invoice_id.as_str().into(),
         invoice.period.into(),
         invoice.organization.as_str().into(),
         invoice.currency.as_str().into(),
-        invoice.total.units().into(),
+        total.into(),
         invoice.canonical().into(),
         invoice.digest().into(),
+        total_high.into(),
     ];
     tx.execute(&INVOICE_INSERT, &values).await?;
     let lines: Vec<_> = line_rows(invoice);
@@ -537,8 +573,9 @@ fn read_invoice(row: &Row) -> Result<StoredInvoice, CloseError> {
     let invoice_id = row.text(0)?;
     let content = row.text(1)?;
     let invoice = Invoice::parse(invoice_id, content)?;
-    let says = (row.digest(2)?, row.month(7)?, row.text(8)?, row.text(9)?, row.integer(10)?);
-    let is = (invoice.digest(), invoice.period, invoice.organization.as_str(), invoice.currency.as_str(), invoice.total.units());
+    let total = Some((row.integer(10)?, row.integer(11)?));
+    let says = (row.digest(2)?, row.month(7)?, row.text(8)?, row.text(9)?, total);
+    let is = (invoice.digest(), invoice.period, invoice.organization.as_str(), invoice.currency.as_str(), columns(invoice.total));
     if says != is {
         let problem = "its digest, month, organization, currency or total is not that of its content".to_owned();
         return Err(InvoiceError::Damaged { invoice_id: invoice_id.to_owned(), problem }.into());

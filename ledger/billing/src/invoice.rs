@@ -8,7 +8,7 @@ use std::fmt;
 use platform_ledger::posting::Sides;
 use platform_ledger::{AccountId, Command, CommandError, Kind, Posting, PostingError, PostingKey};
 use serde::{Deserialize, Serialize};
-use shared_types::{Amount, AssetId, ContractId, Digest, Month, OrganizationId, PriceId, Quantity, SkuId, UnitId, canonical_json};
+use shared_types::{Amount, AssetId, ContractId, Digest, Month, OrganizationId, PriceId, Quantity, SkuId, Sum, UnitId, canonical_json};
 
 use crate::terms::{TermLine, Terms};
 
@@ -272,7 +272,7 @@ pub struct Invoice {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub terms: Vec<TermLine>,
     /// Σ amounts of the lines and terms.
-    pub total: Amount,
+    pub total: Sum,
     /// Version of this content: `1`, or `2` where there are terms.
     pub v: String,
 }
@@ -299,7 +299,7 @@ pub enum InvoiceError {
         period: Month,
     }, // BILLING-0008
     /// An amount does not fit 64 bits.
-    #[error("the {what} of {organization} for {contract_line} in {service_period} does not fit an amount")]
+    #[error("the {what} of {organization} for {contract_line} in {service_period} is beyond 9223372036.854775807")]
     Overflow {
         /// What was computed.
         what: &'static str,
@@ -361,7 +361,7 @@ pub fn draft(subject: &Subject, mut keys: Vec<KeyAtClose>, logs: Vec<LogRange>, 
     let rounding = *policies.roundings.get(&currency).ok_or_else(|| InvoiceError::NoRounding { currency: currency.clone(), period })?;
     keys.sort_by(|a, b| (&a.contract, &a.sku, a.service_period).cmp(&(&b.contract, &b.sku, b.service_period)));
     let mut lines = Vec::with_capacity(keys.len());
-    let mut total = Amount::ZERO;
+    let mut total = Sum::ZERO;
     for (number, key) in (1..).zip(keys) {
         let place = (organization.clone(), key.contract_line.clone(), key.service_period);
         let beyond = |what| {
@@ -370,7 +370,7 @@ pub fn draft(subject: &Subject, mut keys: Vec<KeyAtClose>, logs: Vec<LogRange>, 
         };
         let text = policies.skus.get(&key.sku).ok_or_else(|| InvoiceError::NoSku { sku: key.sku.clone(), period })?;
         let line = line(number, key, rounding, text).ok_or_else(|| beyond("line"))?;
-        total = total.checked_add(line.amount).map_err(|_| beyond("invoice total"))?;
+        total = total.checked_add(line.amount.into()).map_err(|_| beyond("invoice total"))?;
         lines.push(line);
     }
     let invoice_id = InvoiceId::of(&organization, &currency, period);
@@ -416,11 +416,11 @@ impl Invoice {
     /// The draft with what the terms of contracts add or take off.
     ///
     /// - `terms`: in the order of the invoice; they are numbered behind the lines.
-    /// - Errors: a total beyond 64 bits.
+    /// - Errors: a total beyond 38 digits.
     pub fn with_terms(mut self, terms: Vec<TermLine>) -> Result<Self, InvoiceError> {
         let after = u64::try_from(self.lines.len()).unwrap_or(u64::MAX);
         for (number, term) in (1_u64..).zip(terms) {
-            self.total = self.total.checked_add(term.amount).map_err(|_| InvoiceError::Overflow {
+            self.total = self.total.checked_add(term.amount.into()).map_err(|_| InvoiceError::Overflow {
                 what: "invoice total",
                 organization: self.organization.clone(),
                 contract_line: term.contract_line(),

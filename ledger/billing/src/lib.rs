@@ -15,7 +15,7 @@ pub mod usage;
 
 pub use changes::{Cause, Change, Changes, ChangesError, Side, changes};
 pub use close::{
-    Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices,
+    Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, held, invoice, invoices,
     invoices_after, invoices_in, invoices_of, issue, last_close, lines_hold, numbered_invoice, organizations, record_opinion, totals,
     unissued,
 };

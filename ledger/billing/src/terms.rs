@@ -4,7 +4,7 @@
 //! - Keys come as the amounts that invoices name for them, rounded to the currency. Their order means nothing: each key is discounted alone,
 //!   and everything else goes by sums.
 //! - Discounts come first, by id, each off what the one before left. Then the terms that name SKUs or families, scope by scope; then those over
-//!   all of the contract, to which what the former added or took off counts as spend. Within a scope: commitment, maximum, minimum.
+//!   all of the contract, to which what the former added or took off counts as spend. Within a scope: capacity, commitment, maximum, minimum.
 //! - Each amount is rounded once to the currency, the percentage of a key alone as well.
 //! - Source: `docs/decisions/0015-terms-are-a-second-stage.md`; the functions are those of `platform_rating::contract`.
 
@@ -48,6 +48,8 @@ pub enum Rule {
         /// How many percent.
         percent: Quantity,
     },
+    /// Of several SKUs the one that comes to the most is owed, the others are not.
+    Capacity {},
     /// A promise to spend.
     Commitment {
         /// How much.
@@ -74,6 +76,7 @@ impl Rule {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Discount { .. } => "discount",
+            Self::Capacity {} => "capacity",
             Self::Commitment { .. } => "commitment",
             Self::MaximumSpend { .. } => "maximum_spend",
             Self::MinimumSpend { .. } => "minimum_spend",
@@ -255,12 +258,14 @@ pub fn apply<'t>(
     let mut added = Amount::ZERO;
     for of_scope in rest.chunk_by(|a, b| a.scope == b.scope) {
         let Some(first) = of_scope.first() else { continue };
+        let in_scope = nets.iter().filter(|(sku, _)| first.scope.holds(sku, skus.get(*sku)));
+        let each: Vec<Amount> = in_scope.map(|(_, net)| *net).collect();
         let mut spend = if first.scope.is_whole() { added } else { Amount::ZERO };
-        for (_, net) in nets.iter().filter(|(sku, _)| first.scope.holds(sku, skus.get(*sku))) {
+        for net in &each {
             spend = add(spend, *net)?;
         }
         for term in of_scope {
-            let amount = to.apply(adds(&term.rule, spend, to)?)?;
+            let amount = to.apply(adds(&term.rule, &each, spend, to)?)?;
             applied.push(Applied { term, spend, amount });
             spend = add(spend, amount)?;
             added = add(added, amount)?;
@@ -269,10 +274,11 @@ pub fn apply<'t>(
     Ok(applied)
 }
 
-/// What a rule adds to a spend.
-fn adds(rule: &Rule, spend: Amount, to: contract::Rounding) -> Result<Amount, OutOfRange> {
+/// What a rule adds to a spend. `each`: what the SKUs of its scope come to.
+fn adds(rule: &Rule, each: &[Amount], spend: Amount, to: contract::Rounding) -> Result<Amount, OutOfRange> {
     Ok(match rule {
         Rule::Discount { .. } => Amount::ZERO,
+        Rule::Capacity {} => contract::greatest_alone(each)?,
         Rule::Commitment { amount, overage_factor, true_up } => {
             let commitment = Commitment { amount: *amount, overage_factor: *overage_factor, true_up: *true_up == TrueUp::Owed };
             subtract(contract::windows(&[Window { cost: spend, commitment: Some(commitment) }], to)?.total, spend)?

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 use platform_rating::allocate::{TieBreak, allocate};
 use platform_rating::calendar::{Day, window_of};
-use platform_rating::contract::{self, CapacityTier, Commitment, Rounding, Window};
+use platform_rating::contract::{self, Commitment, Rounding, Window};
 use platform_rating::{Basis, Measure, PriceModel, Ratio, RoundTo};
 use serde_json::{Map, Value, json};
 use shared_types::{Amount, Price, Quantity};
@@ -87,26 +87,28 @@ pub fn window_commitment(given: &In<'_>) -> anyhow::Result<Value> {
     }))
 }
 
-/// One price for the highest tier that any unit's peak reaches.
+/// One price for the highest tier that any unit's peak reaches: each unit's own tier has a price, and the greatest one alone is owed.
 pub fn capacity(given: &In<'_>) -> anyhow::Result<Value> {
-    let mut tiers = Vec::new();
-    for tier in list(given.config, "tiers")? {
-        let limits = tier.get("limits").and_then(Value::as_object).context("limits is not an object")?;
-        let limits = limits.iter().map(|(unit, limit)| Ok((unit.as_str(), item(limit)?.parse()?)));
-        tiers.push(CapacityTier { limits: limits.collect::<anyhow::Result<_>>()?, price: amount_of(tier, "price")? });
-    }
-    let mut peaks: Vec<(&str, Ratio)> = Vec::new();
+    let mut fees = Vec::new();
     for (unit, peak) in given.usage.get("peak").and_then(Value::as_object).context("peak is not an object")? {
+        let mut tiers = Vec::new();
+        for tier in list(given.config, "tiers")? {
+            let limit = tier.get("limits").context("a tier has no limits")?.get(unit).map(item).transpose()?;
+            let open = limit.is_none();
+            tiers.push(json!({ "up_to": limit, "unit_price": null, "flat_fee": need(tier, "price")? }));
+            if open {
+                break;
+            }
+        }
+        let (model, basis) = model("volume", &json!({ "tiers": tiers }))?;
         let peak: Quantity = item(peak)?.parse()?;
         // Lower levels before and after the peak.
         let lower = Quantity::from_units(peak.units() / 2)?;
         let uses = [Use::after(0, lower)?, Use::after(5, peak)?, Use::after(9, lower)?];
-        let basis = Basis { measure: Measure::Max, ..Basis::default() };
-        let segment = rated("1", PriceModel::PerUnit { unit_price: Price::ZERO }, basis, &uses)?.segment()?;
-        peaks.push((unit, segment.billed.first().copied().context("no peak")?));
+        fees.push(rated("1", model, Basis { measure: Measure::Max, ..basis }, &uses)?.evaluation()?.rounded);
     }
-    let tier = contract::capacity(&tiers, &peaks).context("every tier is exceeded")?;
-    Ok(json!({ "total": money(tier.price) }))
+    let off = contract::greatest_alone(&fees)?;
+    Ok(json!({ "total": money(sum(&fees)?.checked_add(off)?) }))
 }
 
 /// Parts that add up to the whole; parts of nothing are left out.

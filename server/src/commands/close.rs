@@ -28,6 +28,9 @@ pub struct CloseArguments {
 /// How long to wait for a server that drafts and issues.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// After so long it is asked whether the month waits for an organization whose invoice cannot be made.
+const HELD: Duration = Duration::from_secs(5);
+
 /// Closes a month, waits until its invoices are there, and says what came of it.
 pub async fn run(arguments: CloseArguments, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
@@ -44,6 +47,7 @@ pub async fn run(arguments: CloseArguments, common: &Common) -> anyhow::Result<O
             running.drain().await?;
         }
     }
+    refuse_held(&home, month).await?;
     let close = find(&home, month).await?.ok_or_else(|| Refused(format!("{month} is not closed yet; run `tally close {month}` again")))?;
     match common.format {
         Format::Json => println!("{}", period::view(&close)),
@@ -75,6 +79,26 @@ async fn find(home: &Home, month: Month) -> anyhow::Result<Option<Close>> {
     }
 }
 
+/// Names the organizations that a month was closed without, because their invoices do not fit. Everyone else is invoiced.
+async fn refuse_held(home: &Home, month: Month) -> anyhow::Result<()> {
+    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
+    let closes = platform_billing::closes(&mut tx).await?;
+    for close in closes.iter().filter(|close| close.period <= month && close.drafted.is_none()) {
+        let policies = crate::roles::invoicing::policies(&mut tx, close.registry_version).await?;
+        let held = platform_billing::held(&mut tx, close, &policies).await?.unwrap_or_default();
+        if let Some((organization, error)) = held.first() {
+            let more = held.len().saturating_sub(1);
+            let others = if more == 0 { String::new() } else { format!(", nor {more} others") };
+            bail!(Refused(format!(
+                "{} is closed and everyone else is invoiced, but organization {organization} is not{others}: {error}\n    remedy: no amount beyond \
+                 that can be invoiced; the organization's usage and its balance stand in the books",
+                close.period
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Until the server has drafted, and issued if it is set to.
 async fn wait(home: &Home, month: Month) -> anyhow::Result<()> {
     let bar = super::ingest::spinner("drafting and issuing");
@@ -88,6 +112,9 @@ async fn wait(home: &Home, month: Month) -> anyhow::Result<()> {
         if close.is_some_and(|close| close.stage() == wanted || close.stage() == "issued") {
             bar.finish_and_clear();
             return Ok(());
+        }
+        if started.elapsed() > HELD {
+            refuse_held(home, month).await?;
         }
         if started.elapsed() > PATIENCE {
             bail!("the server has not drafted {month} within {} seconds; `tally period list` shows how far it is", PATIENCE.as_secs());

@@ -168,8 +168,8 @@ fn list(found: &[StoredInvoice], format: Format) -> String {
 }
 
 /// An amount with all decimal places of its currency.
-pub(crate) fn money(amount: shared_types::Amount, scale: u32) -> String {
-    let text = amount.to_string();
+pub(crate) fn money(amount: impl Into<shared_types::Sum>, scale: u32) -> String {
+    let text = amount.into().to_string();
     let scale = usize::try_from(scale).unwrap_or(0);
     let (whole, places) = text.split_once('.').unwrap_or((&text, ""));
     if scale == 0 || places.len() > scale { text.clone() } else { format!("{whole}.{places:0<scale$}") }

@@ -149,7 +149,7 @@ fn terms(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("organization", DataType::Utf8, false, "Who owes."),
             ("currency", DataType::Utf8, false, "In which currency."),
             ("period", DataType::Int32, false, "The accounting month whose close made the invoice, yyyymm."),
-            ("kind", DataType::Utf8, false, "discount, commitment, maximum_spend or minimum_spend."),
+            ("kind", DataType::Utf8, false, "discount, capacity, commitment, maximum_spend or minimum_spend."),
             ("contract", DataType::Utf8, false, "Under which agreement."),
             ("contract_line", DataType::Utf8, false, "Contract and term, as in ledger.postings."),
             ("term", DataType::Utf8, false, "Its name in the contract."),

@@ -77,6 +77,12 @@ impl From<shared_types::Amount> for Cell {
     }
 }
 
+impl From<shared_types::Sum> for Cell {
+    fn from(sum: shared_types::Sum) -> Self {
+        Self::Decimal(sum.units())
+    }
+}
+
 impl From<shared_types::Quantity> for Cell {
     fn from(quantity: shared_types::Quantity) -> Self {
         Self::Decimal(quantity.units())

@@ -20,6 +20,7 @@ use shared_types::{AssetId, BatchNo, Digest, Instant, Month, OrganizationId, Sum
 use tokio::sync::watch;
 
 pub use self::lake::LakeFold;
+use super::invoicing::ended_within;
 use crate::clock::now;
 use crate::home::{Home, Secrets};
 use crate::lake::{CHARGES, Lake, TOTALS};
@@ -61,7 +62,10 @@ pub async fn follow<F: Fold>(
                 }
                 (Err(error), Some(patience)) => {
                     tracing::error!(fold = fold.name(), error = format!("{error:#}"), "could not fold; trying again");
-                    tokio::time::sleep(patience).await;
+                    // Once the server ends, what does not work is left to the next one: it has the batch log.
+                    if ended_within(&source, patience).await {
+                        return Err(error.context(format!("could not fold into the {}", fold.name())));
+                    }
                 }
                 (Err(error), None) => return Err(error.context(format!("could not fold into the {}", fold.name()))),
             }
@@ -108,7 +112,9 @@ pub async fn seal(
             (Ok(next), _) => cursor = next,
             (Err(error), Some(patience)) => {
                 tracing::error!(fold = fold.name(), error = format!("{error:#}"), "could not fold; trying again");
-                tokio::time::sleep(patience).await;
+                if ended_within(&ledger, patience).await {
+                    return Err(error.context(format!("could not fold into the {}", fold.name())));
+                }
                 cursor = fold.cursor().await.unwrap_or(cursor);
                 continue;
             }

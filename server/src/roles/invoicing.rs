@@ -1,16 +1,16 @@
 //! The invoicing role: behind the ledger's fold it drafts the invoices of each closed month and gives them their numbers, organization by
 //! organization, each in a transaction of its own. What was done is not done again, so it goes on wherever a process was killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use platform_billing::terms::{Over, Rule, Scope, SkuFacts, Term, Termed, TrueUp};
-use platform_billing::{Close, Policies, Rounding, RoundingMode, SkuText, Terms};
+use platform_billing::{Close, CloseError, InvoiceError, Policies, Rounding, RoundingMode, SkuText, Terms};
 use platform_registry::document::{self, Recurring, TermRule};
 use platform_registry::{TermSchedule, Version};
 use shared_db::{Database, OutboxEvent, Transaction};
-use shared_types::{BatchNo, ContractId, Digest, Month};
+use shared_types::{BatchNo, ContractId, Digest, Month, OrganizationId};
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -50,7 +50,10 @@ impl Invoicing {
                 (Ok(()), _) => {}
                 (Err(error), Some(patience)) => {
                     tracing::error!(error = format!("{error:#}"), "could not invoice; trying again");
-                    tokio::time::sleep(patience).await;
+                    // Nothing more is folded once the server ends: what does not work then is tried again by the next one.
+                    if ended_within(&ledger, patience).await {
+                        return Err(error.context("could not invoice"));
+                    }
                     continue;
                 }
                 (Err(error), None) => return Err(error.context("could not invoice")),
@@ -72,8 +75,9 @@ impl Invoicing {
             return Ok(());
         }
         let closes = platform_billing::closes(&mut self.books.read().await?).await?;
+        let mut held = BTreeSet::new();
         for close in closes.iter().filter(|close| close.drafted.is_none()) {
-            self.draft(close).await?;
+            self.draft(close, &mut held).await?;
         }
         // Numbers follow the months: behind one that waits for its opinion the later ones wait too.
         let may_issue = |close: &&Close| self.settings.issue == IssueWhen::AtClose || close.opinion == Some(true);
@@ -84,20 +88,31 @@ impl Invoicing {
         Ok(())
     }
 
-    async fn draft(&self, close: &Close) -> anyhow::Result<()> {
+    /// Drafts what a close covers. An organization whose invoice does not fit is held, at this close and at those behind it: it holds up nobody
+    /// else, and the month stays `closing`.
+    async fn draft(&self, close: &Close, held: &mut BTreeSet<OrganizationId>) -> anyhow::Result<()> {
         let policies = policies(&mut self.books.read().await?, close.registry_version).await?;
         let mut after = None;
         loop {
             let page = platform_billing::organizations(&mut self.books.read().await?, close, &policies.terms, after.as_ref(), PAGE).await?;
-            for organization in &page {
+            for organization in page.iter().filter(|organization| !held.contains(*organization)).cloned().collect::<Vec<_>>() {
                 let mut tx = self.books.begin().await?;
-                platform_billing::draft_organization(&mut tx, close, organization, &policies).await?;
-                tx.commit().await?;
+                match platform_billing::draft_organization(&mut tx, close, &organization, &policies).await {
+                    Ok(_) => tx.commit().await?,
+                    Err(CloseError::Invoice(error @ InvoiceError::Overflow { .. })) => {
+                        tracing::error!(period = %close.period, %organization, %error, "this organization is not invoiced; all others are");
+                        held.insert(organization);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             match page.into_iter().next_back() {
                 Some(last) => after = Some(last),
                 None => break,
             }
+        }
+        if !held.is_empty() {
+            return Ok(());
         }
         let mut tx = self.books.begin().await?;
         platform_billing::finish_drafts(&mut tx, close).await?;
@@ -132,6 +147,14 @@ impl Invoicing {
             }
         }
     }
+}
+
+/// Waits; whether a source of batch numbers ended meanwhile.
+pub async fn ended_within(source: &watch::Receiver<BatchNo>, patience: Duration) -> bool {
+    // What it shows meanwhile stays to be seen.
+    let mut source = source.clone();
+    let ended = async { while source.changed().await.is_ok() {} };
+    tokio::time::timeout(patience, ended).await.is_ok()
 }
 
 /// What invoices need to know of a registry version.
@@ -189,6 +212,7 @@ fn terms(schedule: &TermSchedule) -> Terms {
 fn term(term: &document::Term) -> Term {
     let rule = match &term.rule {
         TermRule::Discount { percent } => Rule::Discount { percent: *percent },
+        TermRule::Capacity {} => Rule::Capacity {},
         TermRule::Commitment { amount, overage_factor, true_up } => Rule::Commitment {
             amount: *amount,
             overage_factor: *overage_factor,
@@ -203,6 +227,7 @@ fn term(term: &document::Term) -> Term {
     let description = term.description.clone().unwrap_or_else(|| {
         match &term.rule {
             TermRule::Discount { percent } => return format!("Discount of {percent} %"),
+            TermRule::Capacity {} => "Capacity",
             TermRule::Commitment { .. } => "Commitment",
             TermRule::MaximumSpend { .. } => "Maximum spend",
             TermRule::MinimumSpend { .. } => "Minimum spend",

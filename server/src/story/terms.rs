@@ -26,7 +26,7 @@ wire! {
         pub term: String,
         /// For people.
         pub description: String,
-        /// `discount`, `commitment`, `maximum_spend` or `minimum_spend`.
+        /// `discount`, `capacity`, `commitment`, `maximum_spend` or `minimum_spend`.
         pub kind: &'static str,
         /// Month of the spend, `yyyy-mm`.
         pub service_period: String,

@@ -235,11 +235,50 @@ impl Dice {
             meters += &text;
             skus.extend(billed);
         }
+        let terms = self.terms();
+        let over = if terms.is_empty() { "" } else { self.pick(&["", "terms_over = \"usage\"\n"]) };
         let contract = format!(
-            "[[contract]]\nid = \"everyone\"\ndefault = true\nprice_book = \"all\"\neffective_at = \"{FIRST}\"\nbilling_period = \"month\"\n"
+            "[[contract]]\nid = \"own\"\norganization = \"org\"\nprice_book = \"all\"\neffective_at = \"2026-09-01T00:00:00Z\"\nbilling_period = \"month\"\n{over}{terms}"
         );
         let mode = self.pick(&["half_away_from_zero", "half_even"]);
         Book { meters, skus, rest: format!("{contract}[[rounding]]\nasset = \"USD\"\nscale = 2\nmode = \"{mode}\"\n") }
+    }
+
+    /// Terms of every kind: over the leases, over two SKUs, over everything.
+    fn terms(&mut self) -> String {
+        let mut terms = String::new();
+        let mut add = |kind: &str, fields: &str| {
+            terms += &format!("[[contract.term]]\nid = \"{kind}-{}\"\nkind = \"{kind}\"\n{fields}", fields.len())
+        };
+        if self.one_in(2) {
+            add("discount", &format!("percent = \"{}\"\n", self.pick(&["7.5", "33.333333333", "100"])));
+        }
+        if self.one_in(2) {
+            add(
+                "discount",
+                &format!("percent = \"{}\"\nskus = [\"m0\", \"m1\"]\ndescription = \"a part of two\"\n", self.pick(&["0.5", "12"])),
+            );
+        }
+        if self.one_in(2) {
+            add("capacity", "skus = [\"m2\", \"m3\"]\n");
+        }
+        if self.one_in(2) {
+            let (amount, factor) = (self.pick(&["0.01", "10", "1234.56", "900000"]), self.pick(&["0.333333333", "1", "1.25"]));
+            add(
+                "commitment",
+                &format!("amount = \"{amount}\"\noverage_factor = \"{factor}\"\ntrue_up = \"owed\"\nfamilies = [\"leases\"]\n"),
+            );
+        }
+        if self.one_in(2) {
+            add("commitment", &format!("amount = \"{}\"\noverage_factor = \"1.1\"\ntrue_up = \"none\"\n", self.pick(&["1", "5000"])));
+        }
+        if self.one_in(2) {
+            add("maximum_spend", &format!("amount = \"{}\"\n", self.pick(&["600", "25000.01", "900000000"])));
+        }
+        if self.one_in(2) {
+            add("minimum_spend", &format!("amount = \"{}\"\n", self.pick(&["0.01", "599.99"])));
+        }
+        terms
     }
 
     /// Billable states with three meters of their own.
@@ -431,14 +470,20 @@ fn every_amount_is_missed(python: &Path, program: &Path, folder: &Path, key: &st
     let path = folder.join("invoice.json");
     let mut invoice: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let mut lines = BTreeSet::new();
+    let other = |amount: &Value| json!(format!("1{}", amount.as_str().unwrap().trim_start_matches('-')));
     for line in invoice["lines"].as_array_mut().unwrap() {
-        line["amount"] = json!(format!("1{}", line["amount"].as_str().unwrap().trim_start_matches('-')));
+        line["amount"] = other(&line["amount"]);
         lines.insert(format!("{} {}", line["contract_line"].as_str().unwrap(), line["service_period"].as_str().unwrap()));
+    }
+    for line in invoice["terms"].as_array_mut().into_iter().flatten() {
+        line["amount"] = other(&line["amount"]);
+        let [contract, term, month] = ["contract", "term", "service_period"].map(|name| line[name].as_str().unwrap());
+        lines.insert(format!("{contract}#{term} {month}"));
     }
     std::fs::write(&path, invoice.to_string()).unwrap();
     let rows = duckdb(python, folder);
-    let by_duckdb =
-        rows.iter().filter_map(|row| row.strip_prefix("amount of a line ")).map(|row| row.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    let amounts = rows.iter().filter_map(|row| row.strip_prefix("amount of a line ").or(row.strip_prefix("amount of a term ")));
+    let by_duckdb = amounts.map(|row| row.split(' ').take(2).collect::<Vec<_>>().join(" "));
     assert_eq!(by_duckdb.collect::<BTreeSet<_>>(), lines, "{rows:?}");
     let verdict = differences(program, folder, key);
     let found = verdict.iter().filter(|found| found["what"] == "amount");
@@ -446,10 +491,58 @@ fn every_amount_is_missed(python: &Path, program: &Path, folder: &Path, key: &st
     assert_eq!(found.map(row).collect::<BTreeSet<_>>(), lines, "{verdict:?}");
 }
 
+/// An amount of two decimal places as an integer.
+fn hundredths(amount: &str) -> i128 {
+    let (whole, part) = amount.split_once('.').unwrap_or((amount, ""));
+    format!("{whole}{part:0<2}").parse().unwrap()
+}
+
+/// The shortest text of it.
+fn cents(hundredths: i128) -> String {
+    let sign = if hundredths < 0 { "-" } else { "" };
+    let text = format!("{sign}{}.{:02}", hundredths.abs() / 100, hundredths.abs() % 100);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Copies of a bundle in each of which a term that moved something is left out, and the sum is right again: who misses it.
+fn every_term_is_missed(python: &Path, program: &Path, folder: &Path, key: &str) -> usize {
+    let path = folder.join("invoice.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let invoice: Value = serde_json::from_str(&whole).unwrap();
+    for at in 0..invoice["terms"].as_array().map_or(0, Vec::len) {
+        let mut forged = invoice.clone();
+        let term = forged["terms"].as_array_mut().unwrap().remove(at);
+        let amount = term["amount"].as_str().unwrap();
+        forged["total"] = json!(cents(hundredths(invoice["total"].as_str().unwrap()) - hundredths(amount)));
+        for (number, line) in forged["terms"].as_array_mut().unwrap().iter_mut().enumerate() {
+            line["number"] = json!((invoice["lines"].as_array().unwrap().len() + number + 1).to_string());
+        }
+        if forged["terms"].as_array().unwrap().is_empty() {
+            forged.as_object_mut().unwrap().remove("terms");
+            forged["v"] = json!("1");
+        }
+        std::fs::write(&path, forged.to_string()).unwrap();
+        let [contract, name, month] = ["contract", "term", "service_period"].map(|name| term[name].as_str().unwrap());
+        let missed = amount != "0";
+        let rows = duckdb(python, folder);
+        let row = format!("line of a term {contract}#{name} {month} {amount} None");
+        assert_eq!(rows.contains(&row), missed, "{row}: {rows:?}");
+        let verdict = differences(program, folder, key);
+        let row = format!("{contract}#{name} {month}");
+        let found =
+            verdict.iter().any(|found| found["what"] == "line of the term" && found["row"] == row.as_str() && found["expected"] == amount);
+        assert_eq!(found, missed, "{row}: {verdict:?}");
+    }
+    std::fs::write(&path, whole).unwrap();
+    let moved = invoice["terms"].as_array().into_iter().flatten().filter(|term| term["amount"] != "0");
+    moved.count()
+}
+
 #[test]
 fn every_kind_of_price_is_proved_by_programs_that_share_nothing() {
     let (Some(python), Some(program)) = (python(), verifier()) else { return };
     let seeds: u64 = std::env::var("TALLY_WORLDS").map_or(3, |text| text.parse().unwrap());
+    let mut terms = 0;
     for seed in 0..seeds {
         let again = seed > 0;
         let tally = world(seed, "UTC", again);
@@ -463,6 +556,7 @@ fn every_kind_of_price_is_proved_by_programs_that_share_nothing() {
             let verdict = verify(&program, &folder, &key);
             assert!(verdict.status.success(), "world {seed}, {month}: {}{}", out(&verdict), err(&verdict));
             assert!(files(&folder).len() > 10);
+            terms += every_term_is_missed(&python, &program, &folder, &key);
             every_amount_is_missed(&python, &program, &folder, &key);
         }
         for month in ["2026-09", "2026-10"] {
@@ -472,6 +566,7 @@ fn every_kind_of_price_is_proved_by_programs_that_share_nothing() {
             assert!(opinion.status.success(), "world {seed}, {month}: {}{}", out(&opinion), err(&opinion));
         }
     }
+    assert!(terms > 5, "{terms} lines of terms moved something");
 }
 
 /// DuckDB alone knows no zones: what counts local days it leaves to the second engine, by name.

@@ -1,13 +1,16 @@
 //! Terms of contracts in the real process: commitments with a true-up, minimum and maximum spend, discounts, on the invoices of two months
 //! with usage that comes late in between, in the ledger, in words, and the same whoever is killed while they are drafted.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use datasets::Random;
 use serde_json::{Value, json};
 
+use crate::bundle::{differences, duckdb, verifier, verify};
 use crate::documents::{list, units};
-use crate::tally::{Server, Tally, err};
+use crate::tally::{Server, Tally, err, out, python};
 
 /// GPUs at 2.50 an hour, tokens at 3 a million, support at 20 a month. `promise` is what umbrella commits to spend on GPUs.
 fn registry(promise: &str, more: &str) -> String {
@@ -259,16 +262,86 @@ fn commitments_minimums_maximums_and_discounts_are_invoiced_and_follow_late_usag
         "{page}"
     );
 
-    // Bundles prove no terms: refused by name. An invoice without goes on being proved.
-    let folder = |name: &str| tally.scratch().join(name).to_str().unwrap().to_owned();
-    let refused = tally.run(&["evidence", "bundle", "--invoice", &before, "--out", &folder("umbrella")]);
-    assert!(!refused.status.success() && err(&refused).contains("terms of contracts, which bundles cannot prove"), "{}", err(&refused));
-    // So is one on which the terms of the contract say nothing new: nobody could see that none was left out.
-    let refused = tally.run(&["evidence", "bundle", "--invoice", &number(&tally, "calm", 202_610), "--out", &folder("calm")]);
-    assert!(err(&refused).contains("line 1 of the invoice, under contract \"calm\" in 2026-09, is of the kind terms"), "{}", err(&refused));
+    // Both verifiers make the same of every contract, also of one that owes without usage and of one whose terms say nothing new.
     tally.done(&["drain"]);
-    tally.done(&["evidence", "bundle", "--invoice", &number(&tally, "other", 202_609), "--out", &folder("other")]);
+    if let (Some(python), Some(program)) = (python(), verifier()) {
+        let key = tally.done(&["evidence", "key"]).trim().to_owned();
+        let folder = |organization: &str, month: u32| tally.scratch().join(format!("{organization}-{month}"));
+        for organization in ["acme", "calm", "idle", "initech", "umbrella"] {
+            for month in [202_609, 202_610] {
+                let folder = folder(organization, month);
+                tally.done(&["evidence", "bundle", "--invoice", &number(&tally, organization, month), "--out", folder.to_str().unwrap()]);
+                assert_eq!(duckdb(&python, &folder), Vec::<String>::new(), "{organization}, {month}");
+                let verdict = verify(&program, &folder, &key);
+                assert!(verdict.status.success(), "{organization}, {month}: {}{}", out(&verdict), err(&verdict));
+            }
+            // What an earlier invoice said of a term is not said again.
+            let kept = folder(organization, 202_609);
+            let beside =
+                |bundle: &Path| Command::new(&program).arg(bundle).args(["--log-key", &key, "--previous"]).arg(&kept).output().unwrap();
+            let verdict = beside(&folder(organization, 202_610));
+            assert!(verdict.status.success(), "{organization}: {}{}", out(&verdict), err(&verdict));
+        }
+        let october = folder("idle", 202_610).join("invoice.json");
+        let forged = std::fs::read_to_string(&october).unwrap().replace("\"amount\":\"-10\",", "\"amount\":\"240\",");
+        let forged = forged.replace("\"invoiced_before\":\"250\",\"number\":\"2\"", "\"invoiced_before\":\"0\",\"number\":\"2\"");
+        let forged = forged.replace("\"total\":\"250\"", "\"total\":\"500\"");
+        std::fs::write(&october, forged).unwrap();
+        // Alone it holds, but for its digests: no earlier invoice covers a leaf of September. Beside the kept one it does not.
+        assert!(duckdb(&python, &folder("idle", 202_610)).iter().all(|row| !row.contains("term")));
+        let found = differences(&program, &folder("idle", 202_610), &key);
+        assert!(found.iter().all(|found| found["stage"] != "lines"), "{found:?}");
+        let told = Command::new(&program)
+            .arg(folder("idle", 202_610))
+            .args(["--format", "json", "--log-key", &key, "--previous"])
+            .arg(folder("idle", 202_609))
+            .output()
+            .unwrap();
+        assert!(out(&told).contains("invoiced_before, by the earlier invoices"), "{}", out(&told));
+    }
     server.stop();
+}
+
+#[test]
+fn what_is_beyond_64_bits_is_booked_and_invoiced_and_what_no_invoice_holds_holds_up_nobody_else() {
+    let tally = home();
+    let greedy = "[[contract]]\nid = \"greedy\"\norganization = \"greedy\"\nprice_book = \"list\"\neffective_at = \"2026-09-01T00:00:00Z\"\n\
+                  [[contract.term]]\nid = \"promise\"\nkind = \"commitment\"\namount = \"1\"\noverage_factor = \"1000\"\ntrue_up = \"none\"\n";
+    let published = publish(&tally, &registry("1000", greedy));
+    assert!(published.status.success(), "{}", err(&published));
+    let server = tally.serve();
+    // 9,000,000,000.00 for GPUs and as much for tokens: one account of one entry gets more than a 64-bit integer counts, and so does the invoice.
+    let (hours, millions) = (3_600_000_000, 3_000_000_000);
+    send(
+        &server,
+        &[
+            usage("1", "rich", "2026-09-03", hours, 0),
+            usage("2", "rich", "2026-09-03", 0, millions),
+            usage("3", "other", "2026-09-04", 10, 0),
+            usage("4", "greedy", "2026-09-05", hours, 0),
+        ],
+    );
+    let closed = tally.run(&["close", "2026-09"]);
+    assert_eq!(closed.status.code(), Some(1), "{}{}", out(&closed), err(&closed));
+    let said = err(&closed);
+    assert!(
+        said.contains("2026-09 is closed and everyone else is invoiced, but organization greedy is not: the terms of greedy"),
+        "{said}"
+    );
+    assert_eq!(totals(&tally, 202_609), ["idle 250.00", "initech 30.00", "other 25.00", "rich 18000000000.00", "umbrella 1000.00"]);
+    let page = tally.done(&["invoice", "show", &number(&tally, "rich", 202_609)]);
+    assert!(page.contains("18,000,000,000.00"), "{page}");
+    server.stop();
+    // Without a server, and at the next close: the same, and everyone else goes on.
+    let server = tally.serve();
+    send(&server, &[usage("5", "rich", "2026-10-03", 1, 0), usage("6", "greedy", "2026-10-03", 1, 0)]);
+    server.stop();
+    let closed = tally.run(&["close", "2026-10"]);
+    assert!(err(&closed).contains("organization greedy is not"), "{}{}", out(&closed), err(&closed));
+    assert_eq!(totals(&tally, 202_610), ["idle 250.00", "initech 30.00", "rich 2.50", "umbrella 1000.00"]);
+    tally.done(&["drain"]);
+    tally.check().unwrap();
+    assert!(tally.done(&["rebuild", "ledger", "--compare"]).contains("equal"));
 }
 
 #[test]

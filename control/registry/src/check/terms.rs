@@ -70,6 +70,10 @@ impl<'c> Checker<'_, 'c, '_> {
                 self.findings.add(at, message, "round it, or raise the scale of the [[rounding]]");
             }
             let Some(scope) = self.scope(located, row, &from, term, book) else { continue };
+            if matches!(term.rule, TermRule::Capacity {}) && scope.len() < 2 {
+                let message = format!("{from} looks at {} priced SKU", scope.len());
+                self.findings.add(at, message, "of several SKUs the dearest alone is owed: name two or more, or remove the term");
+            }
             for (other, other_scope) in &scopes {
                 self.contradiction(located, row, (term, &scope), (*other, other_scope), contract);
             }

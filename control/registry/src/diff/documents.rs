@@ -150,6 +150,7 @@ fn term_words(term: &Term) -> String {
     let Term { id: _, description, rule, skus, families } = term;
     let mut words = match rule {
         TermRule::Discount { percent } => format!("{percent} % off"),
+        TermRule::Capacity {} => "only the SKU that comes to the most".to_owned(),
         TermRule::Commitment { amount, overage_factor, true_up } => {
             format!("commitment of {amount}, overage at {overage_factor} times, true-up {}", true_up.name())
         }

@@ -55,6 +55,8 @@ pub enum TermRule {
         /// How many percent, above zero and at most 100.
         percent: Quantity,
     },
+    /// Of several SKUs the one that comes to the most is owed, the others are not.
+    Capacity {},
     /// A promise to spend.
     Commitment {
         /// How much, above zero.
@@ -78,22 +80,23 @@ pub enum TermRule {
 
 impl TermRule {
     /// Every kind, in the order of application.
-    pub const KINDS: [&str; 4] = ["discount", "commitment", "maximum_spend", "minimum_spend"];
+    pub const KINDS: [&str; 5] = ["discount", "capacity", "commitment", "maximum_spend", "minimum_spend"];
 
     /// The kind in documents, for example `minimum_spend`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Discount { .. } => "discount",
+            Self::Capacity {} => "capacity",
             Self::Commitment { .. } => "commitment",
             Self::MaximumSpend { .. } => "maximum_spend",
             Self::MinimumSpend { .. } => "minimum_spend",
         }
     }
 
-    /// The amount that it names; a discount names none.
+    /// The amount that it names; a discount and a capacity name none.
     pub fn amount(&self) -> Option<Amount> {
         match self {
-            Self::Discount { .. } => None,
+            Self::Discount { .. } | Self::Capacity {} => None,
             Self::Commitment { amount, .. } | Self::MaximumSpend { amount } | Self::MinimumSpend { amount } => Some(*amount),
         }
     }

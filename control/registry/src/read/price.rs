@@ -15,7 +15,10 @@ pub(super) const MODELS: [&str; 9] =
 /// Models that rating knows and live usage cannot use yet: the model and what it waits for.
 const MODELS_NOT_LIVE: &[(&str, &str)] = &[
     ("flat", "a fee of every service period is no price of usage: write it as [[contract.recurring]]"),
-    ("capacity", "a price over several meters is not there yet: one meter's peak is a volume price with flat fees"),
+    (
+        "capacity",
+        "give each meter's peak a volume price with flat fees, and the contract a [[contract.term]] with kind = \"capacity\" over their SKUs",
+    ),
 ];
 
 /// Fields of a price that rating knows and live usage cannot honour yet.
@@ -30,13 +33,12 @@ pub(super) const CONTRACT_TERMS: &[(&str, &str)] = &[
     ("maximum_spend", "write a [[contract.term]] with kind = \"maximum_spend\" and amount"),
     ("discount_percent", "write a [[contract.term]] with kind = \"discount\" and percent"),
     ("commitment", "write a [[contract.term]] with kind = \"commitment\", amount and true_up"),
+    ("capacity", "write a [[contract.term]] with kind = \"capacity\" and skus"),
 ];
 
 /// Fields of a contract that rating knows and live usage cannot honour yet.
-pub(super) const CONTRACT_NOT_LIVE: &[(&str, &str)] = &[
-    ("window_commitment", "a commitment holds for a whole service period: write a [[contract.term]] with kind = \"commitment\""),
-    ("capacity", "a price over several meters is not there yet: one meter's peak is a volume price with flat fees"),
-];
+pub(super) const CONTRACT_NOT_LIVE: &[(&str, &str)] =
+    &[("window_commitment", "a commitment holds for a whole service period: write a [[contract.term]] with kind = \"commitment\"")];
 
 impl Reader<'_> {
     /// Names fields that are understood and cannot be honoured; they are not called unknown besides.

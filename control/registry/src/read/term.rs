@@ -62,6 +62,7 @@ impl Reader<'_> {
         let kind = self.required(table, kind, "kind", &format!("write kind = one of {}", TermRule::KINDS.join(", ")));
         let own: &[&str] = match kind {
             Some("discount") => &["percent"],
+            Some("capacity") => &[],
             Some("commitment") => &["amount", "overage_factor", "true_up"],
             Some(_) => &["amount"],
             // Which fields belong to it is not known.
@@ -72,6 +73,12 @@ impl Reader<'_> {
         let rule = kind.and_then(|kind| self.rule(table, kind));
         let skus = self.names(table, "skus", |text| SkuId::parse(text).map_err(|error| error.to_string()));
         let families = self.names(table, "families", |text| Ok(text.to_owned()));
+        if matches!((&rule, &skus, &families), (Some(TermRule::Capacity {}), Some(skus), Some(families)) if skus.is_empty() && families.is_empty())
+        {
+            let message = format!("{} names no SKUs of which the dearest alone is owed", table.name);
+            self.findings.add(table.at, message, "write skus = [\"…\", \"…\"] or families = [\"…\"]");
+            return None;
+        }
         Some(Term { id: id?, description: description?, rule: rule?, skus: skus?, families: families? })
     }
 
@@ -87,6 +94,9 @@ impl Reader<'_> {
             };
             return Some(TermRule::Discount { percent: percent? });
         }
+        if kind == "capacity" {
+            return Some(TermRule::Capacity {});
+        }
         let remedy = "write money above zero in quotes, for example amount = \"10000\"";
         let amount = match self.parsed(table, "amount", Amount::parse, |_| remedy.to_owned()) {
             Field::Good(amount, at) if amount <= Amount::ZERO => {
@@ -100,8 +110,8 @@ impl Reader<'_> {
             "minimum_spend" => TermRule::MinimumSpend { amount: amount? },
             _ => {
                 let factor = match self.quantity(table, "overage_factor") {
-                    Field::Good(factor, at) if factor <= Quantity::ZERO => {
-                        let message = format!("overage_factor of {} is {factor}, not above zero", table.name);
+                    Field::Good(factor, at) if factor <= Quantity::ZERO || factor > thousand() => {
+                        let message = format!("overage_factor of {} is {factor}, not above zero and at most 1000", table.name);
                         self.findings.add(at, message, "write what spend beyond the commitment costs as a multiple, for example \"1.2\"");
                         None
                     }
@@ -160,6 +170,10 @@ impl Reader<'_> {
         }
         good.then_some(names)
     }
+}
+
+fn thousand() -> Quantity {
+    Quantity::from_units(one().units().saturating_mul(1_000)).unwrap_or_default()
 }
 
 fn hundred() -> Quantity {

@@ -39,13 +39,17 @@ CREATE OR REPLACE TEMP MACRO is_quantity(number) AS
 CREATE OR REPLACE TEMP MACRO json_path(names) AS '$."' || replace(names, '.', '"."') || '"';
 CREATE OR REPLACE TEMP MACRO floor_div(x, d) AS CASE WHEN x % d < 0 THEN x // d - 1 ELSE x // d END;
 CREATE OR REPLACE TEMP MACRO floor_mod(x, d) AS CASE WHEN x % d < 0 THEN x % d + d ELSE x % d END;
--- An integer at scale 9 rounded to fewer places, the half as the mode says.
-CREATE OR REPLACE TEMP MACRO rounded(number, places, mode) AS
-    sign(number) * (abs(number) // CAST(10 ** (9 - places) AS HUGEINT)
-        + CASE WHEN 2 * (abs(number) % CAST(10 ** (9 - places) AS HUGEINT)) > CAST(10 ** (9 - places) AS HUGEINT)
-                OR (2 * (abs(number) % CAST(10 ** (9 - places) AS HUGEINT)) = CAST(10 ** (9 - places) AS HUGEINT)
-                    AND (mode = 'half_away_from_zero' OR (abs(number) // CAST(10 ** (9 - places) AS HUGEINT)) % 2 = 1))
+-- An integer at a scale rounded to fewer places, the half as the mode says: as an integer at scale 9.
+CREATE OR REPLACE TEMP MACRO rounded_from(number, scale, places, mode) AS
+    sign(number) * (abs(number) // CAST(10 ** (scale - places) AS HUGEINT)
+        + CASE WHEN 2 * (abs(number) % CAST(10 ** (scale - places) AS HUGEINT)) > CAST(10 ** (scale - places) AS HUGEINT)
+                OR (2 * (abs(number) % CAST(10 ** (scale - places) AS HUGEINT)) = CAST(10 ** (scale - places) AS HUGEINT)
+                    AND (mode = 'half_away_from_zero' OR (abs(number) // CAST(10 ** (scale - places) AS HUGEINT)) % 2 = 1))
             THEN 1 ELSE 0 END) * CAST(10 ** (9 - places) AS HUGEINT);
+CREATE OR REPLACE TEMP MACRO rounded(number, places, mode) AS rounded_from(number, 9, places, mode);
+-- Whether a term looks at a SKU: at all of the contract where it names none.
+CREATE OR REPLACE TEMP MACRO looks_at(families, skus, family, sku) AS
+    len(families) + len(skus) = 0 OR list_contains(skus, sku) OR coalesce(list_contains(families, family), false);
 
 -- 1. Files.
 CREATE OR REPLACE TEMP TABLE files AS
@@ -120,7 +124,7 @@ SELECT i.version, i.kind, d.line, CAST(d.text AS JSON) AS json FROM index_entrie
 CREATE OR REPLACE TEMP TABLE contracts AS
 SELECT version, (json ->> 'id') AS id, (json ->> 'price_book') AS book, CAST(json ->> 'effective_at' AS TIMESTAMP) AS effective_at,
     coalesce(list_contains(CAST(json -> 'covers' -> 'organizations' AS VARCHAR[]), (SELECT id FROM organization)), false) AS own,
-    coalesce((json ->> 'covers') = 'default', false) AS other
+    coalesce((json ->> 'covers') = 'default', false) AS other, CAST(json -> 'terms' AS JSON[]) AS terms, (json ->> 'terms_over') AS over
 FROM documents WHERE kind = 'contract' AND json IS NOT NULL;
 -- An organization with a contract of its own never falls back to the default one.
 CREATE OR REPLACE TEMP TABLE agreements AS
@@ -152,7 +156,7 @@ CREATE OR REPLACE TEMP TABLE meter_dimensions AS
 SELECT version, meter, name, json_path(json_extract_string(dimensions, json_path(name))) AS path
 FROM (SELECT version, meter, dimensions, unnest(json_keys(dimensions)) AS name FROM meters);
 CREATE OR REPLACE TEMP TABLE skus AS
-SELECT version, (json ->> 'id') AS sku, (json ->> 'meter') AS meter, (json ->> 'description') AS description,
+SELECT version, (json ->> 'id') AS sku, (json ->> 'meter') AS meter, (json ->> 'family') AS family,
     list_transform(json_keys(json -> 'match'),
         lambda name: name || chr(1) || json_extract_string(json -> 'match', '$."' || name || '"')) AS terms,
     list_transform(list_distinct(coalesce(json_keys(json -> 'above'), []) || coalesce(json_keys(json -> 'up_to'), [])),
@@ -657,6 +661,86 @@ SELECT subject, unnest([
     {'name': 'readings', 'expected': CAST(fresh_readings AS VARCHAR)}], recursive := true), json
 FROM judged, policy AS p;
 
+-- Terms of contracts: what each makes of what the keys of a service period come to, after all covered leaves and after those of earlier invoices.
+CREATE OR REPLACE TEMP TABLE term_lines AS
+SELECT (json ->> 'contract') AS contract, (json ->> 'term') AS term, CAST(json ->> 'service_period' AS INTEGER) AS month, place,
+    concat_ws(' ', (json ->> 'contract') || '#' || (json ->> 'term'), json ->> 'service_period') AS subject, json
+FROM (SELECT unnest(terms) AS json, generate_subscripts(terms, 1) AS place FROM (SELECT CAST(json -> 'terms' AS JSON[]) AS terms FROM invoice));
+CREATE OR REPLACE TEMP TABLE termed AS
+SELECT contract, month, over, terms FROM (
+    SELECT id AS contract, book, over, terms, CAST(strftime(effective_at, '%Y%m') AS INTEGER) AS begins,
+        CAST(strftime(lead(effective_at) OVER (ORDER BY effective_at), '%Y%m') AS INTEGER) AS ends
+    FROM agreements WHERE version = (SELECT (json ->> 'registry_version') FROM invoice)
+), (
+    SELECT month FROM covered UNION SELECT month FROM term_lines UNION SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice
+) WHERE len(terms) > 0 AND month >= begins AND (ends IS NULL OR month < ends) AND book IN (
+    SELECT b.book FROM books AS b, invoice AS i WHERE b.version = (i.json ->> 'registry_version') AND b.currency = (i.json ->> 'currency'));
+-- In the order of application: discounts by id, then scope by scope, all of the contract last.
+CREATE OR REPLACE TEMP TABLE steps AS
+SELECT *, row_number() OVER application AS s, NOT coalesce((lag(kind) OVER application) <> 'discount' AND (lag(families) OVER application) = families
+    AND (lag(skus) OVER application) = skus, false) AS opens
+FROM (
+    SELECT contract, month, over, (term ->> 'id') AS term, term -> 'rule' AS rule, json_keys(term -> 'rule')[1] AS kind,
+        json_extract(term -> 'rule', '$.' || json_keys(term -> 'rule')[1]) AS asks, (term ->> 'description') AS description,
+        coalesce(CAST(term -> 'families' AS VARCHAR[]), []) AS families, coalesce(CAST(term -> 'skus' AS VARCHAR[]), []) AS skus
+    FROM (SELECT contract, month, over, unnest(terms) AS term FROM termed)
+) WINDOW application AS (PARTITION BY contract, month ORDER BY kind <> 'discount', CASE WHEN kind = 'discount' THEN term END, len(families) + len(skus) = 0, families, skus,
+    list_position(['capacity', 'commitment', 'maximum_spend', 'minimum_spend'], kind));
+CREATE OR REPLACE TEMP TABLE spends AS
+SELECT t.contract, t.month, stage, coalesce(list({'sku': k.sku, 'family': s.family, 'net': CAST(rounded(coalesce(w.amount, 0), p.places, p.mode) AS HUGEINT)})
+    FILTER (k.sku IS NOT NULL AND (t.over = 'everything' OR NOT regexp_full_match(m.event_type, 'tallystick\.recurring(\..+)?'))), []) AS keys
+FROM termed AS t CROSS JOIN (SELECT unnest(['after', 'before']) AS stage) CROSS JOIN policy AS p
+LEFT JOIN keys_found AS k ON k.contract = t.contract AND k.month = t.month AND (stage = 'after' OR k.earlier > 0)
+LEFT JOIN totals AS w ON w.name = key_name(k.contract, k.sku, k.month, stage)
+LEFT JOIN skus AS s ON s.version = (SELECT (json ->> 'registry_version') FROM invoice) AND s.sku = k.sku
+LEFT JOIN meters AS m ON m.version = s.version AND m.meter = s.meter
+GROUP BY t.contract, t.month, stage;
+CREATE OR REPLACE TEMP MACRO off(net, percent, places, mode) AS rounded_from(CAST(net AS HUGEINT) * units(percent, 9), 20, places, mode);
+CREATE OR REPLACE TEMP TABLE applied AS
+WITH RECURSIVE application (contract, month, stage, s, keys, spend, amount, added) AS (
+    SELECT contract, month, stage, 0, keys, CAST(0 AS HUGEINT), CAST(0 AS HUGEINT), CAST(0 AS HUGEINT) FROM spends
+    UNION ALL
+    SELECT contract, month, stage, s, keys, spend, amount, CASE WHEN kind = 'discount' THEN added ELSE added + amount END FROM (
+        SELECT * REPLACE (CASE WHEN kind = 'discount' THEN list_transform(keys, lambda k: {'sku': k.sku, 'family': k.family,
+                'net': CASE WHEN looks_at(families, skus, k.family, k.sku) THEN k.net - off(k.net, asks ->> 'percent', places, mode) ELSE k.net END}) ELSE keys END AS keys),
+            CAST(CASE kind
+                WHEN 'discount' THEN -coalesce(list_sum(list_transform(nets, lambda k: off(k.net, asks ->> 'percent', places, mode))), 0)
+                WHEN 'capacity' THEN rounded(coalesce(list_max(list_transform(nets, lambda k: k.net)), 0) - coalesce(list_sum(list_transform(nets, lambda k: k.net)), 0), places, mode)
+                WHEN 'commitment' THEN rounded(rounded_from(greatest(spend - units(asks ->> 'amount', 9), 0) * units(asks ->> 'overage_factor', 9), 18, places, mode)
+                    - greatest(spend - units(asks ->> 'amount', 9), 0)
+                    + CASE WHEN (asks ->> 'true_up') = 'owed' THEN greatest(units(asks ->> 'amount', 9) - spend, 0) ELSE 0 END, places, mode)
+                WHEN 'maximum_spend' THEN rounded(-least(greatest(spend - units(asks ->> 'amount', 9), 0), greatest(spend, 0)), places, mode)
+                WHEN 'minimum_spend' THEN rounded(greatest(units(asks ->> 'amount', 9) - spend, 0), places, mode) END AS HUGEINT) AS amount
+        FROM (
+            SELECT *, CAST(CASE WHEN kind = 'discount' OR opens
+                    THEN coalesce(list_sum(list_transform(nets, lambda k: k.net)), 0) + CASE WHEN kind <> 'discount' AND len(families) + len(skus) = 0 THEN added ELSE 0 END
+                ELSE before_spend + before_amount END AS HUGEINT) AS spend
+            FROM (
+                SELECT a.contract, a.month, a.stage, t.s, a.keys, a.added, a.spend AS before_spend, a.amount AS before_amount, t.kind, t.asks, t.opens, t.families, t.skus, p.places, p.mode,
+                    list_filter(a.keys, lambda k: looks_at(t.families, t.skus, k.family, k.sku)) AS nets
+                FROM application AS a JOIN steps AS t ON t.contract = a.contract AND t.month = a.month AND t.s = a.s + 1 CROSS JOIN policy AS p
+            )
+        )
+    )
+)
+SELECT contract, month, stage, s, spend, amount FROM application WHERE s > 0;
+-- What earlier invoices said of a term: nothing, where this close is the first of the month; what it came to then, where they cover leaves of the month;
+-- of a month of which they cover none either of both, because they may have billed a minimum of it.
+CREATE OR REPLACE TEMP TABLE judged_terms AS
+SELECT *, CASE WHEN list_contains(befores, stated) THEN stated ELSE befores[1] END AS before FROM (
+    SELECT t.*, n.spend, n.amount, l.json, l.place, coalesce(l.subject, concat_ws(' ', t.contract || '#' || t.term, t.month)) AS subject, units(l.json ->> 'invoiced_before', 9) AS stated,
+        CASE WHEN c.first > 0 THEN [b.amount] WHEN CAST(t.month AS VARCHAR) = (SELECT (json ->> 'period') FROM invoice) THEN [CAST(0 AS HUGEINT)] ELSE [CAST(0 AS HUGEINT), b.amount] END AS befores
+    FROM steps AS t JOIN applied AS n ON n.contract = t.contract AND n.month = t.month AND n.s = t.s AND n.stage = 'after'
+    JOIN applied AS b ON b.contract = t.contract AND b.month = t.month AND b.s = t.s AND b.stage = 'before'
+    LEFT JOIN covered AS c ON c.month = t.month LEFT JOIN term_lines AS l ON l.contract = t.contract AND l.month = t.month AND l.term = t.term
+);
+CREATE OR REPLACE TEMP TABLE earlier_terms AS
+SELECT (term ->> 'contract') AS contract, (term ->> 'term') AS term, CAST(term ->> 'service_period' AS INTEGER) AS month, max_by(term ->> 'term_amount', period) AS amount
+FROM (
+    SELECT (json ->> 'period') AS period, unnest(CAST(json -> 'terms' AS JSON[])) AS term FROM earlier
+    WHERE (json ->> 'currency') = (SELECT (json ->> 'currency') FROM invoice)
+) GROUP BY ALL;
+
 CREATE OR REPLACE TEMP TABLE failures ("check" VARCHAR, subject VARCHAR, expected VARCHAR, found VARCHAR);
 INSERT INTO failures
 -- 1. Files.
@@ -872,8 +956,53 @@ FROM (
     ON s.contract = l.contract AND s.sku = l.sku AND s.month = l.month AND s.price_id = l.price_id
 WHERE l.quantity IS DISTINCT FROM money(s.q) OR l.readings IS DISTINCT FROM CAST(s.n AS VARCHAR)
 UNION ALL
-SELECT 'total of the invoice', 'invoice.json', money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0)), (json ->> 'total') FROM invoice
-WHERE (json ->> 'total') IS DISTINCT FROM money(coalesce((SELECT sum(units(json ->> 'amount', 9)) FROM lines), 0))
+SELECT 'total of the invoice', 'invoice.json', money(total), (json ->> 'total')
+FROM invoice, (SELECT coalesce(sum(units(json ->> 'amount', 9)), 0) AS total FROM (SELECT json FROM lines UNION ALL SELECT json FROM term_lines))
+WHERE (json ->> 'total') IS DISTINCT FROM money(total)
+UNION ALL
+-- Terms.
+SELECT 'version of the invoice', 'invoice.json', CASE WHEN n = 0 THEN '1' ELSE '2' END, (json ->> 'v') FROM invoice, (SELECT count(*) AS n FROM term_lines)
+WHERE (json ->> 'v') IS DISTINCT FROM CASE WHEN n = 0 THEN '1' ELSE '2' END
+UNION ALL
+SELECT 'term that this file cannot judge', subject, 'see the format', CAST(rule AS VARCHAR) FROM judged_terms
+WHERE NOT coalesce(json_keys(rule) IN (['discount'], ['capacity'], ['commitment'], ['maximum_spend'], ['minimum_spend'])
+    AND over IN ('everything', 'usage') AND (kind <> 'commitment' OR (asks ->> 'true_up') IN ('owed', 'none')), false)
+UNION ALL
+SELECT 'terms that cannot be judged', any_value(r.currency), '1 rounding in all versions', CAST(count(DISTINCT (r.places, r.mode)) AS VARCHAR) FROM roundings AS r
+WHERE r.currency = (SELECT (json ->> 'currency') FROM invoice) AND EXISTS (FROM termed) HAVING count(DISTINCT (r.places, r.mode)) > 1
+UNION ALL
+SELECT 'line of a term', subject, money(amount - befores[1]), NULL FROM judged_terms WHERE json IS NULL AND NOT list_contains(befores, amount)
+UNION ALL
+SELECT 'line of a term', subject, 'none, of nothing', '1' FROM judged_terms WHERE json IS NOT NULL AND spend = 0 AND amount = stated
+UNION ALL
+SELECT 'line of a term', any_value(subject), '1', CAST(count(*) AS VARCHAR) FROM term_lines GROUP BY contract, term, month HAVING count(*) > 1
+UNION ALL
+SELECT 'term of a line', subject, 'one of the contract in this service period', term FROM term_lines ANTI JOIN steps USING (contract, term, month)
+UNION ALL
+SELECT 'number of a line', subject, CAST(place + (SELECT count(*) FROM lines) AS VARCHAR), (json ->> 'number') FROM term_lines
+WHERE (json ->> 'number') IS DISTINCT FROM CAST(place + (SELECT count(*) FROM lines) AS VARCHAR)
+UNION ALL
+SELECT 'order of the terms', subject, CAST(n AS VARCHAR), CAST(place AS VARCHAR)
+FROM (SELECT subject, place, row_number() OVER (ORDER BY contract, month, s) AS n FROM judged_terms WHERE json IS NOT NULL) WHERE n <> place
+UNION ALL
+SELECT name || ' of a term', subject, expected, found FROM (
+    SELECT subject, unnest([
+        {'name': 'spend', 'expected': money(spend), 'found': (json ->> 'spend')},
+        {'name': 'term_amount', 'expected': money(amount), 'found': (json ->> 'term_amount')},
+        {'name': 'invoiced_before', 'expected': money(before), 'found': (json ->> 'invoiced_before')},
+        {'name': 'amount', 'expected': money(amount - stated), 'found': (json ->> 'amount')},
+        {'name': 'description', 'expected': coalesce(description, CASE kind WHEN 'discount' THEN 'Discount of ' || (asks ->> 'percent') || ' %'
+            ELSE upper(left(kind, 1)) || replace(substr(kind, 2), '_', ' ') END), 'found': (json ->> 'description')},
+        {'name': 'over', 'expected': over, 'found': (json ->> 'over')},
+        {'name': 'rule', 'expected': CAST(rule AS VARCHAR), 'found': CAST(json -> 'rule' AS VARCHAR)},
+        {'name': 'families', 'expected': CAST(families AS VARCHAR), 'found': CAST(coalesce(CAST(json -> 'families' AS VARCHAR[]), []) AS VARCHAR)},
+        {'name': 'skus', 'expected': CAST(skus AS VARCHAR), 'found': CAST(coalesce(CAST(json -> 'skus' AS VARCHAR[]), []) AS VARCHAR)}], recursive := true)
+    FROM judged_terms WHERE json IS NOT NULL
+) WHERE found IS DISTINCT FROM expected
+UNION ALL
+SELECT 'invoiced_before of a term, by the earlier invoices', l.subject, coalesce(e.amount, '0'), (l.json ->> 'invoiced_before')
+FROM term_lines AS l LEFT JOIN earlier_terms AS e ON e.contract = l.contract AND e.term = l.term AND e.month = l.month
+WHERE getvariable('earlier') IS NOT NULL AND (l.json ->> 'invoiced_before') IS DISTINCT FROM coalesce(e.amount, '0')
 UNION ALL
 -- Earlier invoices: nothing that they charged is charged again.
 SELECT 'earlier invoice', e.filename, (i.json ->> 'organization') || ' before ' || (i.json ->> 'period'), concat_ws(' ', e.json ->> 'organization', e.json ->> 'period')
@@ -897,6 +1026,7 @@ SELECT 'ledger entry of the invoice', 'issue.json', concat_ws(' ', e.json ->> 'l
     concat_ws(' ', n.json ->> 'entry', n.json ->> 'entry_digest') FROM issue AS n, entry AS e
 WHERE CAST(n.json ->> 'entry' AS BIGINT) > CAST(e.json ->> 'ledger_seq' AS BIGINT)
     OR ((n.json ->> 'entry') = (e.json ->> 'ledger_seq') AND (n.json ->> 'entry_digest') IS DISTINCT FROM (e.json ->> 'ledger_digest'))
-    OR ((n.json ->> 'entry') IS NULL AND EXISTS (SELECT 1 FROM lines WHERE (json ->> 'exact') <> '0' OR (json ->> 'rounding') <> '0'));
+    OR ((n.json ->> 'entry') IS NULL AND (EXISTS (SELECT 1 FROM lines WHERE (json ->> 'exact') <> '0' OR (json ->> 'rounding') <> '0')
+        OR EXISTS (SELECT 1 FROM term_lines WHERE (json ->> 'amount') <> '0')));
 
 SELECT "check", subject, expected, found FROM failures ORDER BY ALL;

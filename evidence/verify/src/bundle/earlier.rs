@@ -26,6 +26,7 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &m
     }
     let mut covered: HashMap<String, u64> = HashMap::new();
     let mut charged: HashMap<[String; 3], (String, String)> = HashMap::new();
+    let mut said: HashMap<[String; 3], String> = HashMap::new();
     // In order of months: the last line of a key counts.
     for kept in earlier.values() {
         for log in list(kept, "logs") {
@@ -36,6 +37,9 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &m
         if member(kept, "currency") == member(invoice, "currency") {
             for line in list(kept, "lines") {
                 charged.insert(key(line), (member(line, "key_total"), member(line, "key_amount")));
+            }
+            for term in list(kept, "terms") {
+                said.insert(term_of(term), member(term, "term_amount"));
             }
         }
     }
@@ -54,7 +58,22 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &m
             findings.compare(stage, INVOICE, &row, &format!("{name}, by the earlier invoices"), &expected, &member(line, name));
         }
     }
+    for term in list(invoice, "terms") {
+        let row = format!(
+            "line {} {}#{} {}",
+            member(term, "number"),
+            member(term, "contract"),
+            member(term, "term"),
+            member(term, "service_period")
+        );
+        let before = said.get(&term_of(term)).cloned().unwrap_or_else(|| "0".to_owned());
+        findings.compare(stage, INVOICE, &row, "invoiced_before, by the earlier invoices", &before, &member(term, "invoiced_before"));
+    }
     Ok(())
+}
+
+fn term_of(term: &Value) -> [String; 3] {
+    ["contract", "term", "service_period"].map(|name| member(term, name))
 }
 
 fn key(line: &Value) -> [String; 3] {

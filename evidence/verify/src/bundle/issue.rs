@@ -18,7 +18,8 @@ pub(super) fn issue(files: &Files, findings: &mut Findings) -> anyhow::Result<()
     let reached = member(&heads, "ledger_seq").parse::<u64>().unwrap_or(0);
     let Some(entry) = issue.get("entry") else {
         let invoice = read_json(files, INVOICE, stage)?;
-        if list(&invoice, "lines").any(|line| member(line, "exact") != "0" || member(line, "rounding") != "0") {
+        let moved = list(&invoice, "lines").any(|line| member(line, "exact") != "0" || member(line, "rounding") != "0");
+        if moved || list(&invoice, "terms").any(|term| member(term, "amount") != "0") {
             findings.add(stage, "issue.json", "", "entry", "the ledger entry that posted the lines", "");
         }
         return Ok(());

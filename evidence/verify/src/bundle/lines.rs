@@ -28,7 +28,31 @@ struct KeySums {
     before: Segments,
 }
 
-/// Re-rates and compares each line; answers how many there are.
+/// What was found of the lines.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// How many there are.
+    pub(super) count: usize,
+    /// Every key in the invoice's currency of which a leaf is covered.
+    pub(super) keys: Vec<KeyWorth>,
+    /// What they add up to.
+    pub(super) total: Number,
+}
+
+/// What a key is worth.
+pub(super) struct KeyWorth {
+    pub(super) contract: String,
+    pub(super) sku: String,
+    pub(super) month: i32,
+    /// T after all covered leaves.
+    pub(super) after: Number,
+    /// T after those of earlier invoices.
+    pub(super) before: Number,
+    /// Whether earlier invoices cover a leaf of it.
+    pub(super) earlier: bool,
+}
+
+/// Re-rates and compares each line.
 pub(super) fn lines(
     invoice: &Value,
     versions: &HashMap<String, Version>,
@@ -37,7 +61,7 @@ pub(super) fn lines(
     from: &HashMap<i32, i64>,
     priced: &Priced,
     findings: &mut Findings,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Lines> {
     let stage = Stage::Lines;
     let currency = member(invoice, "currency");
     let version = versions.get(&member(invoice, "registry_version"));
@@ -100,7 +124,7 @@ pub(super) fn lines(
     }
     let Some((places, half)) = version.and_then(|version| version.roundings.get(&currency)).copied() else {
         findings.add(stage, INVOICE, "", "rounding of the currency", "in the invoice's registry version", "not there");
-        return Ok(0);
+        return Ok(Lines::default());
     };
     let stated =
         invoice.get("rounding").map(|rounding| [member(rounding, "scale"), member(rounding, "mode")].join(" ")).unwrap_or_default();
@@ -114,6 +138,11 @@ pub(super) fn lines(
         }
         Ok(money::total(&sum))
     };
+    let mut worths = BTreeMap::new();
+    for (place, key) in &keys {
+        let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{}/{} {}: {error:#}", place.0, place.1, place.2));
+        worths.insert(place, (worth(&key.after, &now, place.2).map_err(bad)?, worth(&key.before, &then, place.2).map_err(bad)?));
+    }
     let mut total = money::zero();
     let mut billed = HashSet::new();
     let mut count = 0;
@@ -130,14 +159,13 @@ pub(super) fn lines(
         if !billed.insert(place.clone()) {
             findings.add(stage, INVOICE, &*row, "lines of this key", 1, 2);
         }
-        let Some(key) = keys.get(&place).filter(|key| key.fresh.sum.1 > 0) else {
+        let Some((key, (after, before))) = keys.get(&place).filter(|key| key.fresh.sum.1 > 0).zip(worths.get(&place)) else {
             findings.add(stage, INVOICE, &*row, "readings of this key since the last invoice", "at least 1", 0);
             continue;
         };
         let bad = |error: anyhow::Error| unreadable(stage, INVOICE, format!("{row}: {error:#}"));
-        let (after, before) = (worth(&key.after, &now, place.2).map_err(bad)?, worth(&key.before, &then, place.2).map_err(bad)?);
         let invoiced = decimal(&member(line, "invoiced_before")).map_err(bad)?;
-        let (exact, key_amount) = (&after - &before, round(&after, places, half));
+        let (exact, key_amount) = (after - before, round(after, places, half));
         let amount = &key_amount - &invoiced;
         is("key_quantity", plain(&scaled(key.all.sum.0, 9)), findings);
         is("key_readings", key.all.sum.1.to_string(), findings);
@@ -158,19 +186,19 @@ pub(super) fn lines(
             let found = key.after.get(price).map(|state| &state.sum);
             findings.compare(stage, INVOICE, &row, &format!("price {price}"), &shown(found), &shown(prices.get(price)));
         }
-        is("key_total", plain(&after), findings);
-        is("exact_before", plain(&before), findings);
+        is("key_total", plain(after), findings);
+        is("exact_before", plain(before), findings);
         is("exact", plain(&exact), findings);
         is("key_amount", plain(&key_amount), findings);
         is("amount", plain(&amount), findings);
         is("rounding", plain(&(&amount - &exact)), findings);
         let mut earlier =
-            versions.values().filter_map(|version| version.roundings.get(&currency)).map(|(places, half)| round(&before, *places, *half));
+            versions.values().filter_map(|version| version.roundings.get(&currency)).map(|(places, half)| round(before, *places, *half));
         if !earlier.any(|amount| amount == invoiced) {
-            is("invoiced_before", plain(&round(&before, places, half)), findings);
+            is("invoiced_before", plain(&round(before, places, half)), findings);
         }
         let kind = member(line, "kind");
-        let first = before == money::zero() && invoiced == money::zero();
+        let first = *before == money::zero() && invoiced == money::zero();
         if !(kind == "usage" && first || kind == "adjustment" && key.earlier > 0) {
             is("kind", if key.earlier == 0 { "usage" } else { "adjustment" }.to_owned(), findings);
         }
@@ -182,8 +210,12 @@ pub(super) fn lines(
             findings.add(stage, INVOICE, format!("{contract}/{sku} {month}"), "lines of this key", 1, 0);
         }
     }
-    findings.compare(stage, INVOICE, "", "total", &plain(&total), &member(invoice, "total"));
-    Ok(count)
+    let keys = keys.iter().zip(worths.into_values());
+    let keys = keys.map(|(((contract, sku, month), key), (after, before))| {
+        let (contract, sku) = (contract.clone(), sku.clone());
+        KeyWorth { contract, sku, month: *month, after, before, earlier: key.earlier > 0 }
+    });
+    Ok(Lines { count, keys: keys.collect(), total })
 }
 
 fn flagged(flags: &[bool], at: usize) -> bool {

@@ -36,6 +36,7 @@ fn term(text: &str) -> Term {
     let words: Vec<&str> = text.split(' ').collect();
     let (rule, scope) = match words[1..] {
         ["discount", percent, ref scope @ ..] => (Rule::Discount { percent: quantity(percent) }, scope),
+        ["capacity", ref scope @ ..] => (Rule::Capacity {}, scope),
         ["commitment", of, factor, true_up, ref scope @ ..] => {
             let true_up = if true_up == "owed" { TrueUp::Owed } else { TrueUp::None };
             (Rule::Commitment { amount: amount(of), overage_factor: quantity(factor), true_up }, scope)
@@ -94,6 +95,20 @@ fn a_minimum_a_maximum_and_a_commitment_add_or_take_off_what_is_missing_or_too_m
     check(&["promise commitment 1000 1.2 owed"], &[("h100", "1250")], &["promise 50 of 1250"]);
     check(&["promise commitment 1000 0.9 none"], &[("h100", "700")], &["promise 0 of 700"]);
     check(&["promise commitment 1000 0.9 none"], &[("h100", "1250")], &["promise -25 of 1250"]);
+}
+
+#[test]
+fn of_a_capacity_only_the_dearest_sku_is_owed_and_what_it_takes_off_is_no_spend() {
+    check(&["peak capacity gpu"], &[("h100", "20"), ("a100", "30"), ("tokens", "5")], &["peak -20 of 50"]);
+    check(&["peak capacity gpu"], &[("h100", "20")], &["peak 0 of 20"]);
+    check(&["peak capacity gpu"], &[("tokens", "20")], &["peak 0 of 0"]);
+    // 50 less 5: 27 are left of the dearest, at most 25; at least 40 over all.
+    check(
+        &["all minimum_spend 40", "most maximum_spend 25 gpu", "off discount 10", "peak capacity gpu"],
+        &[("h100", "20"), ("a100", "30"), ("tokens", "10")],
+        &["off -6 of 60", "peak -18 of 45", "most -2 of 27", "all 6 of 34"],
+    );
+    check_over(Over::Usage, &["peak capacity"], &[("support", "99"), ("tokens", "5"), ("h100", "4")], &["peak -4 of 9"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use platform_billing::{Cause, Change, Changes, StoredInvoice};
 use serde_json::{Value, json};
-use shared_types::Amount;
+use shared_types::Sum;
 
 use super::{csv_row, grouped, money};
 
@@ -128,11 +128,12 @@ impl Compared {
     }
 }
 
-fn difference(before: Amount, after: Amount) -> Option<Amount> {
+fn difference(before: Sum, after: Sum) -> Option<Sum> {
     after.checked_sub(before).ok()
 }
 
-fn signed(amount: Amount, scale: u32) -> String {
-    let sign = if amount > Amount::ZERO { "+" } else { "" };
+fn signed(amount: impl Into<Sum>, scale: u32) -> String {
+    let amount = amount.into();
+    let sign = if amount > Sum::ZERO { "+" } else { "" };
     format!("{sign}{}", grouped(&money(amount, scale)))
 }

@@ -25,6 +25,10 @@ pub fn reason(term: &TermLine, scale: u32) -> String {
     let beyond = |amount: Amount| term.spend.checked_sub(amount).map(shown).unwrap_or_default();
     match &term.rule {
         Rule::Discount { percent } => format!("{percent} % off {spend}, rounded SKU by SKU"),
+        Rule::Capacity {} => {
+            let owed = term.spend.checked_add(term.term_amount).map(shown).unwrap_or_default();
+            format!("{spend} came together, of which the SKU that comes to the most is owed: {owed}")
+        }
         Rule::Commitment { amount, overage_factor, true_up } => {
             let promised = format!("{} committed, {spend} spent", shown(*amount));
             match (term.spend.cmp(amount), true_up) {

@@ -1,7 +1,7 @@
 //! Control records of the billing role: publications, ticks and closes enter the database and, by the relay, every shard of the stream. It rates
 //! and commits nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -9,7 +9,7 @@ use platform_iam::{Action, Permit};
 use platform_registry::store as registry;
 use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, drafts};
 use shared_bus::{Append, RecordKind};
-use shared_types::{ControlNo, Month, ShardId};
+use shared_types::{ControlNo, Month, OrganizationId, ShardId};
 
 use super::{Billing, Candidate, NotRerated, Publication, ReviewRequired};
 use crate::clock::now;
@@ -111,7 +111,8 @@ impl Billing {
         let active = registry::active(&mut tx).await?;
         if let Some((_, closed)) = registry::closes(&mut tx).await?.last() {
             let before = active.as_ref().map(TermSchedule::of).unwrap_or_default();
-            before.refuse_changed(&TermSchedule::of(&version), *closed)?;
+            let used: BTreeSet<&OrganizationId> = self.rating.keys().map(|(key, _)| &key.organization).collect();
+            before.refuse_changed(&TermSchedule::of(&version), *closed, |organization| used.contains(organization))?;
         }
         let mut rerates = false;
         if let Some(active) = active {

@@ -1,0 +1,148 @@
+//! Stage 5, terms of contracts: each line of a term from what all keys of its service period come to. The months are those of the invoice and
+//! of its logs: what a month without usage owes of a minimum, and was not billed, is the issuer's word.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use anyhow::ensure;
+use serde_json::Value;
+
+use super::lines::Lines;
+use super::{INVOICE, list, member, unreadable};
+use crate::finding::{Findings, Stage};
+use crate::money::{Half, Number, decimal, plain, round, zero};
+use crate::registry::Version;
+use crate::terms::{Applied, Key, Termed, apply};
+
+/// Contract, term and service period.
+type Place = (String, String, i32);
+
+/// Compares the lines of terms with what the contracts make of the keys; answers what they add up to.
+///
+/// - `from`: the first leaf of each month that is on no earlier invoice.
+/// - Errors: a term that this program has not learnt, a figure that cannot be read.
+pub(super) fn terms(
+    invoice: &Value,
+    versions: &HashMap<String, Version>,
+    from: &HashMap<i32, i64>,
+    lines: &Lines,
+    findings: &mut Findings,
+) -> anyhow::Result<Number> {
+    let stage = Stage::Lines;
+    let (organization, currency) = (member(invoice, "organization"), member(invoice, "currency"));
+    let version = versions.get(&member(invoice, "registry_version"));
+    let Some((version, rounding)) = version.and_then(|version| Some((version, *version.roundings.get(&currency)?))) else {
+        return Ok(zero());
+    };
+    let stated: Vec<&Value> = list(invoice, "terms").collect();
+    let expected_v = if stated.is_empty() { "1" } else { "2" };
+    findings.compare(stage, INVOICE, "", "v", &expected_v, &member(invoice, "v").as_str());
+    let month_of = |value: &Value, name: &str| member(value, name).parse::<i32>().unwrap_or(0);
+    let period = month_of(invoice, "period");
+    let mut months: BTreeSet<i32> = stated.iter().map(|line| month_of(line, "service_period")).collect();
+    months.extend(list(invoice, "logs").map(|log| month_of(log, "month")));
+    months.insert(period);
+    let termed = version.termed(&organization, &currency)?;
+    let mut found: BTreeMap<Place, &Value> = BTreeMap::new();
+    let mut total = zero();
+    for (at, line) in stated.iter().enumerate() {
+        let row = row_of(line);
+        let number = lines.count + at + 1;
+        findings.compare(stage, INVOICE, &row, "number", &number.to_string(), &member(line, "number"));
+        total += decimal(&member(line, "amount")).map_err(|error| unreadable(stage, INVOICE, error))?;
+        let place = (member(line, "contract"), member(line, "term"), month_of(line, "service_period"));
+        if found.insert(place, line).is_some() {
+            findings.add(stage, INVOICE, row, "lines of this term", 1, 2);
+        }
+    }
+    let (mut order, nothing) = (Vec::new(), zero());
+    for termed in &termed {
+        for month in months.iter().copied().filter(|month| termed.holds_in(*month)) {
+            // Keys of this month that have no line are on earlier invoices, rounded as these say.
+            let roundings: HashSet<(u32, Half)> =
+                versions.values().filter_map(|version| version.roundings.get(&currency)).copied().collect();
+            ensure!(
+                roundings.len() == 1,
+                "terms of contract {} cannot be judged: {currency} is rounded otherwise in an earlier version",
+                termed.contract
+            );
+            let keys = |before: bool| -> Vec<Key<'_>> {
+                let of_month = lines.keys.iter().filter(|key| (key.contract.as_str(), key.month) == (termed.contract, month));
+                let known = of_month.filter(|key| !before || key.earlier);
+                let key = |worth: &Number, sku| {
+                    let (family, recurring) = version.family(sku).unwrap_or_default();
+                    Key { sku, family, recurring, amount: round(worth, rounding.0, rounding.1) }
+                };
+                known.map(|of| key(if before { &of.before } else { &of.after }, &of.sku)).collect()
+            };
+            let now = apply(termed, &keys(false), rounding);
+            let then = apply(termed, &keys(true), rounding);
+            // A month that no earlier invoice had leaves of may have been closed all the same, before this one.
+            let known = from.get(&month).is_some_and(|from| *from > 0);
+            for (applied, before) in now.iter().zip(&then) {
+                let place = (termed.contract.to_owned(), applied.term.id.clone(), month);
+                let befores = match (known, month == period) {
+                    (true, _) => vec![&before.amount],
+                    (false, true) => vec![&nothing],
+                    (false, false) => vec![&nothing, &before.amount],
+                };
+                order.push(place.clone());
+                match found.remove(&place) {
+                    Some(line) => judge(line, termed, applied, &befores, findings)?,
+                    None if befores.contains(&&applied.amount) => {}
+                    None => {
+                        let row = format!("{}#{} {month}", termed.contract, applied.term.id);
+                        let expected = befores.first().map(|before| plain(&(&applied.amount - *before))).unwrap_or_default();
+                        findings.add(stage, INVOICE, row, "line of the term", expected, "");
+                    }
+                }
+            }
+        }
+    }
+    for line in found.values() {
+        findings.add(stage, INVOICE, row_of(line), "term", "one of the contract in this service period", member(line, "term"));
+    }
+    let place_of = |place: &Place| order.iter().position(|known| known == place);
+    let places: Vec<usize> = stated
+        .iter()
+        .filter_map(|line| place_of(&(member(line, "contract"), member(line, "term"), month_of(line, "service_period"))))
+        .collect();
+    if !places.is_sorted() {
+        findings.add(stage, INVOICE, "terms", "order", "by contract and service period, as terms are applied", "another one");
+    }
+    Ok(total)
+}
+
+fn row_of(line: &Value) -> String {
+    format!("line {} {}#{} {}", member(line, "number"), member(line, "contract"), member(line, "term"), member(line, "service_period"))
+}
+
+/// One line of a term.
+fn judge(line: &Value, termed: &Termed<'_>, applied: &Applied<'_>, befores: &[&Number], findings: &mut Findings) -> anyhow::Result<()> {
+    let row = row_of(line);
+    let term = applied.term;
+    let stated = decimal(&member(line, "invoiced_before")).map_err(|error| unreadable(Stage::Lines, INVOICE, error))?;
+    let before = befores.iter().find(|before| ***before == stated).or(befores.first());
+    let before = before.map_or_else(zero, |before| (*before).clone());
+    let amount = &applied.amount - &stated;
+    for (what, expected) in [
+        ("spend", plain(&applied.spend)),
+        ("term_amount", plain(&applied.amount)),
+        ("invoiced_before", plain(&before)),
+        ("amount", plain(&amount)),
+        ("description", term.description.clone()),
+        ("over", termed.over.to_owned()),
+    ] {
+        findings.compare(Stage::Lines, INVOICE, &row, what, &expected, &member(line, what));
+    }
+    let names = |name: &str| -> BTreeSet<String> { list(line, name).filter_map(|name| name.as_str().map(str::to_owned)).collect() };
+    for (what, expected, found) in [("families", &term.families, names("families")), ("skus", &term.skus, names("skus"))] {
+        let shown = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        findings.compare(Stage::Lines, INVOICE, &row, what, &shown(expected), &shown(&found));
+    }
+    let rule = line.get("rule").cloned().unwrap_or_default();
+    findings.compare(Stage::Lines, INVOICE, &row, "rule", &term.rule.to_string(), &rule.to_string());
+    if applied.spend == zero() && amount == zero() {
+        findings.add(Stage::Lines, INVOICE, row, "line of the term", "none, of nothing", "one");
+    }
+    Ok(())
+}
