@@ -358,7 +358,7 @@ mod billing {
             // One with usage, one that owes a minimum without.
             assert_eq!(draft_by(&db, "2026-10", &Policies { terms: terms(), ..policies() }).await, 2);
             let late = "INSERT INTO platform_billing_invoices \
-                        SELECT 'other', period, 'beta', currency, total, content, registry_version FROM platform_billing_invoices \
+                        SELECT 'other', period, 'beta', currency, total, content, registry_version, 0 FROM platform_billing_invoices \
                         JOIN platform_billing_closes USING (period)";
             refused(&db, late, "the drafts of the month are complete").await;
             let gap = "INSERT INTO platform_billing_issues SELECT 'TALLY', 2, invoice_id, NULL, 0 FROM platform_billing_invoices";

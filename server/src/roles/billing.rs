@@ -18,7 +18,7 @@ use platform_ingest::index::{Entry, Index, IndexError, IndexOptions};
 use platform_ingest::store;
 use platform_rating::{Charge, RatedBatch, RatingState, Total, charges_to_arrow, totals_from_arrow, totals_to_arrow};
 use platform_registry::store as registry;
-use platform_registry::{Closed, Control, DraftNo, Published, Version};
+use platform_registry::{Closed, DraftNo, Published, Version};
 use shared_bus::Stream;
 use shared_db::{Database, OutboxEvent};
 use shared_types::{BatchNo, ControlNo, Digest, IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId, WriterEpoch};

@@ -227,11 +227,11 @@ fn every_model_has_words() {
     crate::golden::check_frozen("models.diff.txt", &report);
 }
 
-/// The same documents, each book with its first price alone.
+/// The same documents, each book with its first three prices alone, which terms of contracts name.
 fn version_without_prices(version: &Version) -> Version {
     let documents = version.documents().map(|document| {
         let text = document.to_toml();
-        match text.match_indices("\n[[price_book.price]]").nth(1) {
+        match text.match_indices("\n[[price_book.price]]").nth(3) {
             Some((end, _)) if document.kind() == Kind::PriceBook => text[..end].to_owned(),
             _ => text,
         }

@@ -13,6 +13,9 @@ use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, SkuId};
 /// T of every key of the units that are rated again: before and after.
 pub type Moved = BTreeMap<Key, (Amount, Amount)>;
 
+/// What invoices say of the keys of a service period.
+type Keys = Vec<(SkuId, Amount)>;
+
 /// What an organization sees on its next invoice of a currency.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invoiced {
@@ -49,7 +52,7 @@ pub fn invoiced(moved: &Moved, before: &Policies, after: &Policies) -> anyhow::R
         let Some(rounding) = after.roundings.get(currency) else { continue };
         let rounding = (before.roundings.get(currency).unwrap_or(rounding), rounding);
         let keys = moved.iter().filter(|(key, _)| (&key.organization, &key.currency) == (organization, currency));
-        let mut periods: BTreeMap<(&ContractId, Month), [Vec<(SkuId, Amount)>; 2]> = BTreeMap::new();
+        let mut periods: BTreeMap<(&ContractId, Month), [Keys; 2]> = BTreeMap::new();
         let mut usage = Amount::ZERO;
         for (key, (was, is)) in keys {
             let [was, is] = [round(rounding.0, *was)?, round(rounding.1, *is)?];
