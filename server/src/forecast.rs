@@ -6,6 +6,8 @@ mod history;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Context as _;
+use platform_billing::Policies;
+use platform_billing::terms::{Termed, apply};
 use platform_ingest::store;
 use platform_rating::forecast::{DAYS, behind, forecast, repeated};
 use platform_rating::{ForecastLine, Horizon, Plan, Stage, Standing};
@@ -13,12 +15,15 @@ use platform_registry::recurring::Fee;
 use platform_registry::{Schedule, Version};
 use platform_usage::{Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
 use serde::Serialize;
-use shared_types::{Amount, Digest, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence, ShardId};
+use shared_types::{
+    Amount, AssetId, ContractId, Digest, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence, ShardId, SkuId, Sum,
+};
 
 use crate::contract::wire;
 use crate::read_models::Readers;
 use crate::registries::Registries;
 use crate::rerating::{UnitKey, Work, not_followed, parts, rated_key, restore, unit_of};
+use crate::roles::invoicing::policies_of;
 
 /// What a reading of the last days takes in memory, at most: it is repeated up to thirty times.
 const READING_BYTES: u64 = 8_192;
@@ -29,7 +34,8 @@ const DAY_MICROS: i64 = 86_400_000_000;
 const METHOD: &str = "The usage of the last 7 days before as_of comes again, day by day, until the month is over (of who has fewer days: of those, \
                       begun ones counted; what is held over time without an end is held to the end already). Recurring fees of the month are those of \
                       the contracts. All readings are rated together by the book's prices, tiers included: nothing is scaled, and only each total is \
-                      rounded, once, half to even, to 9 places. Late usage and readings in quarantine are not foreseen.";
+                      rounded, once, half to even, to 9 places. Terms of contracts \
+                      look at the month's lines as an invoice rounds them. Late usage and readings in quarantine are not foreseen.";
 
 /// What is asked.
 pub struct Asked {
@@ -64,6 +70,8 @@ wire! {
         pub method: String,
         /// By organization, contract line and currency.
         pub lines: Vec<LineView>,
+        /// What terms of contracts make of the lines, in the order in which they are applied; those that move something.
+        pub terms: Vec<TermView>,
         /// By organization and currency.
         pub sums: Vec<SumView>,
         /// Readings to come that would not be rated: they are in no line.
@@ -112,6 +120,27 @@ wire! {
 }
 
 wire! {
+    /// What a term of a contract will come to.
+    #[derive(Serialize)]
+    pub struct TermView {
+        /// Who owes.
+        pub organization: String,
+        /// The contract.
+        pub contract: String,
+        /// Its name in the contract.
+        pub term: String,
+        /// `discount`, `capacity`, `commitment`, `maximum_spend` or `minimum_spend`.
+        pub kind: &'static str,
+        /// The currency of the amounts.
+        pub currency: String,
+        /// What it is applied to.
+        pub spend: String,
+        /// What it adds, or takes off where below zero.
+        pub amount: String,
+    }
+}
+
+wire! {
     /// What an organization will owe.
     #[derive(Serialize)]
     pub struct SumView {
@@ -123,6 +152,8 @@ wire! {
         pub so_far: String,
         /// At the end of the month.
         pub at_end: String,
+        /// What an invoice asks for the month's lines, each rounded to the currency, and for its terms.
+        pub invoice: String,
     }
 }
 
@@ -162,6 +193,7 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
         plan: compiled.plan,
         meters: MeterSet::new(compiled.meters)?,
         identity: IdentityKey::new(&secrets.identity),
+        policies: policies_of(&asked.version)?,
         period,
         as_of: asked.as_of,
         end,
@@ -194,6 +226,9 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
     for fee in Schedule::of(&asked.version).of_period(period).into_iter().filter(|fee| wanted(&fee.organization)) {
         people.entry(fee.organization.clone()).or_default().fees.push(fee);
     }
+    for organization in maker.owing().filter(|organization| wanted(organization)) {
+        people.entry(organization.clone()).or_default();
+    }
     let room = u64::try_from(asked.memory_bytes)?.checked_div(READING_BYTES).unwrap_or_default();
     let sizes = people.iter().map(|(organization, person)| (organization.clone(), person.readings)).collect();
     let together = parts(sizes, room).map_err(|(organization, readings)| {
@@ -211,6 +246,7 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
         version: asked.version.address().to_string(),
         method: METHOD.to_owned(),
         lines: Vec::new(),
+        terms: Vec::new(),
         sums: Vec::new(),
         unrated: Vec::new(),
     };
@@ -247,11 +283,20 @@ struct Person {
     fees: Vec<Fee>,
 }
 
+/// Of an organization, in one currency.
+#[derive(Default)]
+struct Sums {
+    so_far: Sum,
+    at_end: Sum,
+    invoice: Sum,
+}
+
 /// What all organizations have in common.
 struct Maker {
     plan: Plan,
     meters: MeterSet,
     identity: IdentityKey,
+    policies: Policies,
     period: Month,
     as_of: Instant,
     end: Instant,
@@ -262,6 +307,12 @@ impl Maker {
     fn since(&self) -> Instant {
         let micros = self.as_of.micros().saturating_sub(DAYS.saturating_mul(DAY_MICROS));
         Instant::from_micros(micros).unwrap_or(Instant::EPOCH)
+    }
+
+    /// Organizations whose contracts may ask for something without usage.
+    fn owing(&self) -> impl Iterator<Item = &OrganizationId> {
+        let owed = |termed: &Termed| termed.holds_in(self.period) && termed.terms.iter().any(|term| term.rule.owed_unused());
+        self.policies.terms.own.iter().filter(move |(_, termed)| termed.iter().any(owed)).map(|(organization, _)| organization)
     }
 
     /// Whether an organization's usage, as far as it was read, begins in the days that come again.
@@ -295,18 +346,43 @@ impl Maker {
         let horizon = Horizon::of(self.as_of, self.end, first);
         let again = repeated(&self.plan, &used, &horizon, u64::try_from(known.len())?.saturating_add(1));
         let made = forecast(&self.plan, &so_far, &known, &again)?;
-        let mut sums: BTreeMap<String, (i128, i128)> = BTreeMap::new();
+        let mut sums: BTreeMap<AssetId, Sums> = BTreeMap::new();
+        let mut periods: BTreeMap<(AssetId, ContractId), Vec<(SkuId, Amount)>> = BTreeMap::new();
         for line in &made.lines {
-            let (so_far, at_end) = sums.entry(line.key.currency.to_string()).or_default();
-            *so_far = so_far.saturating_add(line.so_far.amount.units().into());
-            *at_end = at_end.saturating_add(line.at_end.units().into());
+            let sum = sums.entry(line.key.currency.clone()).or_default();
+            let rounding = self.policies.roundings.get(&line.key.currency).context("a currency of the book has no rounding")?;
+            let rounded = rounding.round(line.at_end).context("a line leaves the range of amounts")?;
+            sum.so_far = sum.so_far.checked_add(line.so_far.amount.into())?;
+            sum.at_end = sum.at_end.checked_add(line.at_end.into())?;
+            sum.invoice = sum.invoice.checked_add(rounded.into())?;
+            periods.entry((line.key.currency.clone(), line.key.contract.clone())).or_default().push((line.key.sku.clone(), rounded));
             view.lines.push(shown(line, horizon.days));
         }
-        let sum = |(currency, (so_far, at_end))| SumView {
+        for termed in self.policies.terms.of(organization).iter().filter(|termed| termed.holds_in(self.period)) {
+            let rounding = self.policies.roundings.get(&termed.currency).copied().context("a currency of the book has no rounding")?;
+            let keys = periods.remove(&(termed.currency.clone(), termed.contract.clone())).unwrap_or_default();
+            let applied = apply(termed, &keys, &self.policies.terms.skus, rounding);
+            let applied = applied.ok().with_context(|| format!("the terms of contract {} leave the range of amounts", termed.contract))?;
+            for applied in applied.into_iter().filter(|applied| applied.amount != Amount::ZERO) {
+                let sum = sums.entry(termed.currency.clone()).or_default();
+                sum.invoice = sum.invoice.checked_add(applied.amount.into())?;
+                view.terms.push(TermView {
+                    organization: organization.to_string(),
+                    contract: termed.contract.to_string(),
+                    term: applied.term.id.clone(),
+                    kind: applied.term.rule.kind(),
+                    currency: termed.currency.to_string(),
+                    spend: applied.spend.to_string(),
+                    amount: applied.amount.to_string(),
+                });
+            }
+        }
+        let sum = |(currency, Sums { so_far, at_end, invoice }): (AssetId, Sums)| SumView {
             organization: organization.to_string(),
-            currency,
-            so_far: money(so_far),
-            at_end: money(at_end),
+            currency: currency.to_string(),
+            so_far: so_far.to_string(),
+            at_end: at_end.to_string(),
+            invoice: invoice.to_string(),
         };
         view.sums.extend(sums.into_iter().map(sum));
         let unrated = |(reason, readings): (&&str, &u64)| UnratedView {
@@ -374,11 +450,6 @@ fn shown(line: &ForecastLine, days: i64) -> LineView {
     }
 }
 
-/// Amounts of many lines may be more than one amount holds.
-fn money(units: i128) -> String {
-    Amount::from_units(units).map_or_else(|_| format!("{units} × 10^-9"), |amount| amount.to_string())
-}
-
 impl ForecastView {
     /// The forecast for people.
     pub fn text(&self) -> String {
@@ -404,6 +475,10 @@ impl ForecastView {
                 }
                 say(format!("  {}/{}  {} {} = {}", line.contract, line.sku, line.currency, line.at_end, stages.join(" + ")));
             }
+            for term in self.terms.iter().filter(|term| (&term.organization, &term.currency) == (&sum.organization, &sum.currency)) {
+                say(format!("  {}#{} ({})  {} {} of {}", term.contract, term.term, term.kind, term.currency, term.amount, term.spend));
+            }
+            say(format!("  on the invoice, lines rounded and terms with them: {} {}", sum.currency, sum.invoice));
         }
         for unrated in &self.unrated {
             say(format!(
@@ -411,7 +486,7 @@ impl ForecastView {
                 unrated.organization, unrated.readings, unrated.reason
             ));
         }
-        say(if self.sums.is_empty() { "nothing was used, and no fee is to come".to_owned() } else { self.method.clone() });
+        say(if self.sums.is_empty() { "nothing was used, and no fee or term is to come".to_owned() } else { self.method.clone() });
         out
     }
 }

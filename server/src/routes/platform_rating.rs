@@ -63,7 +63,7 @@ pub fn operations() -> Vec<Operation> {
         Operation::get("/v1/forecast", "get_forecast", "What a running month will come to at its end.")
             .about(
                 "The usage so far, the usage of the last seven days again until the month is over, and the recurring fees of the month, all rated \
-                 together: method says how. Nothing is booked. With accept: text/plain it is the page that tally forecast prints.",
+                 together, and what terms of contracts make of them: method says how. Nothing is booked. With accept: text/plain it is the page that tally forecast prints.",
             )
             .query::<ForecastQuery>()
             .answers::<ForecastView>(200, "The forecast.")

@@ -141,7 +141,11 @@ fn terms_hold_for_whole_months() {
 
 #[test]
 fn a_term_says_what_it_asks_for_and_moves_something() {
-    named("kind = \"discount\"", "kind = \"rebate\"", &["kind \"rebate\"", "discount or commitment or maximum_spend or minimum_spend"]);
+    named(
+        "kind = \"discount\"",
+        "kind = \"rebate\"",
+        &["kind \"rebate\"", "discount or capacity or commitment or maximum_spend or minimum_spend"],
+    );
     named("percent = \"10\"", "percent = \"100.5\"", &["percent", "100.5, not above zero and at most 100"]);
     named("percent = \"10\"\n", "", &["has no percent"]);
     named("amount = \"1500\"", "amount = \"0\"", &["amount", "is 0, not above zero"]);
