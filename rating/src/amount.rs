@@ -70,6 +70,32 @@ impl Exact {
         other.apart.iter().try_for_each(|fraction| self.add_fraction(*fraction))
     }
 
+    /// The sum × `numerator` ÷ `denominator`; none when the denominator is not above zero or a fraction does not fit.
+    pub(crate) fn times(&self, numerator: i128, denominator: i128) -> Option<Self> {
+        let (by, per) = (I256::from(numerator), I256::from(denominator));
+        if per <= I256::ZERO {
+            return None;
+        }
+        let mut product = Self::default();
+        let mut add = |numerator: I256, denominator: I256| {
+            let floor = numerator.checked_div_euclid(denominator)?;
+            denominator.checked_mul(I256::from(SCALE))?;
+            product.whole = product.whole.checked_add(floor)?;
+            product.add_fraction(Fraction { numerator: numerator.checked_sub(floor.checked_mul(denominator)?)?, denominator })
+        };
+        add(self.whole.checked_mul(by)?, per)?;
+        for fraction in std::iter::once(&self.fraction).chain(&self.apart).filter(|fraction| fraction.numerator != I256::ZERO) {
+            let lowest = fraction.reduced();
+            add(lowest.numerator.checked_mul(by)?, lowest.denominator.checked_mul(per)?)?;
+        }
+        Some(product)
+    }
+
+    /// Whether the sum is below zero; none when it does not fit.
+    pub(crate) fn is_negative(&self) -> Option<bool> {
+        Some(self.floor_and_rest()?.0 < I256::ZERO)
+    }
+
     fn add_fraction(&mut self, fraction: Fraction) -> Option<()> {
         if fraction.numerator == I256::ZERO {
             return Some(());
@@ -327,6 +353,31 @@ mod tests {
             proptest::prop_assume!(summed.apart.is_empty());
             proptest::prop_assert_eq!(summed.round(), apart.round());
         }
+    }
+
+    #[test]
+    fn a_product_is_exact_and_below_zero_where_it_is() {
+        let mut third = Exact::default();
+        third.add_quotient(7, 1_000_000_000_000_000_000, 3).unwrap();
+        for (numerator, denominator, text) in
+            [(-1, 1, "-7/3"), (3, 2, "7/2"), (0, 1, "0"), (1_499_999_999, 1_000_000_000, "10499999993/3000000000")]
+        {
+            let product = third.times(numerator, denominator).unwrap();
+            assert_eq!((product.text().as_str(), product.is_negative()), (text, Some(numerator < 0)));
+        }
+        let mut nothing = third.clone();
+        nothing.add(&third.times(-1, 1).unwrap()).unwrap();
+        assert_eq!((nothing.text().as_str(), nothing.is_negative()), ("0", Some(false)));
+        assert!(third.times(1, 0).is_none());
+        // Fractions that are kept apart.
+        let mut apart = Exact::default();
+        for per in [10_i128.pow(37) - 1, 10_i128.pow(37) + 1] {
+            apart.add_quotient(1, 1_000_000_000, per).unwrap();
+        }
+        let mut less = apart.times(-1, 1).unwrap();
+        assert_eq!((apart.apart.len(), apart.is_negative(), less.is_negative()), (1, Some(false), Some(true)));
+        less.add(&apart).unwrap();
+        assert_eq!((less.round().map(Amount::units), less.is_negative()), (Some(0), Some(false)));
     }
 
     #[test]

@@ -167,64 +167,26 @@ pub fn prorate(amount: Amount, part: i64, whole: i64) -> Result<Exact, OutOfRang
     Ok(sum)
 }
 
-/// What a window of a commitment costs on demand, and what was promised for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// What its usage costs at the price of the window.
-    pub cost: Amount,
-    /// The commitment; none where the window has none.
-    pub commitment: Option<Commitment>,
-}
-
 /// A promise to spend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commitment {
-    /// How much: for a committed quantity, what it costs at the price of the window.
+    /// How much.
     pub amount: Amount,
-    /// What usage beyond it costs, as a multiple of its price.
+    /// What is spent beyond it costs, as a multiple of its price.
     pub overage_factor: Quantity,
-    /// Whether what was promised and not used is owed.
+    /// Whether what was promised and not spent is owed.
     pub true_up: bool,
 }
 
-/// What windows come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct WindowTotal {
-    /// Cost inside the commitments, and of windows without one.
-    pub utilized: Amount,
-    /// Cost beyond them, with its factor.
-    pub overage: Amount,
-    /// What was promised and not used.
-    pub true_up: Amount,
-    /// All of it.
-    pub total: Amount,
-}
-
-/// Sums windows, each with its own commitment.
+/// What a commitment makes of a spend: what lies within it as it is, what lies beyond times the factor, what is missing where it is owed.
 ///
-/// - `rounding`: of the overage of each window, once.
-pub fn windows(windows: &[Window], rounding: Rounding) -> Result<WindowTotal, OutOfRange> {
-    let mut result = WindowTotal::default();
-    let add = |sum: &mut Amount, amount: Amount| -> Result<(), OutOfRange> {
-        *sum = sum.checked_add(amount).map_err(|_| OutOfRange)?;
-        Ok(())
-    };
-    for window in windows {
-        let Some(commitment) = window.commitment else {
-            add(&mut result.utilized, window.cost)?;
-            continue;
-        };
-        add(&mut result.utilized, window.cost.min(commitment.amount))?;
-        let over = window.cost.checked_sub(commitment.amount).map_err(|_| OutOfRange)?.max(Amount::ZERO);
-        add(&mut result.overage, rounding.round(ratio(over).checked_mul(commitment.overage_factor))?)?;
-        if commitment.true_up {
-            add(&mut result.true_up, true_up(commitment.amount, window.cost)?)?;
-        }
-    }
-    for part in [result.utilized, result.overage, result.true_up] {
-        add(&mut result.total, part)?;
-    }
-    Ok(result)
+/// - `rounding`: of the overage, once.
+pub fn committed(spend: Amount, commitment: &Commitment, rounding: Rounding) -> Result<Amount, OutOfRange> {
+    let over = spend.checked_sub(commitment.amount).map_err(|_| OutOfRange)?.max(Amount::ZERO);
+    let overage = rounding.round(ratio(over).checked_mul(commitment.overage_factor))?;
+    let missing = if commitment.true_up { true_up(commitment.amount, spend)? } else { Amount::ZERO };
+    let within = spend.min(commitment.amount).checked_add(overage).map_err(|_| OutOfRange)?;
+    within.checked_add(missing).map_err(|_| OutOfRange)
 }
 
 /// What is taken off so that of several amounts only the greatest is owed: below zero, or 0 where there is but one.
@@ -278,13 +240,15 @@ mod tests {
         // 0.00499999999 exactly: by way of nine places it would be half a cent.
         assert_eq!(percent_of(amount("1"), "0.499999999".parse().unwrap(), CENTS), Ok(Amount::ZERO));
         assert_eq!(percent_of(amount("1"), "0.5".parse().unwrap(), CENTS), Ok(amount("0.01")));
-        let commitment = |factor: &str| Commitment { amount: amount("10"), overage_factor: factor.parse().unwrap(), true_up: true };
-        for (cost, factor, overage, total) in
-            [("10.01", "1.499999999", "0.01", "10.01"), ("10.01", "1.5", "0.02", "10.02"), ("4", "2", "0", "10")]
-        {
-            let window = Window { cost: amount(cost), commitment: Some(commitment(factor)) };
-            let sums = windows(&[window], CENTS).unwrap();
-            assert_eq!((sums.overage, sums.total), (amount(overage), amount(total)), "{cost} at {factor}");
+        for (spend, factor, true_up, total) in [
+            ("10.01", "1.499999999", true, "10.01"),
+            ("10.01", "1.5", true, "10.02"),
+            ("4", "2", true, "10"),
+            ("4", "2", false, "4"),
+            ("-1", "2", true, "10"),
+        ] {
+            let commitment = Commitment { amount: amount("10"), overage_factor: factor.parse().unwrap(), true_up };
+            assert_eq!(committed(amount(spend), &commitment, CENTS), Ok(amount(total)), "{spend} at {factor}");
         }
     }
 

@@ -2,6 +2,7 @@
 //! It knows price rows and states; not readings, keys or batches.
 
 mod steps;
+mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,6 +14,8 @@ use crate::ratio::Ratio;
 use crate::state::SegmentState;
 
 pub(crate) use self::steps::{Allowance, defect_of, steps_of_one};
+pub use self::windows::Committed;
+pub(crate) use self::windows::{Window, each_window};
 
 /// The model and version of the semantics by which a quantity became money. A mended kernel gets a new version beside the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,10 +50,22 @@ pub enum Rule {
     MeasuredBlocks,
     /// [`Rule::TopBlocks`] of such a quantity.
     MeasuredTopBlocks,
+    /// [`Rule::PerUnit`] of windows, each against what was promised for it.
+    CommittedPerUnit,
+    /// [`Rule::Package`] of such windows.
+    CommittedPackage,
+    /// [`Rule::Graduated`] of such windows.
+    CommittedGraduated,
+    /// [`Rule::Volume`] of such windows.
+    CommittedVolume,
+    /// [`Rule::Blocks`] of such windows.
+    CommittedBlocks,
+    /// [`Rule::TopBlocks`] of such windows.
+    CommittedTopBlocks,
 }
 
 /// Every rule.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 21] = [
     Rule::PerUnit,
     Rule::Package,
     Rule::Graduated,
@@ -66,6 +81,12 @@ const RULES: [Rule; 15] = [
     Rule::MeasuredVolume,
     Rule::MeasuredBlocks,
     Rule::MeasuredTopBlocks,
+    Rule::CommittedPerUnit,
+    Rule::CommittedPackage,
+    Rule::CommittedGraduated,
+    Rule::CommittedVolume,
+    Rule::CommittedBlocks,
+    Rule::CommittedTopBlocks,
 ];
 
 impl Rule {
@@ -87,6 +108,12 @@ impl Rule {
             Self::MeasuredVolume => "measured_volume/1",
             Self::MeasuredBlocks => "measured_blocks/1",
             Self::MeasuredTopBlocks => "measured_top_blocks/1",
+            Self::CommittedPerUnit => "committed_per_unit/1",
+            Self::CommittedPackage => "committed_package/1",
+            Self::CommittedGraduated => "committed_graduated/1",
+            Self::CommittedVolume => "committed_volume/1",
+            Self::CommittedBlocks => "committed_blocks/1",
+            Self::CommittedTopBlocks => "committed_top_blocks/1",
         }
     }
 
@@ -114,18 +141,28 @@ impl Rule {
             PriceModel::Percentage(_) => Self::Percentage,
             PriceModel::Flat { .. } => Self::Flat,
             PriceModel::Free { .. } => Self::Free,
+            PriceModel::Committed { model, .. } => match model.as_ref() {
+                PriceModel::PerUnit { .. } => Self::CommittedPerUnit,
+                PriceModel::Package { .. } => Self::CommittedPackage,
+                PriceModel::Graduated { .. } => Self::CommittedGraduated,
+                PriceModel::Volume { .. } => Self::CommittedVolume,
+                PriceModel::Blocks { top: false, .. } => Self::CommittedBlocks,
+                PriceModel::Blocks { .. } => Self::CommittedTopBlocks,
+                // Malformed: a plan with such a row is refused.
+                PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } | PriceModel::Committed { .. } => Self::Free,
+            },
         }
     }
 
     /// The rule of the same model on Σ quantity.
     pub fn of_model(self) -> Self {
         match self {
-            Self::MeasuredPerUnit => Self::PerUnit,
-            Self::MeasuredPackage => Self::Package,
-            Self::MeasuredGraduated => Self::Graduated,
-            Self::MeasuredVolume => Self::Volume,
-            Self::MeasuredBlocks => Self::Blocks,
-            Self::MeasuredTopBlocks => Self::TopBlocks,
+            Self::MeasuredPerUnit | Self::CommittedPerUnit => Self::PerUnit,
+            Self::MeasuredPackage | Self::CommittedPackage => Self::Package,
+            Self::MeasuredGraduated | Self::CommittedGraduated => Self::Graduated,
+            Self::MeasuredVolume | Self::CommittedVolume => Self::Volume,
+            Self::MeasuredBlocks | Self::CommittedBlocks => Self::Blocks,
+            Self::MeasuredTopBlocks | Self::CommittedTopBlocks => Self::TopBlocks,
             other => other,
         }
     }
@@ -214,8 +251,10 @@ pub struct Segment {
     pub per: Quantity,
     /// Its worth in money as a reduced fraction, `n/d` or `n` ([`Exact::text`]).
     pub exact: String,
-    /// The steps, in order of tiers.
+    /// The steps, in order of tiers. Of a commitment for windows they are what the windows cost by the model.
     pub steps: Vec<Step>,
+    /// What a commitment for windows makes of their cost; none without one.
+    pub committed: Option<Committed>,
 }
 
 /// F of a state, explained.
@@ -240,7 +279,7 @@ pub fn evaluate(segments: &BTreeMap<PriceId, SegmentState>, prices: &PriceIndex<
     for (price, segment) in segments {
         let row = prices.get(price).ok_or_else(|| EvaluateError::PriceMissing { price: price.clone() })?;
         let mut steps = Vec::new();
-        let worth = worth(row, segment, |step| steps.push(*step))?;
+        let (worth, committed) = judged(row, segment, |step| steps.push(*step))?;
         let steps = merged(steps).ok_or(EvaluateError::Overflow)?;
         sum.add(&worth).ok_or(EvaluateError::Overflow)?;
         let priced = |quantities: Option<Vec<steps::Billed>>| {
@@ -256,6 +295,7 @@ pub fn evaluate(segments: &BTreeMap<PriceId, SegmentState>, prices: &PriceIndex<
             per: row.per,
             exact: worth.text(),
             steps,
+            committed: committed.map(|sums| sums.shown()),
         });
     }
     let rounded = sum.round().ok_or(EvaluateError::Overflow)?;
@@ -282,14 +322,23 @@ fn merged(steps: Vec<Step>) -> Option<Vec<Step>> {
 }
 
 /// What a row makes of a segment's state, exactly; `visit` sees each step.
-pub(crate) fn worth(row: &PriceRow, segment: &SegmentState, mut visit: impl FnMut(&Step)) -> Result<Exact, EvaluateError> {
+pub(crate) fn worth(row: &PriceRow, segment: &SegmentState, visit: impl FnMut(&Step)) -> Result<Exact, EvaluateError> {
+    Ok(judged(row, segment, visit)?.0)
+}
+
+/// As [`worth`], with what a commitment for windows made of it.
+fn judged(row: &PriceRow, segment: &SegmentState, mut visit: impl FnMut(&Step)) -> Result<(Exact, Option<windows::Sums>), EvaluateError> {
+    if let PriceModel::Committed { commitment, .. } = &row.model {
+        let sums = windows::sums(row, commitment, segment, visit)?;
+        return Ok((sums.worth.clone(), Some(sums)));
+    }
     let mut sum = Exact::default();
     steps::steps(row, segment, |step| {
         step.add_to(&mut sum, row.per)?;
         visit(&step);
         Some(())
     })?;
-    Ok(sum)
+    Ok((sum, None))
 }
 
 impl Step {

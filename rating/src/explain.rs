@@ -13,7 +13,7 @@ use crate::amount::{Exact, decimal_text as decimal};
 use crate::basis::{FirstFee, Measure};
 use crate::charges::{Fate, Priced, Rated};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule, Segment, Step, evaluate};
-use crate::plan::{Plan, PriceModel, PriceRow};
+use crate::plan::{Plan, PriceModel, PriceRow, Promised, TrueUp, WindowCommitment};
 use crate::ratio::Ratio;
 use crate::state::{Detail, SegmentState, StateError, decode_segments};
 
@@ -175,10 +175,33 @@ pub struct Part {
     pub readings: u64,
     /// What is priced in place of Σ quantity; none where that itself is.
     pub basis: Option<PartBasis>,
-    /// The steps, in order of tiers.
+    /// The steps, in order of tiers. Of a commitment for windows they are what the windows cost by the model.
     pub steps: Vec<PartStep>,
+    /// What a commitment for windows makes of their cost; none without one.
+    pub commitment: Option<PartCommitment>,
     /// Its worth, exactly.
     pub exact: String,
+}
+
+/// What a commitment for windows makes of their cost, exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartCommitment {
+    /// What a window costs beyond what was promised for it, as a multiple.
+    pub overage_factor: Quantity,
+    /// Windows with a reading.
+    pub used: u64,
+    /// Windows without one that owe what was promised for them.
+    pub unused: u64,
+    /// What was promised for a window.
+    pub promised: String,
+    /// What the windows cost by the model.
+    pub cost: String,
+    /// What of it lies within what was promised.
+    pub within: String,
+    /// What lies beyond, times the overage factor.
+    pub overage: String,
+    /// What was promised and is missing, where it is owed.
+    pub true_up: String,
 }
 
 /// What is priced in place of Σ quantity.
@@ -330,7 +353,7 @@ fn part(segment: &Segment, state: Option<&SegmentState>, period: Month, prices: 
         price_id: segment.price_id.clone(),
         effective_at: row.effective_at,
         rule: segment.rule,
-        per: match &row.model {
+        per: match row.model.of_quantity() {
             PriceModel::Package { size, .. } => *size,
             _ => row.per,
         },
@@ -338,8 +361,38 @@ fn part(segment: &Segment, state: Option<&SegmentState>, period: Month, prices: 
         readings: segment.readings,
         basis: basis(row, segment, state, period),
         steps: segment.steps.iter().map(step).collect::<Result<Vec<_>, _>>()?,
+        commitment: committed(row, segment),
         exact: decimal(&segment.exact),
     })
+}
+
+/// What a commitment for windows makes of their cost.
+fn committed(row: &PriceRow, segment: &Segment) -> Option<PartCommitment> {
+    let (PriceModel::Committed { commitment, .. }, Some(committed)) = (&row.model, &segment.committed) else { return None };
+    Some(PartCommitment {
+        overage_factor: commitment.overage_factor,
+        used: committed.used,
+        unused: committed.unused,
+        promised: decimal(&committed.promised),
+        cost: decimal(&committed.cost),
+        within: decimal(&committed.within),
+        overage: decimal(&committed.overage),
+        true_up: decimal(&committed.true_up),
+    })
+}
+
+/// What a commitment for windows says, in words.
+fn commitment_words(commitment: &WindowCommitment, promised: &str) -> String {
+    let promise = match commitment.promised {
+        Promised::Amount(_) => promised.to_owned(),
+        Promised::Quantity(quantity) => format!("{promised}, what a window costs that measures {quantity},"),
+    };
+    let owed = match commitment.true_up {
+        TrueUp::None => "what is missing to it is not owed",
+        TrueUp::WhenUsed => "what is missing to it is owed for windows with readings",
+        TrueUp::Always => "what is missing to it is owed for every window of the period",
+    };
+    format!("for each window {promise} is promised: what it costs beyond is charged {} times, {owed}", commitment.overage_factor)
 }
 
 /// What is priced in place of Σ quantity, in words and numbers.
@@ -368,6 +421,9 @@ fn basis(row: &PriceRow, segment: &Segment, state: Option<&SegmentState>, period
         rules.extend((!free.is_empty()).then(|| format!("{} are free, whichever is used up first", free.join(" or "))));
         rules.extend(terms.least.map(|least| format!("the share of a reading is at least {least}")));
         rules.extend(terms.most.map(|most| format!("the share of a reading is at most {most}")));
+    }
+    if let (PriceModel::Committed { commitment, .. }, Some(committed)) = (&row.model, &segment.committed) {
+        rules.push(commitment_words(commitment, &decimal(&committed.promised)));
     }
     (!rules.is_empty()).then(|| PartBasis {
         rules,

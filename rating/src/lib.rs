@@ -44,11 +44,14 @@ pub use charges::{
     charges_to_arrow, counted_from_arrow, rated_from_arrow,
 };
 pub use columns::RowError;
-pub use evaluate::{EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
+pub use evaluate::{Committed, EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
 pub use explain::{ExplainError, Explanation};
 pub use forecast::{Forecast, ForecastError, ForecastLine, Horizon, Stage, forecast};
 pub use line_index::LineIndex;
-pub use plan::{Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, PriceBook, PriceModel, PriceRow, Resolved, Tier};
+pub use plan::{
+    Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, PriceBook, PriceModel, PriceRow, Promised, Resolved, Tier, TrueUp,
+    WindowCommitment,
+};
 pub use rate::look_up::look_up;
 pub use rate::{RateError, RatedBatch, rate};
 pub use ratio::{Ratio, RoundTo};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use platform_usage::{Dimensions, Reason};
 use shared_types::{AssetId, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId};
 
-use crate::basis::Basis;
+use crate::basis::{Basis, Measure, Then};
 use crate::evaluate::defect_of;
 
 /// One tier of a tiered price: usage above the previous tier's bound up to and including `up_to`.
@@ -64,6 +64,75 @@ pub enum PriceModel {
         /// The rule's name, for example `launch-promotion`.
         rule: Arc<str>,
     },
+    /// Another model, of windows that are priced alone, each against what was promised for it.
+    Committed {
+        /// What was promised, and what becomes of more and of less.
+        commitment: WindowCommitment,
+        /// The model; never another commitment, percentage, amount or free one.
+        model: Box<PriceModel>,
+    },
+}
+
+impl PriceModel {
+    /// The model that makes money of a quantity, without what was promised for windows.
+    pub fn of_quantity(&self) -> &Self {
+        if let Self::Committed { model, .. } = self { model } else { self }
+    }
+}
+
+/// A promise for each window: a bucket of a measure that prices each bucket alone.
+///
+/// What a window costs by the model is owed up to what was promised for it; what it costs beyond is owed × the factor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowCommitment {
+    /// How much is promised for a window.
+    pub promised: Promised,
+    /// What a window costs beyond it, as a multiple; above zero.
+    pub overage_factor: Quantity,
+    /// Whether what is missing to it is owed.
+    pub true_up: TrueUp,
+}
+
+/// How much is promised for a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promised {
+    /// Money, above zero.
+    Amount(Price),
+    /// What a window costs that measures this many of the meter's unit, above zero.
+    Quantity(Quantity),
+}
+
+/// Which windows owe what is missing to what was promised for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrueUp {
+    /// None.
+    None,
+    /// Those with a reading.
+    WhenUsed,
+    /// All of the service period, as soon as the price has a reading in it.
+    Always,
+}
+
+impl WindowCommitment {
+    /// What is wrong with it whatever the state.
+    pub(crate) fn defect(&self, basis: &Basis, model: &PriceModel) -> Option<&'static str> {
+        let promised = match self.promised {
+            Promised::Amount(amount) => amount > Price::ZERO,
+            Promised::Quantity(quantity) => quantity > Quantity::ZERO,
+        };
+        if !promised || self.overage_factor <= Quantity::ZERO {
+            return Some("what it promises for a window, or its overage factor, is not above zero");
+        }
+        if !matches!(basis.measure, Measure::Bucketed { then: Then::Alone, .. }) {
+            return Some("it has a commitment for windows, and none are priced alone");
+        }
+        match model {
+            PriceModel::Committed { .. } | PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } => {
+                Some("its model has no cost for each window")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// One tier of blocks.

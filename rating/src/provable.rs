@@ -2,7 +2,7 @@
 //! share no code with this crate; the matches here name every measure and model, so that a new one does not compile before it is decided.
 
 use crate::basis::{FirstFee, Measure};
-use crate::plan::{PriceModel, PriceRow};
+use crate::plan::{PriceModel, PriceRow, TrueUp};
 
 impl PriceRow {
     /// What of it no verifier recomputes yet, by its name in documents; none where a bundle proves all of it.
@@ -24,7 +24,7 @@ impl PriceRow {
             | Measure::Stepped(_)
             | Measure::Bucketed { .. } => None,
         };
-        let model = match self.model {
+        let model = match self.model.of_quantity() {
             PriceModel::Flat { .. } => Some("flat"),
             PriceModel::PerUnit { .. }
             | PriceModel::Package { .. }
@@ -32,9 +32,16 @@ impl PriceRow {
             | PriceModel::Volume { .. }
             | PriceModel::Percentage(_)
             | PriceModel::Blocks { .. }
-            | PriceModel::Free { .. } => None,
+            | PriceModel::Free { .. }
+            | PriceModel::Committed { .. } => None,
         };
-        fee.or(measure).or(model)
+        let committed = match &self.model {
+            PriceModel::Committed { commitment, .. } => match commitment.true_up {
+                TrueUp::None | TrueUp::WhenUsed | TrueUp::Always => None,
+            },
+            _ => None,
+        };
+        fee.or(measure).or(model).or(committed)
     }
 }
 

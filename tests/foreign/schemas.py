@@ -54,6 +54,13 @@ FOLDER = [
     change(*PRICE, "sku", to="a sku"),
     change("price_book", 0, "price", 2, "tiers", to=[]),
     change("price_book", 0, "price", 2, "tiers", 0, "size", to="1"),
+    change(*PRICE, "window_commitment", to="10"),
+    change(*PRICE, "window_commitment", to={"overage_factor": "2", "true_up": "none"}),
+    change(*PRICE, "window_commitment", to={"amount": "10", "overage_factor": "2"}),
+    change(*PRICE, "window_commitment", to={"amount": "10", "true_up": "owed"}),
+    change(*PRICE, "window_commitment", to={"amount": "10", "quantity": "1", "true_up": "owed_always"}),
+    change(*PRICE, "window_commitment", to={"amount": "0", "true_up": "owed_always"}),
+    change(*PRICE, "window_commitment", to={"quantity": "1", "overage_factor": "0", "true_up": "none"}),
     change("price_book", 0, "currency", to=...),
     change("price_book", 0, "id", to="list usd"),
     change("price_book", 0, "discount", to="1"),
@@ -93,6 +100,11 @@ def of(kind, *path, to):
     return mistake
 
 
+def committed(promised, model):
+    commitment = {"promised": promised, "overage_factor": "1.5", "true_up": "none"}
+    return {"committed": {"commitment": commitment, "model": model}}
+
+
 ROW = ("prices", 0, "model")
 VERSION = [
     change("format", to="2"),
@@ -118,6 +130,11 @@ VERSION = [
     of("price_book", *ROW, to={"per_unit": {"per": 1, "unit_price": "1"}}),
     of("price_book", *ROW, to={"graduated": {"per": "1", "tiers": [{"unit_price": "1"}]}}),
     of("price_book", *ROW, to={"adjusted": {"free_units": "1", "applies_to": "period", "model": {"free": {"rule": "x"}}}}),
+    of("price_book", *ROW, to={"committed": {"model": {"per_unit": {"per": "1", "unit_price": "1"}}}}),
+    of("price_book", *ROW, to=committed({"amount": "10", "quantity": "1"}, {"per_unit": {"per": "1", "unit_price": "1"}})),
+    of("price_book", *ROW, to=committed({"amount": "0"}, {"per_unit": {"per": "1", "unit_price": "1"}})),
+    of("price_book", *ROW, to=committed({"amount": "10"}, {"free": {"rule": "x"}})),
+    of("price_book", *ROW, to=committed({"amount": "10"}, committed({"amount": "10"}, {"per_unit": {"per": "1", "unit_price": "1"}}))),
     of("rounding", "scale", to=2),
     of("rounding", "scale", to="10"),
     of("sku", "match", to=...),

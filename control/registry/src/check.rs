@@ -2,6 +2,7 @@
 //! It does not know files beyond the places of what is wrong.
 
 mod terms;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -35,6 +36,7 @@ pub(crate) fn check(contents: &Contents, findings: &mut Findings) {
     checker.prices();
     checker.contracts();
     checker.terms();
+    checker.windows();
 }
 
 /// Files too many or too large for the limits.
@@ -302,7 +304,7 @@ impl<'c> Checker<'_, 'c, '_> {
                 (tiers.iter().map(|tier| ("size", tier.size)).collect(), tiers.iter().map(|tier| tier.up_to).collect())
             }
             PriceModel::Percentage(terms) => (vec![("free_value", terms.free_value)], vec![]),
-            PriceModel::Free { .. } | PriceModel::Adjusted { .. } => (vec![], vec![]),
+            PriceModel::Free { .. } | PriceModel::Adjusted { .. } | PriceModel::Committed { .. } => (vec![], vec![]),
         };
         let bounds = bounds.into_iter().flatten().map(|up_to| ("up_to", up_to));
         let first = first.into_iter().chain([("free_units", free_units)]);

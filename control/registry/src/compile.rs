@@ -12,7 +12,7 @@ use shared_types::{AssetId, Digest, MeterId, OrganizationId, Quantity, SkuId, Un
 use crate::band::bands;
 use crate::document::{
     Aggregation, AppliesTo, BillableStates, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook,
-    PriceModel, PriceRow, RoundTo, Rounding, Sku, Then, Tier, UniquePer, Unit,
+    PriceModel, PriceRow, Promised, RoundTo, Rounding, Sku, Then, Tier, UniquePer, Unit, WindowCommitment, WindowTrueUp,
 };
 use crate::{Kind, Version};
 
@@ -183,8 +183,12 @@ fn price_row(row: &PriceRow, measure: &Measure) -> plan::PriceRow {
         PriceModel::Blocks { tiers } => (one(), plan::PriceModel::Blocks { tiers: tiers.iter().map(block_tier).collect(), top: false }),
         PriceModel::TopBlocks { tiers } => (one(), plan::PriceModel::Blocks { tiers: tiers.iter().map(block_tier).collect(), top: true }),
         PriceModel::Free { rule } => (one(), plan::PriceModel::Free { rule: rule.as_str().into() }),
-        // Never read: an adjusted model holds no other one.
-        PriceModel::Adjusted { .. } => (one(), plan::PriceModel::Free { rule: "adjusted".into() }),
+        // Never read: neither holds another one of its kind.
+        PriceModel::Adjusted { .. } | PriceModel::Committed { .. } => (one(), plan::PriceModel::Free { rule: "adjusted".into() }),
+    };
+    let model = match row.model.commitment() {
+        Some(commitment) => plan::PriceModel::Committed { commitment: window_commitment(commitment), model: Box::new(model) },
+        None => model,
     };
     let measure = if applies_to == AppliesTo::EachEvent { Measure::Each } else { measure.clone() };
     let basis = Basis { measure, convert: convert.map(conversion), free, ..Basis::default() };
@@ -237,6 +241,21 @@ fn conversion(convert: &Convert) -> platform_rating::Convert {
         RoundTo::HalfEven => Some(platform_rating::RoundTo::HalfEven),
     };
     platform_rating::Convert { multiply: convert.multiply, divide: convert.divide, rounding: to.map(|to| (convert.places, to)) }
+}
+
+fn window_commitment(commitment: &WindowCommitment) -> plan::WindowCommitment {
+    plan::WindowCommitment {
+        promised: match commitment.promised {
+            Promised::Amount(amount) => plan::Promised::Amount(amount),
+            Promised::Quantity(quantity) => plan::Promised::Quantity(quantity),
+        },
+        overage_factor: commitment.overage_factor,
+        true_up: match commitment.true_up {
+            WindowTrueUp::None => plan::TrueUp::None,
+            WindowTrueUp::OwedWhenUsed => plan::TrueUp::WhenUsed,
+            WindowTrueUp::OwedAlways => plan::TrueUp::Always,
+        },
+    }
 }
 
 fn percentage(terms: &Percentage) -> plan::Percentage {

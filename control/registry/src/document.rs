@@ -4,6 +4,7 @@
 mod billable;
 mod contract_term;
 mod terms;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::terms::{
     AppliesTo, BilledDuring, BlockTier, Bucket, ChargedAt, Clock, Convert, CutAt, Each, Percentage, RoundTo, StepRounding, StepsOf, Then,
     UniquePer,
 };
+pub use self::windows::{Promised, WindowCommitment, WindowTrueUp};
 
 /// What a document is about. The order is the one of the kinds' names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -295,6 +297,13 @@ pub enum PriceModel {
         /// The model; never another adjusted one.
         model: Box<PriceModel>,
     },
+    /// Another model, of windows that are priced alone, each against what was promised for it.
+    Committed {
+        /// What was promised for each window.
+        commitment: WindowCommitment,
+        /// The model, adjusted or not; never another committed one.
+        model: Box<PriceModel>,
+    },
 }
 
 /// One tier.
@@ -515,7 +524,7 @@ impl PriceModel {
             Self::GraduatedPercentage { .. } => "graduated_percentage",
             Self::Blocks { .. } => "blocks",
             Self::TopBlocks { .. } => "top_blocks",
-            Self::Adjusted { model, .. } => model.name(),
+            Self::Adjusted { model, .. } | Self::Committed { model, .. } => model.name(),
         }
     }
 
@@ -523,8 +532,14 @@ impl PriceModel {
     pub fn parts(&self) -> (Option<&Convert>, Quantity, AppliesTo, &Self) {
         match self {
             Self::Adjusted { convert, free_units, applies_to, model } => (convert.as_ref(), *free_units, *applies_to, model),
+            Self::Committed { model, .. } => model.parts(),
             model => (None, Quantity::ZERO, AppliesTo::Period, model),
         }
+    }
+
+    /// What was promised for each window; none where nothing was.
+    pub fn commitment(&self) -> Option<&WindowCommitment> {
+        if let Self::Committed { commitment, .. } = self { Some(commitment) } else { None }
     }
 }
 

@@ -8,6 +8,7 @@ mod meter;
 mod price;
 mod recurring;
 mod term;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -314,11 +315,11 @@ impl Reader<'_> {
     }
 
     fn contract(&mut self, table: &Table<'_, '_>, places: &mut Places) -> Option<Contract> {
-        self.not_live(table, price::CONTRACT_NOT_LIVE);
-        self.elsewhere(table, price::CONTRACT_TERMS);
+        self.elsewhere(table, price::CONTRACT_TERMS, "a term");
+        self.elsewhere(table, price::CONTRACT_PRICES, "part of a price");
         let covering = ["id", "organization", "organizations", "default"];
         let fields = [&covering[..], &["price_book", "effective_at", "billing_period", "recurring", "term", "terms_over"]].concat();
-        self.only_but(table, &fields, &[price::CONTRACT_NOT_LIVE, price::CONTRACT_TERMS].concat());
+        self.only_but(table, &fields, &[price::CONTRACT_TERMS, price::CONTRACT_PRICES].concat());
         let id = self.id(table, "id");
         let covers = self.covers(table, places);
         let price_book = self.required_text(table, "price_book", "name the price book, for example price_book = \"list-usd\"");

@@ -8,7 +8,7 @@ use shared_types::Quantity;
 use crate::Version;
 use crate::document::{
     Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel,
-    PriceRow, Recurring, Term, TermRule, TermsOver, Tier, Told,
+    PriceRow, Promised, Recurring, Term, TermRule, TermsOver, Tier, Told, WindowCommitment,
 };
 
 impl Version {
@@ -183,6 +183,14 @@ impl Toml {
         if applies_to != AppliesTo::Period {
             self.field("applies_to", applies_to.name());
         }
+        if let Some(WindowCommitment { promised, overage_factor, true_up }) = price.model.commitment() {
+            let promised = match promised {
+                Promised::Amount(amount) => format!("amount = \"{amount}\""),
+                Promised::Quantity(quantity) => format!("quantity = \"{quantity}\""),
+            };
+            let true_up = true_up.name();
+            self.raw("window_commitment", &format!("{{ {promised}, overage_factor = \"{overage_factor}\", true_up = \"{true_up}\" }}"));
+        }
         self.model(model);
     }
 
@@ -211,7 +219,7 @@ impl Toml {
                 self.field("free_value", &terms.free_value.to_string());
             }
             PriceModel::Free { rule } => self.field("rule", rule),
-            PriceModel::Adjusted { model, .. } => self.model(model),
+            PriceModel::Adjusted { model, .. } | PriceModel::Committed { model, .. } => self.model(model),
         }
     }
 

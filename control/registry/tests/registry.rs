@@ -39,3 +39,6 @@ mod store;
 #[cfg(test)]
 #[path = "registry/terms.rs"]
 mod terms;
+#[cfg(test)]
+#[path = "registry/windows.rs"]
+mod windows;

@@ -132,13 +132,15 @@ SELECT * FROM contracts WHERE own OR (other AND version NOT IN (SELECT version F
 CREATE OR REPLACE TEMP TABLE books AS
 SELECT version, (json ->> 'id') AS book, (json ->> 'currency') AS currency, CAST(json -> 'prices' AS JSON[]) AS prices
 FROM documents WHERE kind = 'price_book' AND json IS NOT NULL;
--- An adjusted model is another one, of a quantity that is converted or partly free, or of each reading alone.
+-- A committed model is another one, of windows each against what was promised for it; an adjusted one, of a quantity that is converted or partly
+-- free, or of each reading alone.
 CREATE OR REPLACE TEMP TABLE prices AS
 SELECT version, book, currency, (p ->> 'id') AS price_id, (p ->> 'sku') AS sku, CAST(p ->> 'effective_at' AS TIMESTAMP) AS effective_at,
-    json_keys(model)[1] AS kind, json_extract(model, '$.' || json_keys(model)[1]) AS model, adjusted, CAST(p AS VARCHAR) AS text
+    json_keys(model)[1] AS kind, json_extract(model, '$.' || json_keys(model)[1]) AS model, adjusted, committed, CAST(p AS VARCHAR) AS text
 FROM (
-    SELECT version, book, currency, p, p -> 'model' -> 'adjusted' AS adjusted, coalesce(p -> 'model' -> 'adjusted' -> 'model', p -> 'model') AS model
-    FROM (SELECT version, book, currency, unnest(prices) AS p FROM books)
+    SELECT version, book, currency, p, committed, stated -> 'adjusted' AS adjusted, coalesce(stated -> 'adjusted' -> 'model', stated) AS model
+    FROM (SELECT *, p -> 'model' -> 'committed' AS committed, coalesce(p -> 'model' -> 'committed' -> 'model', p -> 'model') AS stated
+        FROM (SELECT version, book, currency, unnest(prices) AS p FROM books))
 );
 CREATE OR REPLACE TEMP TABLE meters AS
 SELECT version, (json ->> 'id') AS meter, (json ->> 'event_type') AS event_type, (json ->> 'value') AS value, (json ->> 'unit') AS unit,
@@ -410,9 +412,12 @@ SELECT price_id, texts, CASE WHEN terms IS NULL THEN measure ELSE 'stepped' END 
     coalesce(units(model ->> 'per', 9), CASE WHEN ends_with(stated_kind, 'percentage') THEN 100 ELSE 1 END * CAST(1000000000 AS HUGEINT)) AS per,
     coalesce((adjusted ->> 'applies_to') = 'each_event', false) AS each, coalesce(units(adjusted ->> 'free_units', 9), 0) AS free,
     multiply // gcd(multiply, divide) AS factor, divide // gcd(multiply, divide) AS divisor,
-    coalesce(adjusted -> 'convert' ->> 'rounding', 'none') AS rounding, CAST(coalesce(adjusted -> 'convert' ->> 'places', '0') AS INTEGER) AS places
+    coalesce(adjusted -> 'convert' ->> 'rounding', 'none') AS rounding, CAST(coalesce(adjusted -> 'convert' ->> 'places', '0') AS INTEGER) AS places,
+    committed, units(commitment -> 'promised' ->> 'amount', 18) AS promised_amount, units(commitment -> 'promised' ->> 'quantity', 9) AS promised_quantity,
+    overage // gcd(overage, 1000000000) AS overage, 1000000000 // gcd(overage, 1000000000) AS whole_price, (commitment ->> 'true_up') AS true_up
 FROM (
-    SELECT f.price_id, any_value(p.kind) AS stated_kind, any_value(p.model) AS model, any_value(p.adjusted) AS adjusted, any_value(m.measure) AS measure,
+    SELECT *, committed -> 'commitment' AS commitment, units(committed -> 'commitment' ->> 'overage_factor', 9) AS overage FROM (
+    SELECT f.price_id, any_value(p.kind) AS stated_kind, any_value(p.model) AS model, any_value(p.adjusted) AS adjusted, any_value(p.committed) AS committed, any_value(m.measure) AS measure,
         any_value(m.settings) AS settings, any_value(b.terms) AS terms,
         count(DISTINCT p.text || m.aggregation || concat_ws(' ', b.terms ->> 'increment', b.terms ->> 'rounding', b.terms ->> 'minimum', b.terms ->> 'each')) AS texts,
         coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'multiply', 9), 1) AS multiply, coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'divide', 9), 1) AS divide
@@ -422,7 +427,7 @@ FROM (
         SELECT version, meter, found_price, before_row(found_price) FROM priced WHERE stood AND NOT now
     ) AS f JOIN prices AS p ON p.version = f.version AND p.price_id = f.found_price JOIN meters AS m ON m.version = f.version AND m.meter = f.meter
     LEFT JOIN billed_meters AS b ON b.version = f.version AND b.meter = f.meter
-    GROUP BY f.price_id
+    GROUP BY f.price_id)
 );
 CREATE OR REPLACE TEMP TABLE tiers AS
 SELECT price_id, t, coalesce(units(lag(tier ->> 'up_to') OVER (PARTITION BY price_id ORDER BY t), 9), 0) AS lower, units(tier ->> 'up_to', 9) AS upper,
@@ -499,6 +504,9 @@ SELECT name, price_id, false, sum(q), 1, 1 FROM buckets WHERE outcome = 'sum' GR
 UNION ALL
 SELECT name, price_id, false, q, 1, count(*) FROM buckets WHERE outcome = 'alone' GROUP BY name, price_id, q
 UNION ALL
+-- What was promised as a quantity costs what a window costs that measures it; it is none of the windows: it is there no times.
+SELECT DISTINCT b.name, price_id, false, p.promised_quantity, 1, 0 FROM buckets AS b JOIN price_rows AS p USING (price_id) WHERE p.promised_quantity IS NOT NULL
+UNION ALL
 -- The nearest rank, buckets without readings being zero.
 SELECT name, price_id, false, list_sort(list_resize(list(q), any_value((length + size - 1) // size), CAST(0 AS HUGEINT)))[
     (any_value((length + size - 1) // size) * CAST(substr(any_value(outcome), 2) AS INTEGER) + 99) // 100], 1, 1
@@ -520,7 +528,7 @@ WITH converted AS (
 )
 SELECT name, price_id, reached, times, n, d, ceil_div(n, d) AS above FROM (SELECT * REPLACE (CASE WHEN n > 0 THEN greatest(n - free * d, 0) ELSE n END AS n) FROM rounded);
 CREATE OR REPLACE TEMP TABLE quantities AS
-SELECT b.name, b.n, b.d, b.times, b.above, coalesce(r.above, b.above) AS reach, p.price_id, p.kind, p.model, p.per
+SELECT row_number() OVER () AS i, b.name, b.n, b.d, b.times, b.above, coalesce(r.above, b.above) AS reach, p.price_id, p.kind, p.model, p.per, p.committed IS NOT NULL AS committed
 FROM (SELECT * FROM billed WHERE NOT reached) AS b LEFT JOIN (SELECT * FROM billed WHERE reached) AS r USING (name, price_id) JOIN price_rows AS p USING (price_id);
 -- Graduated tiers over prorated levels: each change, in order, is spread over the tiers that it passes and weighted with the time that it is held.
 CREATE OR REPLACE TEMP MACRO inside(level, t, lower, upper) AS
@@ -547,56 +555,87 @@ WITH rates AS (
 )
 SELECT name, rate, fee, least, most, per, q, CASE WHEN q * lowest_rate < least * lowest_per THEN 'least' WHEN q * lowest_rate > most * lowest_per THEN 'most' ELSE 'within' END AS share
 FROM charged WHERE q IS NOT NULL;
--- Terms a × b ÷ per in lowest terms: quantities at scale 9, prices at scale 18; fees, packages and blocks have no unit size.
-CREATE OR REPLACE TEMP TABLE terms AS
-WITH each AS (
-    SELECT name, n * times AS a, units(model ->> 'unit_price', 18) AS b, per * d AS per FROM quantities WHERE kind = 'per_unit'
-    UNION ALL
-    SELECT name, ceil_div(greatest(above, 0), units(model ->> 'size', 9)) * times, units(model ->> 'package_price', 18), 1 FROM quantities WHERE kind = 'package'
-    UNION ALL
-    SELECT name, CASE WHEN above > upper THEN upper - lower ELSE n - lower * d END * times, price, CASE WHEN above > upper THEN per ELSE per * d END
-    FROM quantities JOIN tiers USING (price_id) WHERE kind = 'graduated' AND (t = 1 OR above > lower)
-    UNION ALL
-    SELECT name, times, fee, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'graduated' AND above > lower
-    UNION ALL
-    SELECT name, n * times, price, per * d FROM quantities JOIN tiers USING (price_id) WHERE kind = 'volume' AND (t = 1 OR reach > lower) AND (upper IS NULL OR reach <= upper)
-    UNION ALL
-    SELECT name, times, fee, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'volume' AND reach > lower AND (upper IS NULL OR reach <= upper)
-    UNION ALL
-    SELECT name, ceil_div(least(above, coalesce(upper, above)) - lower, size) * times, price, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'blocks' AND above > lower
-    UNION ALL
-    SELECT name, ceil_div(greatest(above, 0), size) * times, price, 1
-    FROM quantities JOIN tiers USING (price_id) WHERE kind = 'top_blocks' AND (t = 1 OR reach > lower) AND (upper IS NULL OR reach <= upper)
-    UNION ALL
-    SELECT name, moved, price, per * length FROM levels JOIN price_rows USING (price_id)
-    UNION ALL
-    SELECT name, 1, fee, 1 FROM levels WHERE entered
-    UNION ALL
-    SELECT name, q, rate, per FROM percentages WHERE share = 'within'
-    UNION ALL
-    SELECT name, 1, CASE share WHEN 'least' THEN least ELSE most END, 1 FROM percentages WHERE share <> 'within'
-    UNION ALL
-    SELECT name, 1, fee, 1 FROM percentages
-)
-SELECT name, a // gcd(a, per) AS a, b, per // gcd(a, per) AS per
-FROM (SELECT name, CAST(sum(a) AS HUGEINT) AS a, b, CAST(per AS HUGEINT) AS per FROM each GROUP BY name, b, per);
--- One denominator for each name: the least common multiple of its unit sizes, below 10^28.
-CREATE OR REPLACE TEMP TABLE divisors AS
-SELECT name, CASE WHEN multiple < CAST('10000000000000000000000000000' AS HUGEINT) THEN multiple
-    ELSE error('the unit sizes of ' || name || ' have too large a common multiple for this verifier; tally-verify has no such limit') END AS per
-FROM (SELECT name, list_reduce(list(DISTINCT per), lambda x, y: CAST(lcm(x, y) AS HUGEINT)) AS multiple FROM terms GROUP BY name);
+-- What each quantity is worth by its model: terms a × b ÷ per. Quantities are at scale 9, prices at scale 18; fees, packages and blocks have no unit size.
+CREATE OR REPLACE TEMP TABLE worths AS
+SELECT i, n AS a, units(model ->> 'unit_price', 18) AS b, per * d AS per FROM quantities WHERE kind = 'per_unit'
+UNION ALL
+SELECT i, ceil_div(greatest(above, 0), units(model ->> 'size', 9)), units(model ->> 'package_price', 18), 1 FROM quantities WHERE kind = 'package'
+UNION ALL
+SELECT i, CASE WHEN above > upper THEN upper - lower ELSE n - lower * d END, price, CASE WHEN above > upper THEN per ELSE per * d END
+FROM quantities JOIN tiers USING (price_id) WHERE kind = 'graduated' AND (t = 1 OR above > lower)
+UNION ALL
+SELECT i, 1, fee, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'graduated' AND above > lower
+UNION ALL
+SELECT i, n, price, per * d FROM quantities JOIN tiers USING (price_id) WHERE kind = 'volume' AND (t = 1 OR reach > lower) AND (upper IS NULL OR reach <= upper)
+UNION ALL
+SELECT i, 1, fee, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'volume' AND reach > lower AND (upper IS NULL OR reach <= upper)
+UNION ALL
+SELECT i, ceil_div(least(above, coalesce(upper, above)) - lower, size), price, 1 FROM quantities JOIN tiers USING (price_id) WHERE kind = 'blocks' AND above > lower
+UNION ALL
+SELECT i, ceil_div(greatest(above, 0), size), price, 1
+FROM quantities JOIN tiers USING (price_id) WHERE kind = 'top_blocks' AND (t = 1 OR reach > lower) AND (upper IS NULL OR reach <= upper);
 
+-- Sums of terms for each name, as coefficients of 10^9k over one denominator: the least common multiple of the unit sizes in lowest terms, below 10^28.
 CREATE OR REPLACE TEMP MACRO limbs(number) AS list_transform(range(5), lambda k:
     CAST(substr(lpad(CAST(abs(number) AS VARCHAR), 45, '0'), 45 - 9 * (k + 1) + 1, 9) AS BIGINT));
-CREATE OR REPLACE TEMP TABLE coefficients AS
-WITH products AS (
-    SELECT name, sign(a) * sign(b) AS s, limbs(a * (d.per // t.per)) AS a, limbs(b) AS b FROM terms AS t JOIN divisors AS d USING (name)
+CREATE OR REPLACE TEMP MACRO coefficients_of(source) AS TABLE
+WITH lowest AS (
+    SELECT name, a // gcd(a, per) AS a, b, per // gcd(a, per) AS per
+    FROM (SELECT name, CAST(sum(a) AS HUGEINT) AS a, b, CAST(per AS HUGEINT) AS per FROM query_table(source) GROUP BY name, b, per)
+), divisors AS (
+    SELECT name, CASE WHEN multiple < CAST('10000000000000000000000000000' AS HUGEINT) THEN multiple
+        ELSE error('the unit sizes of ' || name || ' have too large a common multiple for this verifier; tally-verify has no such limit') END AS per
+    FROM (SELECT name, list_reduce(list(DISTINCT per), lambda x, y: CAST(lcm(x, y) AS HUGEINT)) AS multiple FROM lowest GROUP BY name)
+), products AS (
+    SELECT name, d.per, sign(a) * sign(b) AS s, limbs(a * (d.per // t.per)) AS a, limbs(b) AS b FROM lowest AS t JOIN divisors AS d USING (name)
 ), pairs AS (
-    SELECT name, s, unnest(a) AS x, generate_subscripts(a, 1) - 1 AS i, b FROM products
+    SELECT name, per, s, unnest(a) AS x, generate_subscripts(a, 1) - 1 AS i, b FROM products
 ), cells AS (
-    SELECT name, s, x, i, unnest(b) AS y, generate_subscripts(b, 1) - 1 AS j FROM pairs
+    SELECT name, per, s, x, i, unnest(b) AS y, generate_subscripts(b, 1) - 1 AS j FROM pairs
 )
-SELECT name, i + j AS k, sum(CAST(s AS BIGINT) * x * y) AS c FROM cells GROUP BY name, i + j;
+SELECT name, per, i + j AS k, sum(CAST(s AS BIGINT) * x * y) AS c FROM cells GROUP BY name, per, i + j;
+
+-- Windows against what was promised for each: whether what one costs, less that, is not below zero.
+CREATE OR REPLACE TEMP TABLE promises AS
+SELECT q.name, q.price_id, w.a, w.b, w.per FROM quantities AS q JOIN worths AS w USING (i) WHERE q.committed AND q.times = 0
+UNION ALL
+SELECT DISTINCT q.name, price_id, 1, p.promised_amount, 1 FROM quantities AS q JOIN price_rows AS p USING (price_id) WHERE p.promised_amount IS NOT NULL;
+CREATE OR REPLACE TEMP TABLE differences AS
+SELECT q.name || chr(1) || q.i AS name, w.a, w.b, w.per FROM quantities AS q JOIN worths AS w USING (i) WHERE q.committed AND q.times > 0
+UNION ALL
+SELECT q.name || chr(1) || q.i, -p.a, p.b, p.per FROM quantities AS q JOIN promises AS p USING (name, price_id) WHERE q.committed AND q.times > 0;
+CREATE OR REPLACE TEMP TABLE windows AS
+WITH reached AS (SELECT name, list_reduce(list(c ORDER BY k), lambda carry, c: floor_div(carry, 1000000000) + c) >= 0 AS beyond FROM coefficients_of('differences') GROUP BY name)
+SELECT q.i, q.name, q.price_id, q.times, p.overage, p.whole_price, p.true_up, coalesce(r.beyond, true) AS beyond
+FROM quantities AS q JOIN price_rows AS p USING (price_id) LEFT JOIN reached AS r ON r.name = q.name || chr(1) || q.i WHERE q.committed AND q.times > 0;
+CREATE OR REPLACE TEMP TABLE unused AS
+SELECT name, price_id, any_value((b.length + b.size - 1) // b.size) - count(*) AS times FROM buckets AS b JOIN price_rows AS p USING (price_id)
+WHERE p.true_up = 'owed_always' GROUP BY name, price_id;
+-- All terms of a name. Beyond what was promised a window costs so many times more; what is missing to it is owed where the commitment says so.
+CREATE OR REPLACE TEMP TABLE terms AS
+SELECT q.name, w.a * q.times AS a, w.b, w.per FROM quantities AS q JOIN worths AS w USING (i) WHERE NOT q.committed
+UNION ALL
+SELECT q.name, w.a * q.times, w.b, w.per FROM windows AS q JOIN worths AS w USING (i) WHERE NOT q.beyond AND q.true_up = 'none'
+UNION ALL
+SELECT q.name, p.a * q.times, p.b, p.per FROM windows AS q JOIN promises AS p USING (name, price_id) WHERE NOT q.beyond AND q.true_up <> 'none'
+UNION ALL
+SELECT q.name, w.a * q.times * q.overage, w.b, w.per * q.whole_price FROM windows AS q JOIN worths AS w USING (i) WHERE q.beyond
+UNION ALL
+SELECT q.name, p.a * q.times * (q.whole_price - q.overage), p.b, p.per * q.whole_price FROM windows AS q JOIN promises AS p USING (name, price_id) WHERE q.beyond
+UNION ALL
+SELECT q.name, p.a * q.times, p.b, p.per FROM unused AS q JOIN promises AS p USING (name, price_id)
+UNION ALL
+SELECT name, moved, price, per * length FROM levels JOIN price_rows USING (price_id)
+UNION ALL
+SELECT name, 1, fee, 1 FROM levels WHERE entered
+UNION ALL
+SELECT name, q, rate, per FROM percentages WHERE share = 'within'
+UNION ALL
+SELECT name, 1, CASE share WHEN 'least' THEN least ELSE most END, 1 FROM percentages WHERE share <> 'within'
+UNION ALL
+SELECT name, 1, fee, 1 FROM percentages;
+CREATE OR REPLACE TEMP TABLE coefficients AS FROM coefficients_of('terms');
+CREATE OR REPLACE TEMP TABLE divisors AS SELECT DISTINCT name, per FROM coefficients;
 
 -- Carry from the least significant limb up; eleven limbs hold 99 digits. The carry out of the last one is 0, or -1 for a sum below zero.
 CREATE OR REPLACE TEMP TABLE carried AS
@@ -901,10 +940,13 @@ SELECT 'measure that this file cannot judge', price_id, 'see the format', concat
         AND (settings ->> 'then') IN ('sum', 'alone', 'p50', 'p90', 'p95', 'p99') END, false)
 UNION ALL
 -- Percentages and prices of each reading are of sums; graduated tiers over prorated levels are of the levels as they are.
-SELECT 'price that this file cannot judge', price_id, 'see the format', concat_ws(' ', stated_kind, adjusted, measure) FROM price_rows
+SELECT 'price that this file cannot judge', price_id, 'see the format', concat_ws(' ', stated_kind, adjusted, committed -> 'commitment', measure) FROM price_rows
 WHERE stated_kind NOT IN ('free', 'per_unit', 'package', 'graduated', 'volume', 'blocks', 'top_blocks', 'percentage', 'graduated_percentage')
     OR rounding NOT IN ('none', 'ceiling', 'floor', 'half_away_from_zero', 'half_even') OR places NOT BETWEEN -20 AND 9
     OR (adjusted IS NOT NULL AND ((adjusted ->> 'applies_to') IN ('period', 'each_event')) IS DISTINCT FROM true)
+    OR (committed IS NOT NULL AND NOT coalesce(measure = 'bucketed' AND (settings ->> 'then') = 'alone' AND NOT each AND kind IN ('per_unit', 'package', 'graduated', 'volume', 'blocks', 'top_blocks')
+        AND array_to_string(json_keys(committed -> 'commitment' -> 'promised'), ' ') IN ('amount', 'quantity') AND coalesce(promised_amount, promised_quantity) > 0
+        AND overage > 0 AND true_up IN ('none', 'owed_when_used', 'owed_always'), false))
     OR ((kind = 'percentage' OR each) AND measure NOT IN ('sum', 'count')) OR (adjusted IS NOT NULL AND (kind = 'percentage' OR (kind = 'graduated' AND measure = 'prorated')))
 UNION ALL
 SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered

@@ -211,6 +211,11 @@ impl Measure {
         })
     }
 
+    /// Length in microseconds of the windows that are priced alone, where there are any.
+    pub fn windows(&self) -> Option<i64> {
+        if let Self::Bucketed { length, then: Then::Alone, .. } = self { Some(*length) } else { None }
+    }
+
     /// Whether Σ quantity and the number of readings are enough.
     pub fn is_of_sums(&self) -> bool {
         matches!(self, Self::Sum | Self::Average)

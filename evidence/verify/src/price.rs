@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::measure::{Billed, Measure, State, Steps, Together};
 use crate::model::{Model, levels};
-use crate::money::{Number, Round, decimal, round_to, scaled, zero};
+use crate::money::{Number, Round, decimal, round_to, scaled, whole, zero};
+use crate::time::period;
 
 /// A price row as it prices the readings of a meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,67 @@ pub struct Price {
     convert: Option<Convert>,
     free: Number,
     model: Model,
+    commitment: Option<Commitment>,
+}
+
+/// What was promised for each window that is priced alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Commitment {
+    promised: Promised,
+    /// Of what a window costs beyond.
+    factor: Number,
+    true_up: TrueUp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Promised {
+    Amount(Number),
+    Quantity(Number),
+}
+
+/// Which windows owe what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TrueUp {
+    None,
+    WhenUsed,
+    Always,
+}
+
+impl Commitment {
+    fn of(fields: &Value) -> anyhow::Result<Self> {
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).with_context(|| format!("a commitment has no {name}"));
+        let promised = fields.get("promised").and_then(Value::as_object).filter(|promised| promised.len() == 1);
+        let (kind, number) =
+            promised.and_then(|promised| promised.iter().next()).context("a commitment promises nothing, or several things")?;
+        let number = decimal(number.as_str().context("what a commitment promises is no text")?)?;
+        let factor = decimal(text("overage_factor")?)?;
+        ensure!(number > zero() && factor > zero(), "a commitment or its overage factor is not above zero");
+        Ok(Self {
+            promised: match kind.as_str() {
+                "amount" => Promised::Amount(number),
+                "quantity" => Promised::Quantity(number),
+                other => bail!("a commitment of {other:?} is unknown"),
+            },
+            factor,
+            true_up: match text("true_up")? {
+                "none" => TrueUp::None,
+                "owed_when_used" => TrueUp::WhenUsed,
+                "owed_always" => TrueUp::Always,
+                other => bail!("the true-up {other:?} of a commitment is unknown"),
+            },
+        })
+    }
+
+    /// What windows owe: each what it costs up to what was promised for it, more × the factor, and what is missing where it is owed.
+    fn owed(&self, promised: &Number, costs: &[Number], windows: usize) -> anyhow::Result<Number> {
+        let unused = whole(windows.checked_sub(costs.len()).context("more windows than the period has")?.try_into()?);
+        let of_used = costs.iter().fold(zero(), |sum, cost| {
+            let more = cost > promised || self.true_up == TrueUp::None;
+            let within = if more { cost.min(promised) } else { promised };
+            sum + within + (cost - promised).max(zero()) * &self.factor
+        });
+        Ok(if self.true_up == TrueUp::Always { of_used + promised * unused } else { of_used })
+    }
 }
 
 /// × factor, then one rounding.
@@ -47,6 +109,13 @@ impl Price {
     /// From a row's `model`, its meter's `aggregation` and, of billable states, the steps of its time. An error for what this program has not learnt.
     pub fn of(model: &Value, aggregation: &Value, steps: Option<&Steps>) -> anyhow::Result<Self> {
         let measure = Measure::of(aggregation, steps).context("the aggregation of its meter")?;
+        let (commitment, model) = match model.get("committed") {
+            Some(committed) => {
+                let commitment = committed.get("commitment").context("a committed price has no commitment")?;
+                (Some(Commitment::of(commitment)?), committed.get("model").unwrap_or(&Value::Null))
+            }
+            None => (None, model),
+        };
         let (adjusted, inner) = match model.get("adjusted") {
             Some(adjusted) => (Some(adjusted), adjusted.get("model").unwrap_or(&Value::Null)),
             None => (None, model),
@@ -61,7 +130,11 @@ impl Price {
             other => bail!("a price that applies to {other:?} is unknown"),
         };
         let convert = adjusted.and_then(|adjusted| adjusted.get("convert")).map(Convert::of).transpose()?;
-        let price = Self { measure, each, convert, free: decimal(text("free_units")?)?, model: Model::of(inner)? };
+        let price = Self { measure, each, convert, free: decimal(text("free_units")?)?, model: Model::of(inner)?, commitment };
+        if price.commitment.is_some() {
+            ensure!(price.measure.windows().is_some() && !each, "a commitment is one for windows that are priced alone");
+            ensure!(!matches!(price.model, Model::Percentage(_) | Model::Free), "a commitment is one of a price that windows cost");
+        }
         let of_sum = price.measure == Measure::Sum;
         ensure!(!each || of_sum, "a price of each event is one of a sum or a count");
         match (&price.measure, &price.model) {
@@ -96,6 +169,18 @@ impl Price {
 
     /// F of what it charged in a service period (yyyymm).
     pub fn worth(&self, state: &State, month: i32) -> anyhow::Result<Number> {
+        if let Some(commitment) = &self.commitment {
+            let cost = |measured: Number| self.model.worth(&Billed::of(self.billed(measured)));
+            let measured = self.measure.measured(state, month)?;
+            let costs = measured.into_iter().map(|window| cost(window.priced)).collect::<anyhow::Result<Vec<_>>>()?;
+            let promised = match &commitment.promised {
+                Promised::Amount(amount) => amount.clone(),
+                Promised::Quantity(quantity) => cost(quantity.clone())?,
+            };
+            let length = self.measure.windows().context("no windows")?;
+            let (start, end) = period(month)?;
+            return commitment.owed(&promised, &costs, usize::try_from((end - start + length - 1) / length)?);
+        }
         match (&self.measure, &self.model) {
             (Measure::Sum, Model::Percentage(percentage)) => Ok(percentage.worth(state)),
             (Measure::Prorated { days }, Model::Graduated(tiers)) => levels(tiers, state, *days, month),
@@ -125,7 +210,7 @@ impl Price {
 mod tests {
     use super::*;
     use crate::measure::Fact;
-    use crate::money::{plain, whole};
+    use crate::money::plain;
     use serde_json::json;
 
     fn worth(model: Value, aggregation: Value, quantities: &[&str]) -> String {
@@ -168,6 +253,44 @@ mod tests {
             {"up_to": "2", "unit_price": "30", "flat_fee": "0"}, {"unit_price": "10", "flat_fee": "0"}]}});
         // Three from the 10th on: 21 days of 30.
         assert_eq!(worth(volume, json!({"prorated": {"by": "microsecond"}}), &["3"]), "21");
+    }
+
+    fn committed(promised: Value, factor: &str, true_up: &str, model: Value) -> Value {
+        json!({"committed": {"commitment": {"promised": promised, "overage_factor": factor, "true_up": true_up}, "model": model}})
+    }
+
+    #[test]
+    fn each_window_stands_against_what_was_promised_for_it() {
+        let per_unit = || json!({"per_unit": {"per": "1", "unit_price": "2"}});
+        let days = json!({"bucketed": {"bucket": "day", "each": "sum", "then": "alone"}});
+        let owed = |promised: Value, true_up: &str, quantities: &[(i64, i128)]| {
+            let price = Price::of(&committed(promised, "1.5", true_up, per_unit()), &days, None).unwrap();
+            let mut state = State::default();
+            for (day, quantity) in quantities {
+                let start = crate::time::parse("2026-11-01T00:00:00Z").unwrap() + (day - 1) * crate::time::DAY;
+                let quantity = quantity * 1_000_000_000;
+                state.add(quantity, Some(Fact { place: (start, 0), end: None, quantity, value: None })).unwrap();
+            }
+            plain(&price.worth(&state, 202_611).unwrap())
+        };
+        // Days of 10, 2, 5 and -1 at 2, against 10 each of 30.
+        let days = [(1, 4), (1, 6), (2, 2), (3, 5), (30, -1)];
+        assert_eq!(owed(json!({"amount": "10"}), "none", &days), "37");
+        assert_eq!(owed(json!({"quantity": "5"}), "owed_when_used", &days), "55");
+        assert_eq!(owed(json!({"amount": "10"}), "owed_always", &days), "315");
+        let bucketed = |then: &str| json!({"bucketed": {"bucket": "day", "each": "sum", "then": then}});
+        let refused = |model: Value, then: &str| Price::of(&model, &bucketed(then), None).is_err();
+        let good = committed(json!({"amount": "10"}), "1", "none", per_unit());
+        assert!(!refused(good.clone(), "alone") && refused(good, "sum"));
+        for wrong in [
+            committed(json!({"amount": "10"}), "1", "owed", per_unit()),
+            committed(json!({"hours": "10"}), "1", "none", per_unit()),
+            committed(json!({"amount": "10", "quantity": "1"}), "1", "none", per_unit()),
+            committed(json!({"amount": "0"}), "1", "none", per_unit()),
+            committed(json!({"amount": "10"}), "1", "none", json!({"free": {"rule": "x"}})),
+        ] {
+            assert!(refused(wrong.clone(), "alone"), "{wrong}");
+        }
     }
 
     #[test]

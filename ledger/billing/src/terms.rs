@@ -13,7 +13,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use platform_rating::RoundTo;
-use platform_rating::contract::{self, Commitment, Window};
+use platform_rating::contract::{self, Commitment};
 use serde::{Deserialize, Serialize};
 use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, Quantity, SkuId};
 
@@ -281,7 +281,7 @@ fn adds(rule: &Rule, each: &[Amount], spend: Amount, to: contract::Rounding) -> 
         Rule::Capacity {} => contract::greatest_alone(each)?,
         Rule::Commitment { amount, overage_factor, true_up } => {
             let commitment = Commitment { amount: *amount, overage_factor: *overage_factor, true_up: *true_up == TrueUp::Owed };
-            subtract(contract::windows(&[Window { cost: spend, commitment: Some(commitment) }], to)?.total, spend)?
+            subtract(contract::committed(spend, &commitment, to)?, spend)?
         }
         Rule::MaximumSpend { amount } => subtract(Amount::ZERO, contract::over_maximum(*amount, Amount::ZERO, spend)?)?,
         Rule::MinimumSpend { amount } => contract::true_up(*amount, spend)?,

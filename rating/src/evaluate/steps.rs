@@ -26,20 +26,35 @@ enum Failure {
     Malformed(&'static str),
 }
 
+impl Failure {
+    fn of(self, row: &PriceRow) -> EvaluateError {
+        match self {
+            Self::Overflow => EvaluateError::Overflow,
+            Self::Malformed(defect) => EvaluateError::Malformed { price: row.id.clone(), defect },
+        }
+    }
+}
+
 impl From<&'static str> for Failure {
     fn from(defect: &'static str) -> Self {
         Self::Malformed(defect)
     }
 }
 
-/// Splits a segment's state into the steps at which its row prices it.
-pub(super) fn steps(row: &PriceRow, segment: &SegmentState, mut take: impl FnMut(Step) -> Option<()>) -> Result<(), EvaluateError> {
+/// Refuses a state that is not the one that the row needs, and a row without a unit size.
+pub(super) fn fits(row: &PriceRow, segment: &SegmentState) -> Result<(), EvaluateError> {
     if row.per <= Quantity::ZERO {
         return Err(EvaluateError::Malformed { price: row.id.clone(), defect: "its unit size is not above zero" });
     }
     if !segment.detail.fits(row.basis.shape(&row.model)) {
         return Err(EvaluateError::StateDiffers { price: row.id.clone() });
     }
+    Ok(())
+}
+
+/// Splits a segment's state into the steps at which its row prices it.
+pub(super) fn steps(row: &PriceRow, segment: &SegmentState, mut take: impl FnMut(Step) -> Option<()>) -> Result<(), EvaluateError> {
+    fits(row, segment)?;
     let mut run = || -> Result<(), Failure> {
         match (&row.model, &segment.detail) {
             (PriceModel::Free { .. }, _) => Ok(()),
@@ -59,10 +74,13 @@ pub(super) fn steps(row: &PriceRow, segment: &SegmentState, mut take: impl FnMut
                 .try_for_each(|billed| of_model(model, &row.basis, billed, &mut take)),
         }
     };
-    run().map_err(|failure| match failure {
-        Failure::Overflow => EvaluateError::Overflow,
-        Failure::Malformed(defect) => EvaluateError::Malformed { price: row.id.clone(), defect },
-    })
+    run().map_err(|failure| failure.of(row))
+}
+
+/// The steps of one window that is priced alone.
+pub(super) fn of_window(row: &PriceRow, quantity: Quantity, mut take: impl FnMut(Step) -> Option<()>) -> Result<(), EvaluateError> {
+    let billed = bill(&row.basis, Ratio::from(quantity)).ok_or(EvaluateError::Overflow)?;
+    of_model(row.model.of_quantity(), &row.basis, Billed { priced: billed, reached: billed }, &mut take).map_err(|failure| failure.of(row))
 }
 
 /// The steps of one reading that is priced alone; none when it does not fit.
@@ -92,7 +110,7 @@ fn alone(model: &PriceModel, sums: &BTreeMap<Quantity, StepSum>, take: &mut impl
                 let found = bounded(tiers, |tier| tier.up_to).filter_map(Result::ok).find(|(lower, _)| lower == above);
                 found.map(|(_, tier)| (tier.up_to, Some(tier.size), tier.block_price, Price::ZERO, true))
             }
-            PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } => None,
+            PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } | PriceModel::Committed { .. } => None,
         };
         let (up_to, block, price, flat_fee, counted) = tier.ok_or("it has no tier for what was priced before")?;
         let packages = counted.then_some(sum.packages);
@@ -206,7 +224,7 @@ fn of_model(model: &PriceModel, basis: &Basis, billed: Billed, take: &mut impl F
             Ok(())
         }
         PriceModel::Blocks { tiers, top } => blocks(tiers, *top, billed, take),
-        PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } => Ok(()),
+        PriceModel::Percentage(_) | PriceModel::Flat { .. } | PriceModel::Free { .. } | PriceModel::Committed { .. } => Ok(()),
     }
 }
 
@@ -351,7 +369,11 @@ pub(crate) fn defect_of(row: &PriceRow) -> Option<&'static str> {
     if row.per <= Quantity::ZERO {
         return Some("its unit size is not above zero");
     }
-    let of_model = match &row.model {
+    let committed = match &row.model {
+        PriceModel::Committed { commitment, model } => commitment.defect(&row.basis, model),
+        _ => None,
+    };
+    let of_model = match row.model.of_quantity() {
         PriceModel::Package { size, .. } if *size <= Quantity::ZERO => Some("its package size is not above zero"),
         PriceModel::Graduated { tiers } | PriceModel::Volume { tiers } => bounded(tiers, |tier| tier.up_to).find_map(Result::err),
         PriceModel::Blocks { tiers, .. } if tiers.iter().any(|tier| tier.size <= Quantity::ZERO) => {
@@ -364,5 +386,5 @@ pub(crate) fn defect_of(row: &PriceRow) -> Option<&'static str> {
         }
         _ => None,
     };
-    of_model.or_else(|| row.basis.defect(&row.model))
+    committed.or(of_model).or_else(|| row.basis.defect(&row.model))
 }

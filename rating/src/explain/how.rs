@@ -3,8 +3,10 @@
 
 use shared_types::{Instant, Month, Quantity};
 
+use crate::amount::{Exact, decimal_text};
 use crate::basis::{Measure, Then};
-use crate::plan::PriceRow;
+use crate::evaluate::{Window, each_window};
+use crate::plan::{PriceModel, PriceRow, TrueUp};
 use crate::ratio::Ratio;
 use crate::state::{Detail, SegmentState};
 
@@ -69,6 +71,7 @@ pub(super) fn came_about(row: &PriceRow, state: &SegmentState, period: Month) ->
             let mut lines = vec![format!("{} of {buckets} buckets have readings", values.len())];
             match then {
                 Then::Percentile(percent) => lines.extend(ranked(values, *buckets, *percent, at)),
+                Then::Alone if matches!(row.model, PriceModel::Committed { .. }) => lines.extend(windows(row, state, at)),
                 Then::Sum | Then::Alone => lines.extend(
                     values
                         .iter()
@@ -125,6 +128,49 @@ fn ranked(values: &std::collections::BTreeMap<u32, Quantity>, buckets: u32, perc
     let (value, bucket) = sorted.get(rank.checked_sub(1)?)?;
     let place = bucket.map_or_else(|| "in one without readings".to_owned(), |bucket| format!("in the one from {}", at(bucket)));
     Some(format!("sorted from the smallest, empty ones being zero, number {rank} of {all} is {value}, {place}"))
+}
+
+/// What the first windows come to, each against what was promised for it.
+fn windows(row: &PriceRow, state: &SegmentState, at: impl Fn(u32) -> String) -> Vec<String> {
+    let PriceModel::Committed { commitment, .. } = &row.model else { return Vec::new() };
+    let mut windows: Vec<Window> = Vec::new();
+    let mut all = 0_usize;
+    let found = each_window(
+        row,
+        commitment,
+        state,
+        |_| {},
+        |window| {
+            all = all.checked_add(1)?;
+            if windows.len() < SHOWN {
+                windows.push(window);
+            }
+            Some(())
+        },
+    );
+    let money = |exact: Option<Exact>| exact.map_or_else(|| "more than can be shown".to_owned(), |exact| decimal_text(&exact.text()));
+    let sentence = |window: &Window| {
+        let cost = money(Some(window.cost.clone()));
+        let begin = format!("{} from {} costs {cost}", window.measured, at(window.number));
+        if window.beyond.text() == "0" {
+            return format!("{begin}, what was promised");
+        }
+        if !window.beyond.is_negative().unwrap_or(false) {
+            let factor = commitment.overage_factor;
+            let overage = money(window.beyond.times(factor.units(), 1_000_000_000));
+            return format!("{begin}: {} beyond what was promised, times {factor} is {overage}", money(Some(window.beyond.clone())));
+        }
+        let missing = money(window.beyond.times(-1, 1));
+        match commitment.true_up {
+            TrueUp::None => format!("{begin}: {missing} less than promised"),
+            TrueUp::WhenUsed | TrueUp::Always => format!("{begin}: {missing} less than promised is owed besides"),
+        }
+    };
+    let mut lines: Vec<String> = if found.is_ok() { windows.iter().map(sentence).collect() } else { Vec::new() };
+    if found.is_ok() {
+        more(&mut lines, all, "window");
+    }
+    lines
 }
 
 /// Where a bucket begins.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use shared_types::{Amount, Month, Quantity};
 
-use super::{Explanation, LineFacts, Part, PartBasis, PartStep, Subject, Verdict, Worth};
+use super::{Explanation, LineFacts, Part, PartBasis, PartCommitment, PartStep, Subject, Verdict, Worth};
 use crate::charges::Rated;
 use crate::evaluate::Rule;
 use crate::ratio::Ratio;
@@ -164,6 +164,7 @@ impl Page {
             self.line("");
             self.basis(shown, columns);
             self.steps(shown, columns);
+            self.commitment(shown, columns);
         }
     }
 
@@ -241,6 +242,34 @@ impl Page {
         self.table(&table);
     }
 
+    /// What windows come to against what was promised for them, where something was.
+    fn commitment(&mut self, shown: &Part, columns: &Columns<'_>) {
+        let part = |worth: &&Worth| worth.parts.iter().find(|part| part.price_id == shown.price_id).cloned();
+        let parts: Vec<Option<Part>> = columns.iter().map(|(_, worth)| part(worth)).collect();
+        let Some(factor) = shown.commitment.as_ref().map(|commitment| commitment.overage_factor) else { return };
+        self.line("");
+        self.line("  Each window against what was promised for it, money exactly");
+        let mut table = Table::default();
+        if columns.len() > 1 {
+            table.row(std::iter::once(String::new()).chain(columns.iter().map(|(name, _)| (*name).to_owned())).collect());
+        }
+        let mut row = |name: &str, value: &dyn Fn(&Part, &PartCommitment) -> String| {
+            let cell = |part: &Option<Part>| {
+                let found = part.as_ref().and_then(|part| Some(value(part, part.commitment.as_ref()?)));
+                found.unwrap_or_else(|| "-".to_owned())
+            };
+            table.row(std::iter::once(name.to_owned()).chain(parts.iter().map(cell)).collect());
+        };
+        row("windows with readings", &|_, commitment| commitment.used.to_string());
+        row("windows without, owed in full", &|_, commitment| commitment.unused.to_string());
+        row("cost at the prices above", &|_, commitment| commitment.cost.clone());
+        row("of it within what was promised", &|_, commitment| commitment.within.clone());
+        row(&format!("beyond it, times {factor}"), &|_, commitment| commitment.overage.clone());
+        row("promised, missing and owed", &|_, commitment| commitment.true_up.clone());
+        row("together", &|part, _| part.exact.clone());
+        self.table(&table);
+    }
+
     /// What the prices add up to, and the one rounding.
     fn totals(&mut self, columns: &Columns<'_>, until: &str) {
         self.line("");
@@ -255,7 +284,9 @@ impl Page {
         }
         table.row(row("readings", |worth| worth.readings.to_string()));
         table.row(row("quantity", |worth| quantity(worth).to_string()));
-        table.row(row("F, the sum of the money above, exactly", |worth| worth.exact.clone()));
+        let committed = columns.iter().flat_map(|(_, worth)| &worth.parts).any(|part| part.commitment.is_some());
+        let name = if committed { "F, the sum of what each price comes to, exactly" } else { "F, the sum of the money above, exactly" };
+        table.row(row(name, |worth| worth.exact.clone()));
         table.row(row("T, F rounded once to 9 places, half to even", |worth| worth.total.to_string()));
         self.table(&table);
     }

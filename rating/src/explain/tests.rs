@@ -273,6 +273,28 @@ fn levels_and_blocks_have_pages_too() {
 }
 
 #[test]
+fn windows_show_what_was_promised_for_each_and_what_became_of_it() {
+    let model = |true_up| PriceModel::Committed {
+        commitment: crate::WindowCommitment {
+            promised: crate::Promised::Quantity("4".parse().unwrap()),
+            overage_factor: "1.5".parse().unwrap(),
+            true_up,
+        },
+        model: Box::new(PriceModel::PerUnit { unit_price: "2.5".parse().unwrap() }),
+    };
+    let committed = |true_up| {
+        let mut row = row("p-1", "2020-01-01T00:00:00Z", "1", model(true_up));
+        row.basis.measure = crate::Measure::Bucketed { seconds: 86_400, each: crate::Each::Sum, then: crate::Then::Alone };
+        row
+    };
+    let (plan, charge) = charge_of(&committed(crate::TrueUp::WhenUsed), &[(1, "1"), (3, "6"), (2, "4"), (1, "2.5")]);
+    check("windows", &Explanation::of_charge(charge, &plan, None).unwrap());
+    let days: Vec<(i64, &str)> = (1..9).map(|day| (day, "5")).collect();
+    let (plan, charge) = charge_of(&committed(crate::TrueUp::Always), &days);
+    check("windows_always", &Explanation::of_key(charge, &plan, None).unwrap());
+}
+
+#[test]
 fn a_state_without_what_its_price_measures_is_not_explained() {
     let mut measured = row("p-1", "2020-01-01T00:00:00Z", "1", PriceModel::PerUnit { unit_price: "1".parse().unwrap() });
     measured.basis.measure = crate::Measure::Max;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, bail};
 use platform_rating::allocate::{TieBreak, allocate};
 use platform_rating::calendar::{Day, window_of};
-use platform_rating::contract::{self, Commitment, Rounding, Window};
-use platform_rating::{Basis, Measure, PriceModel, Ratio, RoundTo};
+use platform_rating::contract::{self, Rounding};
+use platform_rating::{Basis, Each, Measure, PriceModel, Promised, Ratio, RoundTo, Then, TrueUp, WindowCommitment};
 use serde_json::{Map, Value, json};
 use shared_types::{Amount, Price, Quantity};
 
@@ -58,33 +58,55 @@ pub fn commitment(given: &In<'_>) -> anyhow::Result<Value> {
     Ok(json!({ "true_up_minor": money(contract::true_up(amount_of(given.config, "commitment_minor")?, spent)?) }))
 }
 
-/// Windows that have commitments of their own.
+/// Windows that have prices and commitments of their own: those of one price and commitment are windows of one price row, each an hour of its
+/// own. As the source asserts them, money is not rounded to a currency.
 pub fn window_commitment(given: &In<'_>) -> anyhow::Result<Value> {
-    let mut windows = Vec::new();
-    for window in list(given.usage, "windows")? {
-        let unit_price: Price = parsed(window, "unit_price")?;
-        let cost = |quantity: Quantity| -> anyhow::Result<Amount> {
-            Ok(rated("1", PriceModel::PerUnit { unit_price }, Basis::default(), &uses(quantity, given.pieces)?)?.evaluation()?.rounded)
-        };
-        let commitment = match text(window, "commit") {
-            None => None,
-            Some(commit) => Some(Commitment {
-                amount: match text(window, "commit_kind").as_deref() {
-                    Some("quantity") => cost(commit.parse()?)?,
-                    None | Some("amount") => commit.parse()?,
-                    Some(other) => bail!("the kind of commitment {other:?} is unknown"),
-                },
-                overage_factor: parsed(window, "overage_factor")?,
-                true_up: window.get("true_up") == Some(&Value::Bool(true)),
-            }),
-        };
-        windows.push(Window { cost: cost(parsed(window, "quantity")?)?, commitment });
+    let terms = |window: &Value| ["unit_price", "commit", "commit_kind", "overage_factor", "true_up"].map(|name| window.get(name).cloned());
+    let windows = list(given.usage, "windows")?;
+    let mut rows: Vec<&Value> = Vec::new();
+    for window in windows {
+        if !rows.iter().any(|known| terms(known) == terms(window)) {
+            rows.push(window);
+        }
     }
-    // As the source asserts them: not rounded to a currency.
-    let sums = contract::windows(&windows, Rounding { places: 9, to: RoundTo::HalfEven })?;
-    Ok(json!({
-        "total": money(sums.total), "utilized": money(sums.utilized), "overage": money(sums.overage), "true_up": money(sums.true_up),
-    }))
+    let zero = rational("0")?;
+    let (mut total, mut utilized, mut overage, mut true_up) = (zero.clone(), zero.clone(), zero.clone(), zero);
+    for row in rows {
+        let mut used = Vec::new();
+        for (hour, window) in windows.iter().enumerate().filter(|(_, window)| terms(window) == terms(row)) {
+            for part in uses(parsed(window, "quantity")?, given.pieces)? {
+                used.push(Use { start_at: Use::after(i64::try_from(hour)? * 3_600, Quantity::ZERO)?.start_at, ..part });
+            }
+        }
+        let measure = Measure::Bucketed { seconds: 3_600, each: Each::Sum, then: Then::Alone };
+        let segment = rated("1", window_model(row)?, Basis { measure, ..Basis::default() }, &used)?.segment()?;
+        total += rational(&segment.exact)?;
+        match segment.committed {
+            None => utilized += rational(&segment.exact)?,
+            Some(committed) => {
+                utilized += rational(&committed.within)?;
+                overage += rational(&committed.overage)?;
+                true_up += rational(&committed.true_up)?;
+            }
+        }
+    }
+    Ok(json!({ "total": shown(&total), "utilized": shown(&utilized), "overage": shown(&overage), "true_up": shown(&true_up) }))
+}
+
+/// The price of a window with what was promised for it.
+fn window_model(window: &Value) -> anyhow::Result<PriceModel> {
+    let model = PriceModel::PerUnit { unit_price: parsed(window, "unit_price")? };
+    let Some(commit) = text(window, "commit") else { return Ok(model) };
+    let commitment = WindowCommitment {
+        promised: match text(window, "commit_kind").as_deref() {
+            Some("quantity") => Promised::Quantity(commit.parse()?),
+            None | Some("amount") => Promised::Amount(commit.parse()?),
+            Some(other) => bail!("the kind of commitment {other:?} is unknown"),
+        },
+        overage_factor: parsed(window, "overage_factor")?,
+        true_up: if window.get("true_up") == Some(&Value::Bool(true)) { TrueUp::WhenUsed } else { TrueUp::None },
+    };
+    Ok(PriceModel::Committed { commitment, model: Box::new(model) })
 }
 
 /// One price for the highest tier that any unit's peak reaches: each unit's own tier has a price, and the greatest one alone is owed.

@@ -9,7 +9,8 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use platform_rating::{
     Basis, BlockTier, Clock, Contract, Convert, Each, FirstFee, Line, Measure, Percentage, Plan, PriceBook, PriceIndex, PriceModel,
-    PriceRow, RatingState, RoundTo, Stepped, Then, Tier, Together, evaluate, rate, totals_from_arrow, totals_to_arrow,
+    PriceRow, Promised, RatingState, RoundTo, Stepped, Then, Tier, Together, TrueUp, WindowCommitment, evaluate, rate, totals_from_arrow,
+    totals_to_arrow,
 };
 use platform_usage::{Dimensions, MeteredReading};
 use proptest::prelude::*;
@@ -206,10 +207,43 @@ fn percentage(terms: &Percentage, per: &BigRational, uses: &[Use]) -> BigRationa
     owed
 }
 
+/// Hours, five minutes or days that readings are in, each with what its own readings alone come to under the price without the commitment.
+fn windows(row: &PriceRow, commitment: &WindowCommitment, model: &PriceModel, uses: &[Use]) -> Windows {
+    let plain = PriceRow { model: model.clone(), ..row.clone() };
+    let Measure::Bucketed { seconds, .. } = row.basis.measure else { panic!("no windows") };
+    let length = i64::from(seconds) * 1_000_000;
+    let mut of_window: BTreeMap<i64, Vec<Use>> = BTreeMap::new();
+    for used in uses {
+        of_window.entry(used.start / length).or_default().push(used.clone());
+    }
+    let promised = match commitment.promised {
+        Promised::Amount(amount) => money(amount),
+        Promised::Quantity(quantity) => worth(&plain, &[Use { units: quantity.units(), start: 0, end: None, item: 0, id: 0 }]),
+    };
+    let costs = of_window.values().map(|uses| worth(&plain, uses)).collect::<Vec<_>>();
+    Windows { count: PERIOD / length, promised, costs }
+}
+
+struct Windows {
+    count: i64,
+    promised: BigRational,
+    costs: Vec<BigRational>,
+}
+
 /// F by the words of the models.
 fn worth(row: &PriceRow, uses: &[Use]) -> BigRational {
     let per = quantity(row.per);
     let always = row.basis.first_fee == FirstFee::Always;
+    if let PriceModel::Committed { commitment, model } = &row.model {
+        let Windows { count, promised, costs } = windows(row, commitment, model, uses);
+        let unused = count - i64::try_from(costs.len()).unwrap();
+        let of_used = costs.into_iter().fold(n(0), |sum, cost| {
+            let beyond = (&cost - &promised).max(n(0));
+            let within = if commitment.true_up == TrueUp::None { cost.min(promised.clone()) } else { promised.clone() };
+            sum + within + beyond * quantity(commitment.overage_factor)
+        });
+        return if commitment.true_up == TrueUp::Always { of_used + promised * n(unused.into()) } else { of_used };
+    }
     match (&row.model, &row.basis.measure) {
         (PriceModel::Percentage(terms), _) => return percentage(terms, &per, uses),
         (PriceModel::Flat { amount }, _) => return money(*amount),
@@ -483,6 +517,14 @@ fn agrees(edges: &Edges, row: &PriceRow, uses: &[Use], shuffled: &[Use], cut: us
     met(edges, "negative readings", uses.iter().any(|used| used.units < 0));
     met(edges, "readings at one instant", uses.windows(2).any(|pair| pair[0].start == pair[1].start));
     met(edges, "a restart", cut > 0);
+    if let PriceModel::Committed { commitment, model } = &row.model {
+        let Windows { promised, costs, .. } = windows(row, commitment, model, uses);
+        met(edges, "a window beyond its commitment", costs.iter().any(|cost| *cost > promised));
+        met(edges, "a window that reaches it exactly", costs.contains(&promised));
+        met(edges, "a window short of it that owes", commitment.true_up != TrueUp::None && costs.iter().any(|cost| *cost < promised));
+        met(edges, "windows on both sides of it", costs.iter().any(|cost| *cost < promised) && costs.iter().any(|cost| *cost > promised));
+        met(edges, "windows without readings that owe", commitment.true_up == TrueUp::Always);
+    }
     Ok(())
 }
 
@@ -506,7 +548,7 @@ fn run(name: &str, model: impl Strategy<Value = PriceModel>, basis: impl Strateg
     for (edge, times) in edges.into_inner() {
         println!("{name}: {edge}: {times}");
         let never = match edge {
-            "a sum in pieces" => name == "percentage",
+            "a sum in pieces" => ["percentage", "window_commitment"].contains(&name),
             // Counts times prices are decimals.
             "a repeating fraction" => matches!(name, "package" | "blocks"),
             _ => false,
@@ -553,6 +595,31 @@ fn percentages_agree_with_the_oracle() {
         },
     );
     run("percentage", model, Just(Basis::default()), &["100", "3"]);
+}
+
+#[test]
+fn commitments_of_windows_agree_with_the_oracle() {
+    let model = prop_oneof![
+        2 => price().prop_map(|unit_price| PriceModel::PerUnit { unit_price }),
+        1 => (q(&["1", "10", "0.5"]), price()).prop_map(|(size, package_price)| PriceModel::Package { size, package_price }),
+        2 => price_tiers().prop_map(|tiers| PriceModel::Graduated { tiers }),
+        1 => price_tiers().prop_map(|tiers| PriceModel::Volume { tiers }),
+        1 => (block_tiers(), any::<bool>()).prop_map(|(tiers, top)| PriceModel::Blocks { tiers, top }),
+    ];
+    let amounts = select(vec!["1", "2.1", "0.0000000005", "0.00000000333", "7", "20"]);
+    let promised = prop_oneof![
+        amounts.prop_map(|text| Promised::Amount(text.parse().unwrap())),
+        q(&["1", "2", "3", "0.5", "10"]).prop_map(Promised::Quantity),
+    ];
+    let commitment = (promised, q(&["1", "1.5", "2", "0.333333333"]), select(vec![TrueUp::None, TrueUp::WhenUsed, TrueUp::Always]));
+    let model = (model, commitment).prop_map(|(model, (promised, overage_factor, true_up))| PriceModel::Committed {
+        commitment: WindowCommitment { promised, overage_factor, true_up },
+        model: Box::new(model),
+    });
+    let windows = (select(vec![300_u32, 3_600, 86_400]), select(vec![Each::Max, Each::Sum]));
+    let basis = (basis(), windows)
+        .prop_map(|(basis, (seconds, each))| Basis { measure: Measure::Bucketed { seconds, each, then: Then::Alone }, ..basis });
+    run("window_commitment", model, basis, PERS);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! An explanation as it goes over the wire. Every figure is platform-rating's; nothing is calculated here.
 
-use platform_rating::explain::{KeyFacts, LineFacts, Part, PartBasis, PartStep, Subject, Verdict, Worth};
+use platform_rating::explain::{KeyFacts, LineFacts, Part, PartBasis, PartCommitment, PartStep, Subject, Verdict, Worth};
 use platform_rating::{Explanation, Rated, Ratio};
 use serde::Serialize;
 
@@ -156,6 +156,32 @@ wire! {
         pub basis: Option<BasisView>,
         /// The tiers, or one step.
         pub steps: Vec<StepView>,
+        /// What a commitment for windows makes of their cost, which the steps show; absent where the price has none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub commitment: Option<CommitmentView>,
+    }
+}
+
+wire! {
+    /// Windows, each against what was promised for it; money exactly.
+    #[derive(Clone, Serialize)]
+    pub struct CommitmentView {
+        /// What a window costs beyond what was promised for it, as a multiple.
+        pub overage_factor: String,
+        /// Windows with a reading.
+        pub used: u64,
+        /// Windows without one that owe what was promised for them.
+        pub unused: u64,
+        /// What was promised for a window.
+        pub promised: String,
+        /// What the windows cost at the prices of the steps.
+        pub cost: String,
+        /// What of it lies within what was promised.
+        pub within: String,
+        /// What lies beyond, times the factor.
+        pub overage: String,
+        /// What was promised, is missing and is owed.
+        pub true_up: String,
     }
 }
 
@@ -301,7 +327,15 @@ impl From<&Part> for PartView {
             exact: part.exact.clone(),
             basis: part.basis.as_ref().map(Into::into),
             steps: part.steps.iter().map(Into::into).collect(),
+            commitment: part.commitment.as_ref().map(Into::into),
         }
+    }
+}
+
+impl From<&PartCommitment> for CommitmentView {
+    fn from(commitment: &PartCommitment) -> Self {
+        let PartCommitment { overage_factor, used, unused, promised, cost, within, overage, true_up } = commitment.clone();
+        Self { overage_factor: overage_factor.to_string(), used, unused, promised, cost, within, overage, true_up }
     }
 }
 

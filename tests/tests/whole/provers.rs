@@ -29,6 +29,20 @@ struct Sku {
     sums: bool,
     levels: bool,
     small: bool,
+    /// Its windows are priced alone; all of its prices begin with a month then, or none owes unused windows.
+    windows: Option<Windows>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Windows {
+    OfWholeMonths,
+    OfAnyTime,
+}
+
+impl Sku {
+    fn changes_within_months(&self) -> bool {
+        self.windows != Some(Windows::OfWholeMonths)
+    }
 }
 
 /// A registry as it is written.
@@ -138,7 +152,7 @@ impl Dice {
             "time_weighted" | "prorated" => format!("by = \"{by}\"\n"),
             "bucketed" => {
                 let (bucket, each) = (self.pick(&["five_minutes", "hour", "day"]), self.pick(&["max", "sum"]));
-                let then = self.pick(&["sum", "alone", "p50", "p90", "p95", "p99"]);
+                let then = self.pick(&["sum", "alone", "alone", "alone", "alone", "p50", "p90", "p95", "p99"]);
                 format!("bucket = \"{bucket}\"\neach = \"{each}\"\nthen = \"{then}\"\n")
             }
             _ => String::new(),
@@ -146,8 +160,14 @@ impl Dice {
         (name, fields, ["sum", "count"].contains(&name))
     }
 
+    /// As [`Self::aggregation`], with each bucket priced alone.
+    fn windows(&mut self) -> (&'static str, String, bool) {
+        let (bucket, each) = (self.pick(&["five_minutes", "hour", "day"]), self.pick(&["max", "sum"]));
+        ("bucketed", format!("bucket = \"{bucket}\"\neach = \"{each}\"\nthen = \"alone\"\n"), false)
+    }
+
     /// The fields of a price, for a meter that sums, or that follows levels.
-    fn model(&mut self, sums: bool, levels: bool) -> String {
+    fn model(&mut self, sums: bool, levels: bool, windows: Option<Windows>) -> String {
         let percentages: &[&str] = if sums { &["percentage", "percentage", "graduated_percentage"] } else { &["graduated_percentage"] };
         let models = ["per_unit", "per_unit", "package", "graduated", "graduated", "volume", "volume", "blocks", "top_blocks", "free"];
         let model = self.pick(&[&models[..], percentages].concat());
@@ -192,13 +212,29 @@ impl Dice {
         if each {
             fields += "applies_to = \"each_event\"\n";
         }
+        if let Some(windows) = windows.filter(|_| !self.one_in(4)) {
+            fields += &self.commitment(windows);
+        }
         fields
     }
 
-    fn sku(&mut self, head: String, band: &str, (aggregation, sums): (&str, bool)) -> Sku {
+    /// What is promised for each window.
+    fn commitment(&mut self, windows: Windows) -> String {
+        let promised = match self.one_in(2) {
+            true => format!("amount = \"{}\"", self.pick(&["0.0000000005", "0.35", "3", "33.333333333", "100"])),
+            false => format!("quantity = \"{}\"", self.pick(&["0.000000001", "1", "3", "12.345678901", "999"])),
+        };
+        let factor = self.pick(&["0.25", "1.5", "2", "7"]);
+        let owed = if windows == Windows::OfWholeMonths { "owed_always" } else { "owed_when_used" };
+        let true_up = self.pick(&["none", owed, owed]);
+        format!("window_commitment = {{ {promised}, overage_factor = \"{factor}\", true_up = \"{true_up}\" }}\n")
+    }
+
+    fn sku(&mut self, head: String, band: &str, (aggregation, sums, alone): (&str, bool, bool)) -> Sku {
         let (small, levels) = (aggregation == "time_weighted", aggregation == "prorated");
-        let mut sku = Sku { head, band: band.to_owned(), rows: Vec::new(), sums, levels, small };
-        let starts: &[&str] = if self.one_in(3) { &[FIRST, MIDDLE] } else { &[FIRST] };
+        let windows = alone.then(|| if self.one_in(2) { Windows::OfWholeMonths } else { Windows::OfAnyTime });
+        let mut sku = Sku { head, band: band.to_owned(), rows: Vec::new(), sums, levels, small, windows };
+        let starts: &[&str] = if sku.changes_within_months() && self.one_in(3) { &[FIRST, MIDDLE] } else { &[FIRST] };
         for start in starts {
             let model = self.model_of(&sku);
             sku.rows.push((start, model));
@@ -208,7 +244,7 @@ impl Dice {
 
     fn model_of(&mut self, sku: &Sku) -> String {
         self.small = sku.small;
-        self.model(sku.sums, sku.levels)
+        self.model(sku.sums, sku.levels, sku.windows)
     }
 
     /// A registry: meters of every kind, some of whose SKUs have bands and some of whose prices change within the month.
@@ -216,7 +252,8 @@ impl Dice {
         let mut meters = "[[unit]]\nid = \"piece\"\n".to_owned();
         let mut skus = Vec::new();
         for meter in 0..METERS {
-            let (aggregation, fields, sums) = self.aggregation();
+            // One of each event type has windows that are priced alone.
+            let (aggregation, fields, sums) = if meter < TYPES { self.windows() } else { self.aggregation() };
             let value = if ["count", "unique"].contains(&aggregation) { "" } else { "value = \"amount\"\n" };
             meters += &format!(
                 "[[meter]]\nid = \"m{meter}\"\nevent_type = \"t{}\"\naggregation = \"{aggregation}\"\n{fields}{value}unit = \"piece\"\nnegative = \"accept\"\n\
@@ -224,10 +261,11 @@ impl Dice {
                 meter % TYPES
             );
             let head = || format!("family = \"all\"\nmeter = \"m{meter}\"\n");
-            skus.push((format!("m{meter}"), self.sku(head(), "", (aggregation, sums))));
+            let alone = fields.contains("\"alone\"");
+            skus.push((format!("m{meter}"), self.sku(head(), "", (aggregation, sums, alone))));
             if self.one_in(4) {
                 let band = "above = { size = \"5\" }\nup_to = { size = \"7.5\" }\n";
-                skus.push((format!("m{meter}-long"), self.sku(head(), band, (aggregation, sums))));
+                skus.push((format!("m{meter}-long"), self.sku(head(), band, (aggregation, sums, alone))));
             }
         }
         for (policy, told) in [("slices", "state = \"state\"\n"), ("leases", "spans = \"spans\"\n")] {
@@ -326,7 +364,7 @@ impl Dice {
             matches.extend(banded.then_some("rate = \"stopped\", band = \"night\""));
             for (number, terms) in matches.into_iter().enumerate() {
                 let head = format!("family = \"leases\"\nmeter = \"{meter}\"\nmatch = {{ {terms} }}\n");
-                skus.push((format!("{meter}-{number}"), self.sku(head, "", (aggregation, false))));
+                skus.push((format!("{meter}-{number}"), self.sku(head, "", (aggregation, false, false))));
             }
         }
         (text + &meters, skus)
@@ -342,7 +380,7 @@ impl Dice {
             }
             if self.one_in(5) && sku.rows.len() > 1 {
                 sku.rows.pop();
-            } else if self.one_in(5) && sku.rows.len() == 1 {
+            } else if self.one_in(5) && sku.rows.len() == 1 && sku.changes_within_months() {
                 let model = self.model_of(sku);
                 sku.rows.push((MIDDLE, model));
             }
@@ -428,6 +466,8 @@ fn world(seed: u64, zone: &str, again: bool) -> Tally {
     let write = |text: &str| std::fs::write(folder.join("all.toml"), text).unwrap();
     write(&first);
     tally.done(&["registry", "publish", folder.to_str().unwrap()]);
+    let committed = first.matches("window_commitment").count();
+    assert!(committed > 0, "no price of world {seed} has a commitment for windows");
     let server = tally.serve();
     let send = |dice: &mut Dice, run: u64, month: &str, count: u64| {
         let events: Vec<String> = (0..count).map(|at| dice.event(&format!("{run}-{at}"), month)).collect();

@@ -4,7 +4,7 @@
 use shared_types::{AssetId, Instant, Quantity};
 
 use crate::compile::one;
-use crate::document::{Aggregation, AppliesTo, BlockTier, PriceModel, RoundTo, Tier};
+use crate::document::{Aggregation, AppliesTo, BlockTier, PriceModel, Promised, RoundTo, Tier, WindowTrueUp};
 
 /// One thing that a price says: `up to 1M:` is `0.15` `USD per 1k token`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +142,22 @@ fn facts(model: &PriceModel, terms: Terms<'_>) -> Vec<Fact> {
                 AppliesTo::EachEvent => "each event",
             };
             facts.push(fact("applied to", each.to_owned(), String::new()));
+            facts
+        }
+        PriceModel::Committed { commitment, model } => {
+            let mut facts = facts(model, terms);
+            let label = "promised for each window";
+            facts.push(match commitment.promised {
+                Promised::Amount(amount) => fact(label, amount.to_string(), currency.to_string()),
+                Promised::Quantity(quantity) => fact(label, format!("the cost of {}", counted(quantity)), String::new()),
+            });
+            facts.push(fact("beyond it", format!("{} times", commitment.overage_factor), String::new()));
+            let missing = match commitment.true_up {
+                WindowTrueUp::None => "not owed",
+                WindowTrueUp::OwedWhenUsed => "owed for windows with usage",
+                WindowTrueUp::OwedAlways => "owed for every window",
+            };
+            facts.push(fact("what is missing is", missing.to_owned(), String::new()));
             facts
         }
     }

@@ -36,9 +36,11 @@ pub(super) const CONTRACT_TERMS: &[(&str, &str)] = &[
     ("capacity", "write a [[contract.term]] with kind = \"capacity\" and skus"),
 ];
 
-/// Fields of a contract that rating knows and live usage cannot honour yet.
-pub(super) const CONTRACT_NOT_LIVE: &[(&str, &str)] =
-    &[("window_commitment", "a commitment holds for a whole service period: write a [[contract.term]] with kind = \"commitment\"")];
+/// What others write as fields of a contract and stands with a price here.
+pub(super) const CONTRACT_PRICES: &[(&str, &str)] = &[(
+    "window_commitment",
+    "write window_commitment = { amount = \"10\", overage_factor = \"1.5\", true_up = \"owed_when_used\" } in the [[price_book.price]]",
+)];
 
 impl Reader<'_> {
     /// Names fields that are understood and cannot be honoured; they are not called unknown besides.
@@ -51,12 +53,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Names fields that are something else here.
-    pub(super) fn elsewhere(&mut self, table: &Table<'_, '_>, fields: &[(&str, &str)]) {
+    /// Names fields that are something else here, and what.
+    pub(super) fn elsewhere(&mut self, table: &Table<'_, '_>, fields: &[(&str, &str)], what: &str) {
         for (field, instead) in fields {
             if let Some(value) = table.members.get(*field) {
                 let at = self.at(value.span().start);
-                self.findings.add(at, format!("{field} is no field of {}, but a term", table.name), *instead);
+                self.findings.add(at, format!("{field} is no field of {}, but {what}", table.name), *instead);
             }
         }
     }
@@ -69,10 +71,10 @@ impl Reader<'_> {
             return None;
         }
         let fields: &[&str] = match model {
-            "per_unit" => &["per", "unit_price", "convert", "free_units", "applies_to"],
-            "package" => &["size", "package_price", "convert", "free_units", "applies_to"],
-            "graduated" | "volume" => &["per", "tiers", "convert", "free_units", "applies_to"],
-            "blocks" | "top_blocks" => &["tiers", "convert", "free_units", "applies_to"],
+            "per_unit" => &["per", "unit_price", "convert", "free_units", "applies_to", "window_commitment"],
+            "package" => &["size", "package_price", "convert", "free_units", "applies_to", "window_commitment"],
+            "graduated" | "volume" => &["per", "tiers", "convert", "free_units", "applies_to", "window_commitment"],
+            "blocks" | "top_blocks" => &["tiers", "convert", "free_units", "applies_to", "window_commitment"],
             "percentage" => &["rate", "fee", "least", "most", "free_readings", "free_value"],
             "graduated_percentage" => &["tiers"],
             "free" => &["rule"],
@@ -93,15 +95,20 @@ impl Reader<'_> {
         let applies_to = self.word(table, "applies_to", AppliesTo::WORDS);
         let applies_at = if let Field::Good(_, at) = &applies_to { *at } else { table.at };
         let applies_to = self.or(applies_to, AppliesTo::Period);
+        let commitment = self.window_commitment(table);
         let (read, convert, free_units, applies_to) = (read?, convert?, free_units?, applies_to?);
         if applies_to == AppliesTo::EachEvent && convert.as_ref().is_some_and(|convert| convert.rounding == RoundTo::None) {
             let message = format!("{} converts each event without rounding", table.name);
             self.findings.add(applies_at, message, "name a rounding in convert, for example rounding = \"ceiling\"");
             return None;
         }
-        Some(match (convert, free_units, applies_to) {
+        let adjusted = match (convert, free_units, applies_to) {
             (None, Quantity::ZERO, AppliesTo::Period) => read,
             (convert, free_units, applies_to) => PriceModel::Adjusted { convert, free_units, applies_to, model: Box::new(read) },
+        };
+        Some(match commitment? {
+            Some(commitment) => PriceModel::Committed { commitment, model: Box::new(adjusted) },
+            None => adjusted,
         })
     }
 

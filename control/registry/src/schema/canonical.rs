@@ -6,7 +6,7 @@ use super::{
     DIALECT, TERM_OPTIONAL, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, term,
     term_rules, terms_over, text, words,
 };
-use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
+use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer, WindowTrueUp};
 use crate::read::DIMENSIONS_MAX;
 
 /// The content of a version: what [`Version::canonical`](crate::Version::canonical) writes and the address covers, document by document.
@@ -135,7 +135,7 @@ fn aggregation() -> Value {
     ]})
 }
 
-/// A model, or one that is applied to a converted or partly free quantity: never two of those.
+/// A model, or one that is applied to a converted or partly free quantity, or to windows with commitments: never two of one of those.
 fn model() -> Value {
     let tiers = || list(&object([("up_to", above_zero()), ("unit_price", money()), ("flat_fee", money())], &["up_to"]));
     let blocks = || list(&object([("up_to", above_zero()), ("size", above_zero()), ("block_price", money())], &["up_to"]));
@@ -165,6 +165,14 @@ fn model() -> Value {
         ],
         &["convert"],
     );
+    let promised =
+        json!({"oneOf": [tagged("amount", json!({"allOf": [money(), {"not": {"const": "0"}}]})), tagged("quantity", above_zero())]});
+    let commitment = object(
+        [("promised", promised), ("overage_factor", above_zero()), ("true_up", words(WindowTrueUp::WORDS.iter().map(|(word, _)| *word)))],
+        &[],
+    );
+    let of_windows = adjustable.iter().cloned().chain([tagged("adjusted", adjusted.clone())]).collect::<Vec<_>>();
+    let committed = object([("commitment", commitment), ("model", json!({"oneOf": of_windows}))], &[]);
     let percentage = object(
         [
             ("rate", money()),
@@ -181,6 +189,7 @@ fn model() -> Value {
         tagged("graduated_percentage", object([("tiers", tiers())], &[])),
         tagged("free", object([("rule", name())], &[])),
         tagged("adjusted", adjusted),
+        tagged("committed", committed),
     ]);
     json!({"oneOf": all.collect::<Vec<_>>()})
 }

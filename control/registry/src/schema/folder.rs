@@ -7,7 +7,7 @@ use super::{
     term_rules, terms_over, text, words,
 };
 use crate::Kind;
-use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer};
+use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer, WindowTrueUp};
 use crate::read::DIMENSIONS_MAX;
 
 /// What a file of a registry folder may hold, TOML read as JSON.
@@ -171,6 +171,17 @@ fn meter() -> Value {
     ]})
 }
 
+/// What is promised for each window of a price: money, or what a quantity costs.
+fn window_commitment() -> Value {
+    let amount = json!({"allOf": [money(), {"pattern": "^[^eE]*[1-9]"}]});
+    let promises = [("amount", amount), ("quantity", above_zero())];
+    let ways = promises.map(|promise| {
+        let true_up = words(WindowTrueUp::WORDS.iter().map(|(word, _)| *word));
+        object([promise, ("overage_factor", above_zero()), ("true_up", true_up)], &["overage_factor"])
+    });
+    json!({"oneOf": ways})
+}
+
 fn price() -> Value {
     let convert = object(
         [
@@ -183,11 +194,13 @@ fn price() -> Value {
     );
     let adjusting = || {
         let applies = words(AppliesTo::WORDS.iter().map(|(word, _)| *word));
-        vec![("convert", convert.clone()), ("free_units", counted()), ("applies_to", applies)]
+        let commitment = window_commitment();
+        vec![("convert", convert.clone()), ("free_units", counted()), ("applies_to", applies), ("window_commitment", commitment)]
     };
     let model = |models: Value, own: Vec<(&'static str, Value)>, adjusting: Vec<(&'static str, Value)>| {
         let common = [("id", id()), ("sku", id()), ("effective_at", instant()), ("model", models)];
-        let optional = ["id", "per", "fee", "least", "most", "free_readings", "free_value", "convert", "free_units", "applies_to"];
+        let percentages = ["fee", "least", "most", "free_readings", "free_value"];
+        let optional = [&["id", "per"][..], &percentages, &["convert", "free_units", "applies_to", "window_commitment"]].concat();
         object(common.into_iter().chain(own).chain(adjusting), &optional)
     };
     let priced =

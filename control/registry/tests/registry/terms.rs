@@ -197,7 +197,6 @@ fn what_others_write_as_fields_and_what_is_not_live_is_named() {
     for (field, parts) in [
         ("minimum_spend", ["is no field of contract \"acme-next\", but a term", "kind = \"minimum_spend\""]),
         ("discount_percent", ["is no field of contract \"acme-next\", but a term", "kind = \"discount\""]),
-        ("window_commitment", ["is not live yet", "a commitment holds for a whole service period"]),
         ("capacity", ["is no field of contract \"acme-next\", but a term", "kind = \"capacity\""]),
     ] {
         named("id = \"acme-next\"", &format!("id = \"acme-next\"\n{field} = \"1\""), &parts);
