@@ -1,5 +1,7 @@
 //! `tally rerate`: rates what was rated before again, under a draft book or under the one in force. It shows what would change, by organization,
-//! line and cause, and without `--preview` books it: the draft becomes the version in force and each shard rates again at its record.
+//! line and cause, what that comes to on invoices, and without `--preview` books it: the draft becomes the version in force and each shard rates again at its record.
+
+mod invoiced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +12,9 @@ use platform_ingest::store;
 use platform_rating::{Key, Plan, RatedBatch, RatingState};
 use platform_registry::Version;
 use serde_json::json;
-use shared_types::{Amount, Digest, Month, Position, Sequence};
+use shared_types::{Amount, Digest, Month, OrganizationId, Position, Sequence};
+
+use invoiced::{Invoiced, Moved, invoiced};
 
 use super::Refused;
 use super::registry::version_or_folder;
@@ -19,8 +23,9 @@ use crate::book::draft_no;
 use crate::clock::now;
 use crate::home::Home;
 use crate::read_models::Readers;
-use crate::rerating::{Reached, Record, UnitKey, Work, restore};
+use crate::rerating::{Reached, Record, UnitKey, Work, restore, unit_of};
 use crate::roles::billing::Registries;
+use crate::roles::invoicing::policies_of;
 use crate::{Common, Format, Outcome};
 
 /// Arguments of `tally rerate`.
@@ -73,6 +78,10 @@ struct Differences {
     /// Readings that would have no price any more, by organization and reason.
     lost: BTreeMap<(String, String), u64>,
     sums: BTreeMap<String, i128>,
+    /// T of every key of the units that are rated again.
+    moved: Moved,
+    /// What organizations see of it.
+    invoiced: BTreeMap<OrganizationId, Vec<Invoiced>>,
 }
 
 struct Line {
@@ -182,7 +191,10 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
     let threads = home.settings.batch.threads;
     let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
     let plan: Plan = platform_registry::compile(version)?.plan;
-    let mut differences = Differences::default();
+    let units: BTreeSet<&UnitKey> = reached.shards.values().flat_map(|(units, _)| units).collect();
+    let known = state.keys().filter(|(key, _)| units.contains(&unit_of(key)));
+    let moved = known.map(|(key, known)| (key.clone(), (known.total, known.total))).collect();
+    let mut differences = Differences { moved, ..Differences::default() };
     for group in reached.groups() {
         let mut shards = BTreeMap::new();
         for state in states.iter().filter(|state| group.contains(&state.position.shard)) {
@@ -193,6 +205,7 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
         differences.take(&batch, &reached)?;
     }
     differences.lines.sort_by(|a, b| a.key.cmp(&b.key));
+    differences.invoiced = invoiced(&differences.moved, &policies_of(active)?, &policies_of(version)?)?;
     Ok(differences)
 }
 
@@ -231,6 +244,7 @@ impl Differences {
                 causes = of(&same_unit);
             }
             let difference = i128::from(total.amount.units());
+            self.moved.entry(key.clone()).or_insert((Amount::ZERO, Amount::ZERO)).1 = total.total;
             *self.sums.entry(key.currency.to_string()).or_default() += difference;
             self.lines.push(Line {
                 books: total.accounting_period,
@@ -258,10 +272,13 @@ impl Differences {
             .lost
             .iter()
             .map(|((organization, reason), readings)| json!({"organization": organization, "reason": reason, "readings": readings}));
+        let invoices =
+            self.invoiced.iter().flat_map(|(organization, invoiced)| invoiced.iter().map(|invoiced| invoiced.json(organization)));
         let sums: BTreeMap<&String, String> = self.sums.iter().map(|(currency, sum)| (currency, exact(*sum))).collect();
         json!({
             "version": version, "in_force": in_force, "control_no": booked,
-            "lines": lines.collect::<Vec<_>>(), "quarantined": lost.collect::<Vec<_>>(), "differences": sums,
+            "lines": lines.collect::<Vec<_>>(), "invoices": invoices.collect::<Vec<_>>(),
+            "quarantined": lost.collect::<Vec<_>>(), "differences": sums,
         })
     }
 
@@ -271,25 +288,25 @@ impl Differences {
             out.push_str(&text);
             out.push('\n');
         };
-        let mut organization = None;
-        for line in &self.lines {
-            if organization != Some(&line.key.organization) {
-                say(format!("organization {}", line.key.organization));
-                organization = Some(&line.key.organization);
+        for lines in self.lines.chunk_by(|a, b| a.key.organization == b.key.organization) {
+            let Some(Line { key: Key { organization, .. }, .. }) = lines.first() else { continue };
+            say(format!("organization {organization}"));
+            for line in lines {
+                say(format!(
+                    "  {}  {}/{}  {} {} instead of {}: {}, {} in the books of {}",
+                    line.key.service_period,
+                    line.key.contract,
+                    line.key.sku,
+                    line.key.currency,
+                    line.after,
+                    exact(line.before),
+                    signed(line.difference),
+                    if line.readings == 1 { "1 reading".to_owned() } else { format!("{} readings", line.readings) },
+                    line.books,
+                ));
+                line.causes.iter().for_each(|cause| say(format!("    cause: {cause}")));
             }
-            say(format!(
-                "  {}  {}/{}  {} {} instead of {}: {}, {} in the books of {}",
-                line.key.service_period,
-                line.key.contract,
-                line.key.sku,
-                line.key.currency,
-                line.after,
-                exact(line.before),
-                signed(line.difference),
-                if line.readings == 1 { "1 reading".to_owned() } else { format!("{} readings", line.readings) },
-                line.books,
-            ));
-            line.causes.iter().for_each(|cause| say(format!("    cause: {cause}")));
+            self.invoiced.get(organization).into_iter().flatten().flat_map(Invoiced::lines).for_each(&mut say);
         }
         for ((organization, reason), readings) in &self.lost {
             say(format!(

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use platform_billing::terms::{Over, Rule, Scope, SkuFacts, Term, Termed, TrueUp};
 use platform_billing::{Close, Policies, Rounding, RoundingMode, SkuText, Terms};
-use platform_registry::TermSchedule;
 use platform_registry::document::{self, Recurring, TermRule};
+use platform_registry::{TermSchedule, Version};
 use shared_db::{Database, OutboxEvent, Transaction};
 use shared_types::{BatchNo, ContractId, Digest, Month};
 use tokio::sync::watch;
@@ -137,7 +137,12 @@ impl Invoicing {
 /// What invoices need to know of a registry version.
 pub async fn policies(tx: &mut Transaction, version: Digest) -> anyhow::Result<Policies> {
     let Some(version) = platform_registry::store::version(tx, version).await? else { return Ok(Policies::default()) };
-    let compiled = platform_registry::compile(&version)?;
+    policies_of(&version)
+}
+
+/// What invoices need to know of a version, published or not.
+pub fn policies_of(version: &Version) -> anyhow::Result<Policies> {
+    let compiled = platform_registry::compile(version)?;
     let roundings = compiled.roundings.into_values().map(|rounding| {
         let mode = match rounding.mode {
             document::RoundingMode::HalfAwayFromZero => RoundingMode::HalfAwayFromZero,
@@ -146,7 +151,7 @@ pub async fn policies(tx: &mut Transaction, version: Digest) -> anyhow::Result<P
         (rounding.asset, Rounding { mode, scale: rounding.scale })
     });
     let meters: BTreeMap<_, _> = compiled.meters.into_iter().map(|meter| (meter.id.clone(), meter)).collect();
-    let mut policies = Policies { roundings: roundings.collect(), terms: terms(&TermSchedule::of(&version)), ..Policies::default() };
+    let mut policies = Policies { roundings: roundings.collect(), terms: terms(&TermSchedule::of(version)), ..Policies::default() };
     for (id, sku) in compiled.skus {
         let Some(meter) = meters.get(&sku.meter) else { continue };
         let facts = SkuFacts { family: sku.family.as_str().into(), recurring: Recurring::is_own(&meter.event_type) };

@@ -89,11 +89,15 @@ price = [
     .concat()
 }
 
-fn publish(tally: &Tally, text: &str) -> std::process::Output {
+fn folder(tally: &Tally, text: &str) -> String {
     let folder = tally.scratch().join("terms");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("registry.toml"), text).unwrap();
-    tally.run(&["registry", "publish", folder.to_str().unwrap()])
+    folder.to_str().unwrap().to_owned()
+}
+
+fn publish(tally: &Tally, text: &str) -> std::process::Output {
+    tally.run(&["registry", "publish", &folder(tally, text)])
 }
 
 fn home() -> Tally {
@@ -374,4 +378,55 @@ fn drafting_terms_across_kills_comes_to_drafting_them_once() {
     }
     println!("{kills} kills");
     assert!(kills >= 4, "{kills} kills: too few to have hit anything");
+}
+
+#[test]
+fn a_preview_says_what_terms_make_of_other_prices_and_the_next_invoice_says_the_same() {
+    let tally = home();
+    let server = tally.serve();
+    send(&server, &september());
+    server.stop();
+    tally.done(&["close", "2026-09"]);
+    let dearer = registry("1000", "").replacen("unit_price = \"2.50\"", "unit_price = \"3.00\"", 1);
+    let book = folder(&tally, &dearer);
+    let preview: Value = serde_json::from_str(&tally.done(&["--format", "json", "rerate", "--preview", "--book", &book])).unwrap();
+    let mut shown = Vec::new();
+    for invoice in preview["invoices"].as_array().unwrap() {
+        shown.push(format!("{} {} of usage {}", text(&invoice["organization"]), text(&invoice["difference"]), text(&invoice["usage"])));
+        for term in invoice["terms"].as_array().unwrap() {
+            let figures = ["before", "after", "difference"].map(|name| text(&term[name])).join(" ");
+            shown.push(format!("  {} {} {} {figures}", text(&term["service_period"]), text(&term["term"]), text(&term["kind"])));
+        }
+    }
+    // acme: 10 % of 510 and what is above 400 then. initech's usage alone reaches its minimum. umbrella promised more than it spends.
+    let expected = [
+        "acme 0 of usage 50",
+        "  2026-09 most maximum_spend -14 -59 -45",
+        "  2026-09 off discount -46 -51 -5",
+        "calm 5 of usage 5",
+        "initech 0 of usage 5",
+        "  2026-09 least minimum_spend 5 0 -5",
+        "other 5 of usage 5",
+        "umbrella 0 of usage 140",
+        "  2026-09 promise commitment 300 160 -140",
+    ];
+    assert_eq!(shown, expected, "{preview}");
+    let page = tally.done(&["rerate", "--preview", "--book", &book]);
+    assert!(page.contains("2026-09  umbrella#promise (commitment)  USD 160 instead of 300: -140"), "{page}");
+    assert!(
+        page.contains("on the next invoice  USD 0: usage +140, the rest by terms") && page.contains("on the next invoice  USD +5\n"),
+        "{page}"
+    );
+
+    tally.done(&["rerate", "--book", &book]);
+    tally.done(&["close", "2026-10"]);
+    let moved: Vec<String> = terms(&tally, 202_610).into_iter().filter(|term| term.contains(" 202609 ")).collect();
+    let expected = [
+        "acme 202609 off: -5 of 510",
+        "acme 202609 most: -45 of 459",
+        "initech 202609 least: -5 of 30",
+        "umbrella 202609 promise: -140 of 840",
+    ];
+    assert_eq!(moved, expected);
+    holds(&tally);
 }

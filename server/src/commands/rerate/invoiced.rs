@@ -1,0 +1,135 @@
+//! What invoices make of rating again: each line as it is rounded there, and the terms of contracts, which look at a service period as a whole.
+//! It asks nothing of the books: both follow from what the keys come to, before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use platform_billing::terms::{Termed, apply};
+use platform_billing::{Policies, Rounding};
+use platform_rating::Key;
+use serde_json::{Value, json};
+use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, SkuId};
+
+/// T of every key of the units that are rated again: before and after.
+pub type Moved = BTreeMap<Key, (Amount, Amount)>;
+
+/// What invoices say of the keys of a service period.
+type Keys = Vec<(SkuId, Amount)>;
+
+/// What an organization sees on its next invoice of a currency.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invoiced {
+    /// The currency.
+    pub currency: AssetId,
+    /// What the lines of usage move by.
+    pub usage: Amount,
+    /// Terms that move.
+    pub terms: Vec<TermMoved>,
+    /// Both together.
+    pub difference: Amount,
+}
+
+/// A term that comes to something else.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TermMoved {
+    contract: ContractId,
+    service_period: Month,
+    term: String,
+    kind: &'static str,
+    before: Amount,
+    after: Amount,
+    difference: Amount,
+}
+
+/// What each organization with other keys sees, by currency. A currency that the version has no rounding for is left out: it is not booked.
+///
+/// - `before`: what holds now; `after`: under the version. Usage is taken as it stands: a month that goes on may still reach its minimum.
+pub fn invoiced(moved: &Moved, before: &Policies, after: &Policies) -> anyhow::Result<BTreeMap<OrganizationId, Vec<Invoiced>>> {
+    let mut found: BTreeMap<OrganizationId, Vec<Invoiced>> = BTreeMap::new();
+    let others: BTreeSet<(&OrganizationId, &AssetId)> =
+        moved.iter().filter(|(_, (before, after))| before != after).map(|(key, _)| (&key.organization, &key.currency)).collect();
+    for (organization, currency) in others {
+        let Some(rounding) = after.roundings.get(currency) else { continue };
+        let rounding = (before.roundings.get(currency).unwrap_or(rounding), rounding);
+        let keys = moved.iter().filter(|(key, _)| (&key.organization, &key.currency) == (organization, currency));
+        let mut periods: BTreeMap<(&ContractId, Month), [Keys; 2]> = BTreeMap::new();
+        let mut usage = Amount::ZERO;
+        for (key, (was, is)) in keys {
+            let [was, is] = [round(rounding.0, *was)?, round(rounding.1, *is)?];
+            usage = usage.checked_add(is.checked_sub(was)?)?;
+            let [of_before, of_after] = periods.entry((&key.contract, key.service_period)).or_default();
+            of_before.push((key.sku.clone(), was));
+            of_after.push((key.sku.clone(), is));
+        }
+        let (mut terms, mut difference) = (Vec::new(), usage);
+        for ((contract, service_period), [was, is]) in &periods {
+            let of = |policies: &Policies, keys: &[(SkuId, Amount)], rounding: &Rounding| {
+                let termed = policies.terms.of(organization).iter();
+                let holds =
+                    |termed: &&Termed| (&termed.contract, &termed.currency) == (*contract, currency) && termed.holds_in(*service_period);
+                termed.filter(holds).map(|termed| come_to(policies, termed, keys, *rounding)).collect::<anyhow::Result<Vec<_>>>()
+            };
+            let mut both: BTreeMap<String, (&'static str, Amount, Amount)> = BTreeMap::new();
+            for (term, kind, amount) in of(before, was, rounding.0)?.into_iter().flatten() {
+                both.insert(term, (kind, amount, Amount::ZERO));
+            }
+            for (term, kind, amount) in of(after, is, rounding.1)?.into_iter().flatten() {
+                both.entry(term).or_insert((kind, Amount::ZERO, Amount::ZERO)).2 = amount;
+            }
+            for (term, (kind, before, after)) in both.into_iter().filter(|(_, (_, before, after))| before != after) {
+                let moves_by = after.checked_sub(before)?;
+                difference = difference.checked_add(moves_by)?;
+                let (contract, service_period) = ((*contract).clone(), *service_period);
+                terms.push(TermMoved { contract, service_period, term, kind, before, after, difference: moves_by });
+            }
+        }
+        found.entry(organization.clone()).or_default().push(Invoiced { currency: currency.clone(), usage, terms, difference });
+    }
+    Ok(found)
+}
+
+/// What the terms of a contract come to: name, kind, amount.
+fn come_to(
+    policies: &Policies,
+    termed: &Termed,
+    keys: &[(SkuId, Amount)],
+    rounding: Rounding,
+) -> anyhow::Result<Vec<(String, &'static str, Amount)>> {
+    let applied = apply(termed, keys, &policies.terms.skus, rounding).ok().context("a term leaves the range of amounts")?;
+    Ok(applied.into_iter().map(|applied| (applied.term.id.clone(), applied.term.rule.kind(), applied.amount)).collect())
+}
+
+fn round(rounding: &Rounding, amount: Amount) -> anyhow::Result<Amount> {
+    rounding.round(amount).context("an invoice line leaves the range of amounts")
+}
+
+impl Invoiced {
+    /// For programs.
+    pub fn json(&self, organization: &OrganizationId) -> Value {
+        let terms = self.terms.iter().map(|term| {
+            json!({
+                "contract": term.contract, "term": term.term, "kind": term.kind, "service_period": term.service_period.to_string(),
+                "before": term.before, "after": term.after, "difference": term.difference,
+            })
+        });
+        json!({
+            "organization": organization, "currency": self.currency, "usage": self.usage, "difference": self.difference,
+            "terms": terms.collect::<Vec<_>>(),
+        })
+    }
+
+    /// For people, a line each.
+    pub fn lines(&self) -> Vec<String> {
+        let currency = &self.currency;
+        let mut lines: Vec<String> = Vec::with_capacity(self.terms.len() + 1);
+        for term in &self.terms {
+            let moves_by = super::signed(term.difference);
+            let name = format!("{}#{} ({})", term.contract, term.term, term.kind);
+            lines.push(format!("  {}  {name}  {currency} {} instead of {}: {moves_by}", term.service_period, term.after, term.before));
+        }
+        let [usage, all] = [self.usage, self.difference].map(super::signed);
+        let apart = if self.terms.is_empty() { String::new() } else { format!(": usage {usage}, the rest by terms") };
+        lines.push(format!("  on the next invoice  {currency} {all}{apart}"));
+        lines
+    }
+}
