@@ -63,6 +63,13 @@ pub fn ratio(of: Duration, to: Duration) -> Option<f64> {
     (!to.is_zero()).then(|| rounded(of.as_secs_f64() / to.as_secs_f64(), 3))
 }
 
+/// How much faster the second was for each thing than the first, as (time, things); none when either did nothing.
+pub fn faster(first: (Duration, u64), second: (Duration, u64)) -> Option<f64> {
+    let each = |(time, count): (Duration, u64)| u32::try_from(count).ok().and_then(|count| time.checked_div(count));
+    let (first, second) = (each(first)?, each(second)?);
+    ratio(first, second)
+}
+
 /// Whole things per second; 0 in no time.
 pub fn per_second(count: u64, time: Duration) -> u64 {
     let micros = u128::from(count) * 1_000_000;

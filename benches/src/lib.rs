@@ -10,6 +10,7 @@ pub mod path;
 pub mod profile;
 pub mod rate;
 pub mod registry;
+pub mod rerate;
 pub mod result;
 pub mod server;
 pub mod world;

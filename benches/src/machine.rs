@@ -160,9 +160,22 @@ pub fn ended_children_time() -> anyhow::Result<Duration> {
 
 /// The most memory that this process has held at once, in MB of 1,000,000 bytes.
 pub fn own_peak_mb() -> anyhow::Result<u64> {
-    let peak = field(&fs::read_to_string("/proc/self/status")?, "VmHWM", ':').context("/proc/self/status names no VmHWM")?;
+    peak_mb(std::process::id())
+}
+
+/// The most memory that a process has held at once since it started or since [`forget_peak`], in MB of 1,000,000 bytes.
+pub fn peak_mb(process: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{process}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("could not read {path}"))?;
+    let peak = field(&text, "VmHWM", ':').with_context(|| format!("{path} names no VmHWM"))?;
     let kib: u64 = peak.trim_end_matches(" kB").parse()?;
     Ok(kib * 1_024 / 1_000_000)
+}
+
+/// Has the kernel take a process's peak of memory anew from now on.
+pub fn forget_peak(process: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{process}/clear_refs");
+    fs::write(&path, "5").with_context(|| format!("could not write {path}"))
 }
 
 /// Two neighbouring fields of `/proc/<process>/stat`, counted from 0.

@@ -1,4 +1,4 @@
-//! `benches bundle`, `benches commit`, `benches path`, `benches rate`, `benches registry`: run by `cargo xtask bench`, which builds or installs first what they measure.
+//! `benches bundle`, `benches commit`, `benches path`, `benches rate`, `benches registry`, `benches rerate`: run by `cargo xtask bench`, which builds or installs first what they measure.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use benches::machine::Profile;
 use benches::rate::{Job, Peers};
 use benches::result::Reported;
-use benches::{bundle, commit, path, rate, registry};
+use benches::{bundle, commit, path, rate, registry, rerate};
 use clap::{Args, Parser, Subcommand};
 
 /// Benchmarks of the Tallystick workspace.
@@ -132,6 +132,20 @@ enum Bench {
         #[command(flatten)]
         output: Output,
     },
+    /// Rating again beside rating once.
+    Rerate {
+        /// Readings of each book, in each round.
+        #[arg(long, default_value_t = 300_000)]
+        readings: u64,
+        /// Measured rounds.
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+        /// The binary.
+        #[arg(long)]
+        tally: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -167,6 +181,11 @@ fn main() -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let measured = registry::run(scratch.path(), output.profile, output.patience(), skus, contracts, rounds);
             let reported = runtime.block_on(measured)?;
+            (output, reported)
+        }
+        Bench::Rerate { readings, rounds, tally, output } => {
+            let scratch = output.scratch()?;
+            let reported = rerate::run(scratch.path(), output.profile, output.patience(), &tally, readings, rounds)?;
             (output, reported)
         }
         Bench::RateJob { job, input, output, threads } => {

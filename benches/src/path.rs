@@ -92,11 +92,11 @@ pub fn run(scratch: &Path, profile: Profile, patience: Duration, binary: &Path, 
 }
 
 /// Bodies to post, and when.
-struct Load {
-    bodies: Vec<String>,
-    events: u64,
+pub(crate) struct Load {
+    pub(crate) bodies: Vec<String>,
+    pub(crate) events: u64,
     /// Time between two posts of all connections together; none: as fast as they are answered.
-    every: Option<Duration>,
+    pub(crate) every: Option<Duration>,
 }
 
 impl Load {
@@ -129,9 +129,9 @@ struct Posted {
 }
 
 /// What progress said.
-struct Seen {
-    at: Timer,
-    committed: u64,
+pub(crate) struct Seen {
+    pub(crate) at: Timer,
+    pub(crate) committed: u64,
     folds: BTreeMap<String, u64>,
     waiting: u64,
 }
@@ -157,7 +157,7 @@ impl Seen {
 }
 
 /// A load and what it came to.
-struct Phase {
+pub(crate) struct Phase {
     events: u64,
     posts: usize,
     again: u64,
@@ -172,16 +172,17 @@ struct Phase {
     to_fold: BTreeMap<String, Samples>,
     to_query: Samples,
     /// Processor time of the server and of this process.
-    server: Duration,
+    pub(crate) server: Duration,
     client: Duration,
     busy: f64,
     others: f64,
     load: String,
-    stages: Stages,
+    pub(crate) stages: Stages,
 }
 
 impl Phase {
-    fn run(tally: &Tally, server: &Server, load: &Load, runtime: &tokio::runtime::Runtime) -> anyhow::Result<Self> {
+    /// Posts it all, and waits until everything is folded.
+    pub(crate) fn run(tally: &Tally, server: &Server, load: &Load, runtime: &tokio::runtime::Runtime) -> anyhow::Result<Self> {
         let logged = tally.log()?.len();
         let used = (Used::now()?, machine::processor_time(server.process())?, machine::own_time()?);
         let (posts, seen) = drive(server, load)?;
@@ -319,7 +320,7 @@ fn send(client: &Client, load: &Load, began: Timer, next: &AtomicUsize) -> anyho
 }
 
 /// Asks for progress until everything was posted and everything that was accepted is folded.
-fn watch(client: &Client, done: &AtomicBool) -> anyhow::Result<Vec<Seen>> {
+pub(crate) fn watch(client: &Client, done: &AtomicBool) -> anyhow::Result<Vec<Seen>> {
     let mut all = Vec::new();
     let mut deadline = None;
     loop {
@@ -339,10 +340,11 @@ fn watch(client: &Client, done: &AtomicBool) -> anyhow::Result<Vec<Seen>> {
 }
 
 /// Which batch holds which records: by shard and incarnation, from the last sequence of each range to its batch.
-struct Log(HashMap<(u64, u64), BTreeMap<u64, u64>>);
+pub(crate) struct Log(HashMap<(u64, u64), BTreeMap<u64, u64>>);
 
 impl Log {
-    async fn read(home: &Path) -> anyhow::Result<Self> {
+    /// Of a home, whoever owns it.
+    pub(crate) async fn read(home: &Path) -> anyhow::Result<Self> {
         let database = Database::open_sqlite_read_only(home.join("db/log.db")).await?;
         let mut ranges: HashMap<(u64, u64), BTreeMap<u64, u64>> = HashMap::new();
         let mut after = BatchNo(0);
@@ -363,7 +365,7 @@ impl Log {
     }
 
     /// The last batch that holds a record of a post, from the positions that it was answered with.
-    fn last_batch(&self, answer: &str) -> anyhow::Result<u64> {
+    pub(crate) fn last_batch(&self, answer: &str) -> anyhow::Result<u64> {
         let answer: Value = serde_json::from_str(answer)?;
         let positions = answer.get("positions").and_then(Value::as_array).context("the answer names no positions")?;
         let mut last = 0;

@@ -42,9 +42,27 @@ impl Stages {
         stages
     }
 
+    /// Those of batches alone: they follow each other, folds run beside them.
+    #[must_use]
+    pub fn of_batches(mut self) -> Self {
+        self.spent.retain(|stage, _| stage.starts_with("batch: "));
+        self
+    }
+
+    /// All of them together.
+    pub fn all(&self) -> Duration {
+        self.spent.values().sum()
+    }
+
     fn add(&mut self, stage: String, micros: &str) {
         *self.spent.entry(stage).or_default() += Duration::from_micros(micros.parse().unwrap_or(0));
     }
+}
+
+/// A number that a line of the log names.
+pub fn number(line: &str, name: &str) -> Option<u64> {
+    let mut fields = line.split_whitespace().filter_map(|word| word.split_once('='));
+    fields.find(|(found, _)| *found == name).and_then(|(_, value)| value.parse().ok())
 }
 
 /// Samples a process until it is told to stop.

@@ -70,6 +70,17 @@ pub enum Bench {
         #[command(flatten)]
         how: How,
     },
+    /// Rating again at the record of a version beside the first rating: charges per second, memory, how long other usage waits.
+    Rerate {
+        /// Readings of each book, in each round.
+        #[arg(long, default_value_t = 300_000)]
+        readings: u64,
+        /// Measured rounds.
+        #[arg(long, default_value_t = 1)]
+        rounds: u32,
+        #[command(flatten)]
+        how: How,
+    },
 }
 
 /// What all share.
@@ -122,6 +133,12 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
                 postgres.display().to_string(),
             ]);
             (how, arguments)
+        }
+        Bench::Rerate { readings, rounds, how } => {
+            let figures =
+                [("--readings", readings.to_string()), ("--rounds", rounds.to_string()), ("--tally", tally(how)?.display().to_string())];
+            let figures = figures.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+            (how, std::iter::once("rerate".to_owned()).chain(figures).collect())
         }
     };
     let mut run = shell::cargo()?;
