@@ -14,9 +14,9 @@ use shared_types::{Amount, AssetId, BatchNo, ContractId, Digest, Instant, Month,
 use crate::invoice::{Invoice, InvoiceError, InvoiceId, Invoiced, KeyAtClose, LogRange, Policies, Subject, draft};
 use crate::rerated::fold_reratings;
 use crate::store::{
-    CLOSE_INSERT, CLOSE_LAST, CLOSES, DRAFTS_INSERT, INVOICE_FIND, INVOICE_INSERT, INVOICE_NUMBERED, INVOICES_AFTER, INVOICES_OF,
-    ISSUE_INSERT, ISSUE_LAST, KeyTotal, LINES_BEFORE, LINES_INSERT, LINES_OF, OPINION_INSERT, ORGANIZATIONS_AFTER, PASSED_BY_ALL,
-    PASSES_INSERT, PASSES_LAST, TOTALS_ALL, TOTALS_FIND, TOTALS_OF, TOTALS_PUT, UNISSUED, read_total, total_row,
+    CLOSE_INSERT, CLOSE_LAST, CLOSES, DRAFTS_INSERT, HELD_ALL, HELD_INSERT, INVOICE_FIND, INVOICE_INSERT, INVOICE_NUMBERED, INVOICES_AFTER,
+    INVOICES_OF, ISSUE_INSERT, ISSUE_LAST, KeyTotal, LINES_BEFORE, LINES_INSERT, LINES_OF, OPINION_INSERT, ORGANIZATIONS_AFTER,
+    PASSED_BY_ALL, PASSES_INSERT, PASSES_LAST, TOTALS_ALL, TOTALS_FIND, TOTALS_OF, TOTALS_PUT, UNISSUED, read_total, total_row,
 };
 use crate::terms::Terms;
 use crate::usage::KeyDelta;
@@ -308,31 +308,30 @@ pub async fn draft_organization(
     Ok(invoices.len())
 }
 
-/// Organizations whose invoices of a close cannot be made, and why; none while others are still to be drafted.
-pub async fn held(
-    tx: &mut Transaction,
-    close: &Close,
-    policies: &Policies,
-) -> Result<Option<Vec<(OrganizationId, InvoiceError)>>, CloseError> {
-    let (mut held, mut after) = (Vec::new(), None);
-    loop {
-        let page = organizations(tx, close, &policies.terms, after.as_ref(), PAGE).await?;
-        for organization in &page {
-            if !tx.query(&INVOICES_OF, &[organization.as_str().into(), close.period.into()]).await?.is_empty() {
-                continue;
-            }
-            match invoices_of(tx, close, organization, policies).await {
-                Ok(invoices) if invoices.is_empty() => {}
-                Ok(_) => return Ok(None),
-                Err(CloseError::Invoice(error @ InvoiceError::Overflow { .. })) => held.push((organization.clone(), error)),
-                Err(error) => return Err(error),
-            }
-        }
-        match page.into_iter().next_back() {
-            Some(last) => after = Some(last),
-            None => return Ok(Some(held)),
-        }
-    }
+/// An organization that has no invoice from a close on, because one does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The organization.
+    pub organization: OrganizationId,
+    /// The first month without an invoice.
+    pub period: Month,
+    /// Why.
+    pub problem: String,
+}
+
+/// Leaves an organization without an invoice from a close on: everyone else is invoiced.
+pub async fn hold(tx: &mut Transaction, held: &Held) -> Result<(), CloseError> {
+    tx.execute(&HELD_INSERT, &[held.organization.as_str().into(), held.period.into(), held.problem.as_str().into()]).await?;
+    Ok(())
+}
+
+/// Every organization that is left without invoices, in order.
+pub async fn held(tx: &mut Transaction) -> Result<Vec<Held>, CloseError> {
+    let of_row = |row: &Row| -> Result<Held, CloseError> {
+        let organization = OrganizationId::parse(row.text(0)?).map_err(|error| damaged(error.to_string()))?;
+        Ok(Held { organization, period: row.month(1)?, problem: row.text(2)?.to_owned() })
+    };
+    tx.query(&HELD_ALL, &[]).await?.iter().map(of_row).collect()
 }
 
 /// What the totals say that an organization's invoices of a close are: what was drafted, or must be.

@@ -15,9 +15,9 @@ pub mod usage;
 
 pub use changes::{Cause, Change, Changes, ChangesError, Side, changes};
 pub use close::{
-    Close, CloseError, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, held, invoice, invoices,
-    invoices_after, invoices_in, invoices_of, issue, last_close, lines_hold, numbered_invoice, organizations, record_opinion, totals,
-    unissued,
+    Close, CloseError, Held, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, held, hold,
+    invoice, invoices, invoices_after, invoices_in, invoices_of, issue, last_close, lines_hold, numbered_invoice, organizations,
+    record_opinion, totals, unissued,
 };
 pub use invoice::{Invoice, InvoiceError, InvoiceId, Line, LineKind, LogRange, Policies, PriceSum, Rounding, RoundingMode, SkuText};
 pub use rerated::{Rerated, Rerating, reratings, reratings_of};

@@ -34,12 +34,14 @@ pub(crate) const UNISSUED: Statement = statement!("unissued");
 pub(crate) const ISSUE_LAST: Statement = statement!("issue_last");
 pub(crate) const ISSUE_INSERT: Statement = statement!("issue_insert");
 pub(crate) const OPINION_INSERT: Statement = statement!("opinion_insert");
+pub(crate) const HELD_INSERT: Statement = statement!("held_insert");
+pub(crate) const HELD_ALL: Statement = statement!("held_all");
 pub(crate) const RERATINGS_INSERT: Statement = statement!("reratings_insert");
 pub(crate) const RERATINGS_OF: Statement = statement!("reratings_of");
 pub(crate) const RERATINGS_ALL: Statement = statement!("reratings_all");
 
 /// Every statement of billing, for the test that prepares them on both engines.
-pub const STATEMENTS: [Statement; 30] = [
+pub const STATEMENTS: [Statement; 32] = [
     PASSES_LAST,
     PASSES_INSERT,
     PASSED_BY_ALL,
@@ -67,6 +69,8 @@ pub const STATEMENTS: [Statement; 30] = [
     ISSUE_LAST,
     ISSUE_INSERT,
     OPINION_INSERT,
+    HELD_INSERT,
+    HELD_ALL,
     RERATINGS_INSERT,
     RERATINGS_OF,
     RERATINGS_ALL,

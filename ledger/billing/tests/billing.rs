@@ -7,9 +7,9 @@ mod billing {
 
     use platform_billing::terms::{Over, Rule, Scope, Term, Termed};
     use platform_billing::{
-        CloseError, InvoiceId, KeyDelta, Policies, PriceSum, Rerated, Rounding, RoundingMode, STATEMENTS, ShardEnd, SkuText, Terms,
-        close_of, closes, draft_organization, finish_drafts, fold, invoice, invoices_after, issue, lines_hold, organizations, postings_of,
-        record_opinion, totals, unissued,
+        CloseError, Held, InvoiceId, KeyDelta, Policies, PriceSum, Rerated, Rounding, RoundingMode, STATEMENTS, ShardEnd, SkuText, Terms,
+        close_of, closes, draft_organization, finish_drafts, fold, held, hold, invoice, invoices_after, issue, lines_hold, organizations,
+        postings_of, record_opinion, totals, unissued,
     };
     use shared_db::{Database, DbError, Statement};
     use shared_testkit::{append_only_refusals, on_both_engines};
@@ -377,9 +377,12 @@ mod billing {
             let by = Rerated { batch_no: BatchNo(2), registry_version: Digest([7; 32]) };
             let again = KeyDelta { rerated: Some(by), ..delta("acme USD 2026-10 2026-11 1 1 1") };
             fold(&mut tx, BatchNo(2), &[again], &[]).await.unwrap();
+            let left = Held { organization: "beta".parse().unwrap(), period: month("2026-10"), problem: "too much".to_owned() };
+            hold(&mut tx, &left).await.unwrap();
+            assert_eq!(held(&mut tx).await.unwrap(), [left]);
             tx.commit().await.unwrap();
             let tables = append_only_refusals(&db).await.unwrap();
-            for table in ["passes", "closes", "invoices", "lines", "term_lines", "drafts", "issues", "opinions", "reratings"] {
+            for table in ["passes", "closes", "invoices", "lines", "term_lines", "drafts", "issues", "opinions", "reratings", "held"] {
                 let table = format!("platform_billing_{table}");
                 assert!(tables.contains(&table), "{table} in {tables:?}");
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use platform_billing::{Invoice, StoredInvoice};
 use platform_ledger::Command;
 use shared_db::Transaction;
-use shared_types::{BatchNo, OrganizationId};
+use shared_types::{BatchNo, Month, OrganizationId};
 
 use super::{Gathered, KeyText, Report, units};
 use crate::roles::invoicing::policies;
@@ -108,6 +108,8 @@ fn name(key: &KeyText) -> String {
 
 /// Every draft is what the totals say; a month whose drafts are complete has them all.
 async fn drafts(books: &mut Transaction, report: &mut Report) -> anyhow::Result<()> {
+    let held: BTreeMap<OrganizationId, Month> =
+        platform_billing::held(books).await?.into_iter().map(|held| (held.organization, held.period)).collect();
     for close in platform_billing::closes(books).await? {
         let policies = policies(books, close.registry_version).await?;
         let mut organizations: Vec<OrganizationId> = Vec::new();
@@ -119,7 +121,8 @@ async fn drafts(books: &mut Transaction, report: &mut Report) -> anyhow::Result<
             organizations.extend(page);
         }
         let mut drafted = 0_u64;
-        for organization in &organizations {
+        let left = |organization: &&OrganizationId| held.get(*organization).is_some_and(|since| *since <= close.period);
+        for organization in organizations.iter().filter(|organization| !left(organization)) {
             let stored: Vec<Invoice> =
                 platform_billing::invoices_in(books, organization, close.period).await?.into_iter().map(|stored| stored.invoice).collect();
             drafted = drafted.saturating_add(u64::try_from(stored.len())?);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant as Timer};
 
 use anyhow::bail;
 use clap::Args;
-use platform_billing::{Close, CloseError};
+use platform_billing::{Close, CloseError, Held};
 use platform_iam::Action;
 use serde_json::json;
 use shared_types::Month;
@@ -27,9 +27,6 @@ pub struct CloseArguments {
 
 /// How long to wait for a server that drafts and issues.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// After so long it is asked whether the month waits for an organization whose invoice cannot be made.
-const HELD: Duration = Duration::from_secs(5);
 
 /// Closes a month, waits until its invoices are there, and says what came of it.
 pub async fn run(arguments: CloseArguments, common: &Common) -> anyhow::Result<Outcome> {
@@ -81,22 +78,15 @@ async fn find(home: &Home, month: Month) -> anyhow::Result<Option<Close>> {
 
 /// Names the organizations that a month was closed without, because their invoices do not fit. Everyone else is invoiced.
 async fn refuse_held(home: &Home, month: Month) -> anyhow::Result<()> {
-    let mut tx = home.database_read_only(Store::Books).await?.read().await?;
-    let closes = platform_billing::closes(&mut tx).await?;
-    for close in closes.iter().filter(|close| close.period <= month && close.drafted.is_none()) {
-        let policies = crate::roles::invoicing::policies(&mut tx, close.registry_version).await?;
-        let held = platform_billing::held(&mut tx, close, &policies).await?.unwrap_or_default();
-        if let Some((organization, error)) = held.first() {
-            let more = held.len().saturating_sub(1);
-            let others = if more == 0 { String::new() } else { format!(", nor {more} others") };
-            bail!(Refused(format!(
-                "{} is closed and everyone else is invoiced, but organization {organization} is not{others}: {error}\n    remedy: no amount beyond \
-                 that can be invoiced; the organization's usage and its balance stand in the books",
-                close.period
-            )));
-        }
-    }
-    Ok(())
+    let held = platform_billing::held(&mut home.database_read_only(Store::Books).await?.read().await?).await?;
+    let mut held = held.into_iter().filter(|held| held.period <= month);
+    let Some(Held { organization, period, problem }) = held.next() else { return Ok(()) };
+    let more = held.count();
+    let others = if more == 0 { String::new() } else { format!(", nor are {more} others") };
+    bail!(Refused(format!(
+        "{month} is closed and everyone else is invoiced, but organization {organization} is not since {period}{others}: {problem}\n    remedy: \
+         no amount beyond that can be invoiced; the organization's usage and its balance stand in the books"
+    )));
 }
 
 /// Until the server has drafted, and issued if it is set to.
@@ -112,9 +102,6 @@ async fn wait(home: &Home, month: Month) -> anyhow::Result<()> {
         if close.is_some_and(|close| close.stage() == wanted || close.stage() == "issued") {
             bar.finish_and_clear();
             return Ok(());
-        }
-        if started.elapsed() > HELD {
-            refuse_held(home, month).await?;
         }
         if started.elapsed() > PATIENCE {
             bail!("the server has not drafted {month} within {} seconds; `tally period list` shows how far it is", PATIENCE.as_secs());

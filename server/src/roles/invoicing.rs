@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform_billing::terms::{Over, Rule, Scope, SkuFacts, Term, Termed, TrueUp};
-use platform_billing::{Close, CloseError, InvoiceError, Policies, Rounding, RoundingMode, SkuText, Terms};
+use platform_billing::{Close, CloseError, Held, InvoiceError, Policies, Rounding, RoundingMode, SkuText, Terms};
 use platform_registry::document::{self, Recurring, TermRule};
 use platform_registry::{TermSchedule, Version};
 use shared_db::{Database, OutboxEvent, Transaction};
@@ -75,7 +75,8 @@ impl Invoicing {
             return Ok(());
         }
         let closes = platform_billing::closes(&mut self.books.read().await?).await?;
-        let mut held = BTreeSet::new();
+        let mut held: BTreeSet<OrganizationId> =
+            platform_billing::held(&mut self.books.read().await?).await?.into_iter().map(|held| held.organization).collect();
         for close in closes.iter().filter(|close| close.drafted.is_none()) {
             self.draft(close, &mut held).await?;
         }
@@ -88,8 +89,7 @@ impl Invoicing {
         Ok(())
     }
 
-    /// Drafts what a close covers. An organization whose invoice does not fit is held, at this close and at those behind it: it holds up nobody
-    /// else, and the month stays `closing`.
+    /// Drafts what a close covers. An organization whose invoice does not fit is left without one from this close on: it holds up nobody else.
     async fn draft(&self, close: &Close, held: &mut BTreeSet<OrganizationId>) -> anyhow::Result<()> {
         let policies = policies(&mut self.books.read().await?, close.registry_version).await?;
         let mut after = None;
@@ -101,6 +101,11 @@ impl Invoicing {
                     Ok(_) => tx.commit().await?,
                     Err(CloseError::Invoice(error @ InvoiceError::Overflow { .. })) => {
                         tracing::error!(period = %close.period, %organization, %error, "this organization is not invoiced; all others are");
+                        drop(tx);
+                        let left = Held { organization: organization.clone(), period: close.period, problem: error.to_string() };
+                        let mut tx = self.books.begin().await?;
+                        platform_billing::hold(&mut tx, &left).await?;
+                        tx.commit().await?;
                         held.insert(organization);
                     }
                     Err(error) => return Err(error.into()),
@@ -110,9 +115,6 @@ impl Invoicing {
                 Some(last) => after = Some(last),
                 None => break,
             }
-        }
-        if !held.is_empty() {
-            return Ok(());
         }
         let mut tx = self.books.begin().await?;
         platform_billing::finish_drafts(&mut tx, close).await?;

@@ -340,7 +340,7 @@ fn what_is_beyond_64_bits_is_booked_and_invoiced_and_what_no_invoice_holds_holds
     assert_eq!(closed.status.code(), Some(1), "{}{}", out(&closed), err(&closed));
     let said = err(&closed);
     assert!(
-        said.contains("2026-09 is closed and everyone else is invoiced, but organization greedy is not: the terms of greedy"),
+        said.contains("2026-09 is closed and everyone else is invoiced, but organization greedy is not since 2026-09: the terms of greedy"),
         "{said}"
     );
     assert_eq!(totals(&tally, 202_609), ["idle 250.00", "initech 50.00", "other 25.00", "rich 18000000000.00", "umbrella 1000.00"]);
@@ -352,7 +352,7 @@ fn what_is_beyond_64_bits_is_booked_and_invoiced_and_what_no_invoice_holds_holds
     send(&server, &[usage("5", "rich", "2026-10-03", 1, 0), usage("6", "greedy", "2026-10-03", 1, 0)]);
     server.stop();
     let closed = tally.run(&["close", "2026-10"]);
-    assert!(err(&closed).contains("organization greedy is not"), "{}{}", out(&closed), err(&closed));
+    assert!(err(&closed).contains("organization greedy is not since 2026-09"), "{}{}", out(&closed), err(&closed));
     assert_eq!(totals(&tally, 202_610), ["idle 250.00", "initech 50.00", "rich 2.50", "umbrella 1000.00"]);
     tally.done(&["drain"]);
     tally.check().unwrap();
