@@ -44,6 +44,8 @@ pub async fn named(tx: &mut Transaction, wanted: &str) -> Result<Version, BookEr
     let mut fits = versions.iter().filter(|found| found.address.to_string().starts_with(wanted));
     let unknown = || BookError::Unknown(wanted.to_owned());
     let address = match (fits.next(), fits.next()) {
+        // No name is the beginning of every address.
+        _ if wanted.is_empty() => return Err(unknown()),
         (Some(found), None) => found.address,
         (None, _) => return Err(unknown()),
         (Some(_), Some(_)) => return Err(BookError::Ambiguous(wanted.to_owned())),

@@ -220,6 +220,7 @@ async fn provable_terms(
     let text = |of: &Value, name: &str| of.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let of = |name: &str| invoice.get(name).and_then(Value::as_array).into_iter().flatten();
     let months = of("logs").map(|log| text(log, "month")).chain([text(invoice, "period")]);
+    let months = months.chain(of("terms").map(|term| text(term, "service_period")));
     let months: Vec<Month> = months.filter_map(|month| Month::from_number(month.parse().ok()?).ok()).collect();
     let address = Digest::parse(&text(invoice, "registry_version")).context("the invoice's registry_version is no digest")?;
     let currency = text(invoice, "currency");

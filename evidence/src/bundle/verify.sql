@@ -694,6 +694,7 @@ SELECT subject, unnest([
     {'name': 'key_amount', 'expected': money(rounded(total, p.places, p.mode))},
     {'name': 'amount', 'expected': money(rounded(total, p.places, p.mode) - invoiced)},
     {'name': 'rounding', 'expected': money(rounded(total, p.places, p.mode) - invoiced - (total - before))},
+    {'name': 'service_period', 'expected': CAST(month AS VARCHAR)},
     {'name': 'key_quantity', 'expected': money(quantity)},
     {'name': 'key_readings', 'expected': CAST(readings AS VARCHAR)},
     {'name': 'quantity', 'expected': money(fresh_quantity)},
@@ -712,7 +713,7 @@ SELECT contract, month, over, terms FROM (
     FROM agreements WHERE version = (SELECT (json ->> 'registry_version') FROM invoice)
 ), (
     SELECT month FROM covered UNION SELECT month FROM term_lines UNION SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice
-) WHERE len(terms) > 0 AND month >= begins AND (ends IS NULL OR month < ends) AND book IN (
+) WHERE len(terms) > 0 AND month % 100 BETWEEN 1 AND 12 AND month <= (SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice) AND month >= begins AND (ends IS NULL OR month < ends) AND book IN (
     SELECT b.book FROM books AS b, invoice AS i WHERE b.version = (i.json ->> 'registry_version') AND b.currency = (i.json ->> 'currency'));
 -- In the order of application: discounts by id, then scope by scope, all of the contract last.
 CREATE OR REPLACE TEMP TABLE steps AS
@@ -721,13 +722,13 @@ SELECT *, row_number() OVER application AS s, NOT coalesce((lag(kind) OVER appli
 FROM (
     SELECT contract, month, over, (term ->> 'id') AS term, term -> 'rule' AS rule, json_keys(term -> 'rule')[1] AS kind,
         json_extract(term -> 'rule', '$.' || json_keys(term -> 'rule')[1]) AS asks, (term ->> 'description') AS description,
-        coalesce(CAST(term -> 'families' AS VARCHAR[]), []) AS families, coalesce(CAST(term -> 'skus' AS VARCHAR[]), []) AS skus
+        coalesce(CAST(term -> 'families' AS VARCHAR[]), []) AS families, coalesce(CAST(term -> 'skus' AS VARCHAR[]), []) AS skus, json_keys(term) AS members
     FROM (SELECT contract, month, over, unnest(terms) AS term FROM termed)
 ) WINDOW application AS (PARTITION BY contract, month ORDER BY kind <> 'discount', CASE WHEN kind = 'discount' THEN term END, len(families) + len(skus) = 0, families, skus,
     list_position(['capacity', 'commitment', 'maximum_spend', 'minimum_spend'], kind));
 CREATE OR REPLACE TEMP TABLE spends AS
 SELECT t.contract, t.month, stage, coalesce(list({'sku': k.sku, 'family': s.family, 'net': CAST(rounded(coalesce(w.amount, 0), p.places, p.mode) AS HUGEINT)})
-    FILTER (k.sku IS NOT NULL AND (t.over = 'everything' OR NOT regexp_full_match(m.event_type, 'tallystick\.recurring(\..+)?'))), []) AS keys
+    FILTER (k.sku IS NOT NULL AND (t.over = 'everything' OR NOT coalesce(regexp_full_match(m.event_type, 'tallystick\.recurring(\..+)?'), false))), []) AS keys
 FROM termed AS t CROSS JOIN (SELECT unnest(['after', 'before']) AS stage) CROSS JOIN policy AS p
 LEFT JOIN keys_found AS k ON k.contract = t.contract AND k.month = t.month AND (stage = 'after' OR k.earlier > 0)
 LEFT JOIN totals AS w ON w.name = key_name(k.contract, k.sku, k.month, stage)
@@ -1008,7 +1009,15 @@ WHERE (json ->> 'v') IS DISTINCT FROM CASE WHEN n = 0 THEN '1' ELSE '2' END
 UNION ALL
 SELECT 'term that this file cannot judge', subject, 'see the format', CAST(rule AS VARCHAR) FROM judged_terms
 WHERE NOT coalesce(json_keys(rule) IN (['discount'], ['capacity'], ['commitment'], ['maximum_spend'], ['minimum_spend'])
-    AND over IN ('everything', 'usage') AND (kind <> 'commitment' OR (asks ->> 'true_up') IN ('owed', 'none')), false)
+    AND over IN ('everything', 'usage') AND (kind <> 'commitment' OR (asks ->> 'true_up') IN ('owed', 'none'))
+    AND len(list_filter(members, lambda m: m NOT IN ('description', 'families', 'id', 'rule', 'skus'))) = 0
+    AND list_sort(json_keys(asks)) = CASE kind WHEN 'discount' THEN ['percent'] WHEN 'capacity' THEN [] WHEN 'commitment' THEN ['amount', 'overage_factor', 'true_up'] ELSE ['amount'] END, false)
+UNION ALL
+SELECT 'terms that cannot be judged', contract || ' ' || month, '1 of a kind over the same SKUs', CAST(count(*) AS VARCHAR) FROM steps WHERE kind <> 'discount'
+GROUP BY contract, month, kind, families, skus HAVING count(*) > 1
+UNION ALL
+SELECT 'member of a term', subject, NULL, unnest(list_filter(json_keys(json), lambda m: m NOT IN ('amount', 'contract', 'description', 'families', 'invoiced_before', 'number', 'over', 'rule',
+    'service_period', 'skus', 'spend', 'term', 'term_amount'))) FROM term_lines
 UNION ALL
 SELECT 'terms that cannot be judged', any_value(r.currency), '1 rounding in all versions', CAST(count(DISTINCT (r.places, r.mode)) AS VARCHAR) FROM roundings AS r
 WHERE r.currency = (SELECT (json ->> 'currency') FROM invoice) AND EXISTS (FROM termed) HAVING count(DISTINCT (r.places, r.mode)) > 1
@@ -1035,6 +1044,7 @@ SELECT name || ' of a term', subject, expected, found FROM (
         {'name': 'amount', 'expected': money(amount - stated), 'found': (json ->> 'amount')},
         {'name': 'description', 'expected': coalesce(description, CASE kind WHEN 'discount' THEN 'Discount of ' || (asks ->> 'percent') || ' %'
             ELSE upper(left(kind, 1)) || replace(substr(kind, 2), '_', ' ') END), 'found': (json ->> 'description')},
+        {'name': 'service_period', 'expected': CAST(month AS VARCHAR), 'found': (json ->> 'service_period')},
         {'name': 'over', 'expected': over, 'found': (json ->> 'over')},
         {'name': 'rule', 'expected': CAST(rule AS VARCHAR), 'found': CAST(json -> 'rule' AS VARCHAR)},
         {'name': 'families', 'expected': CAST(families AS VARCHAR), 'found': CAST(coalesce(CAST(json -> 'families' AS VARCHAR[]), []) AS VARCHAR)},
@@ -1045,6 +1055,14 @@ UNION ALL
 SELECT 'invoiced_before of a term, by the earlier invoices', l.subject, coalesce(e.amount, '0'), (l.json ->> 'invoiced_before')
 FROM term_lines AS l LEFT JOIN earlier_terms AS e ON e.contract = l.contract AND e.term = l.term AND e.month = l.month
 WHERE getvariable('earlier') IS NOT NULL AND (l.json ->> 'invoiced_before') IS DISTINCT FROM coalesce(e.amount, '0')
+UNION ALL
+-- A month that they closed and that has nothing new has no line; one without usage before may have been billed a minimum, which is taken back.
+SELECT 'service period of a term, by the earlier invoices', subject, 'one with new usage, or one behind ' || last, CAST(month AS VARCHAR)
+FROM term_lines, (SELECT max(CAST(json ->> 'period' AS INTEGER)) AS last FROM earlier) WHERE month <= last AND month NOT IN (SELECT month FROM covered)
+UNION ALL
+SELECT 'line of a term, by the earlier invoices', j.subject, money(j.amount - units(coalesce(e.amount, '0'), 9)), NULL
+FROM judged_terms AS j LEFT JOIN earlier_terms AS e ON e.contract = j.contract AND e.term = j.term AND e.month = j.month
+WHERE getvariable('earlier') IS NOT NULL AND j.json IS NULL AND j.amount <> units(coalesce(e.amount, '0'), 9)
 UNION ALL
 -- Earlier invoices: nothing that they charged is charged again.
 SELECT 'earlier invoice', e.filename, (i.json ->> 'organization') || ' before ' || (i.json ->> 'period'), concat_ws(' ', e.json ->> 'organization', e.json ->> 'period')

@@ -21,7 +21,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Findings, Stage};
-use crate::money::plain;
+use crate::money::{Number, plain};
 use crate::note::{Head, Key};
 
 const MANIFEST: &str = "manifest.json";
@@ -110,7 +110,8 @@ pub fn verify(folder: &Path, outside: &Outside) -> anyhow::Result<Verdict> {
     }
     let mut verdict = Verdict::default();
     let mut signed = None;
-    let mut judged = match stages(&files, outside, &mut signed, &mut findings, &mut verdict) {
+    let mut terms = BTreeMap::new();
+    let mut judged = match stages(&files, outside, &mut signed, &mut terms, &mut findings, &mut verdict) {
         Err(error) => match error.downcast::<Unreadable>() {
             // What a later stage cannot read is a difference too.
             Ok(Unreadable { stage, file, row, why }) => {
@@ -123,7 +124,7 @@ pub fn verify(folder: &Path, outside: &Outside) -> anyhow::Result<Verdict> {
     };
     // What comes from outside is judged last: where it does not suffice, everything inside has been judged before.
     if let (Ok(()), Some(Signed { key, head })) = (&judged, &signed) {
-        judged = against_outside(&files, outside, key, head, &mut findings, &mut verdict);
+        judged = against_outside(&files, outside, key, head, &terms, &mut findings, &mut verdict);
     }
     verdict.findings = findings.sorted();
     match judged {
@@ -139,13 +140,14 @@ fn against_outside(
     outside: &Outside,
     key: &Key,
     head: &Head,
+    terms: &BTreeMap<terms::Place, Number>,
     findings: &mut Findings,
     verdict: &mut Verdict,
 ) -> anyhow::Result<()> {
     if outside.previous.is_empty() {
         verdict.unjudged.push("whether earlier invoices charged the same: give all of them with --previous".to_owned());
     } else if let Ok(invoice) = read_json(files, INVOICE, Stage::Lines) {
-        earlier::against_earlier(&invoice, &outside.previous, findings)?;
+        earlier::against_earlier(&invoice, &outside.previous, terms, findings)?;
     }
     match &outside.checkpoint {
         Some(kept) => kept::against_kept(kept, key, head, outside.log.as_deref(), findings)?,
@@ -182,6 +184,7 @@ fn stages(
     files: &Files,
     outside: &Outside,
     signed: &mut Option<Signed>,
+    terms: &mut BTreeMap<terms::Place, Number>,
     findings: &mut Findings,
     verdict: &mut Verdict,
 ) -> anyhow::Result<()> {
@@ -189,6 +192,11 @@ fn stages(
     files::closed_world(files, &manifest, findings);
     let Signed { head, .. } = signed.insert(signatures::signatures(files, &manifest, outside, findings, verdict)?);
     let invoice = read_json(files, INVOICE, Stage::Lines)?;
+    // A member that is there twice would be read by one program as the first, by another as the last.
+    let canonical = invoice.to_string();
+    if utf8(files, INVOICE, Stage::Lines)? != canonical {
+        findings.add(Stage::Lines, INVOICE, "", "form", "canonical JSON", "another one");
+    }
     verdict.invoice = ["invoice_id", "total", "currency"].map(|name| member(&invoice, name)).join(" ");
     files::provenance(files, &invoice, findings)?;
     let versions = documents::registry(files, &member(&invoice, "organization"), findings)?;
@@ -213,7 +221,8 @@ fn stages(
     let lines = lines::lines(&invoice, &versions, &rows, &standing, &from, &priced, findings)?;
     verdict.lines = lines.count + list(&invoice, "terms").count();
     let of_terms = terms::terms(&invoice, &versions, &from, &lines, findings)?;
-    findings.compare(Stage::Lines, INVOICE, "", "total", &plain(&(&lines.total + &of_terms)), &member(&invoice, "total"));
+    findings.compare(Stage::Lines, INVOICE, "", "total", &plain(&(&lines.total + &of_terms.total)), &member(&invoice, "total"));
+    *terms = of_terms.amounts;
     issue::issue(files, findings)
 }
 

@@ -322,6 +322,16 @@ impl Version {
         for (contract, until) in contracts.iter().zip(ends).filter(|(contract, _)| !contract.terms.is_empty() && in_currency(contract)) {
             let terms = contract.terms.iter().map(Term::of).collect::<anyhow::Result<Vec<_>>>();
             let terms = terms.with_context(|| format!("contract {} cannot be judged", contract.id))?;
+            if let Some((one, other)) =
+                terms.iter().enumerate().find_map(|(at, one)| Some((one, terms.iter().skip(at + 1).find(|other| one.rivals(other))?)))
+            {
+                anyhow::bail!(
+                    "contract {} cannot be judged: terms {} and {} ask for the same of the same SKUs",
+                    contract.id,
+                    one.id,
+                    other.id
+                );
+            }
             let over = contract.over.as_deref().with_context(|| format!("contract {} has terms over nothing", contract.id))?;
             termed.push(Termed { contract: &contract.id, over, from: crate::time::month(contract.from), until, terms });
         }

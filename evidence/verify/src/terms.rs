@@ -84,7 +84,20 @@ pub struct Applied<'t> {
     pub amount: Number,
 }
 
+/// Refuses members that this program has not learnt.
+fn only(object: &Value, names: &[&str]) -> anyhow::Result<()> {
+    match object.as_object().into_iter().flatten().find(|(name, _)| !names.contains(&name.as_str())) {
+        Some((name, _)) => bail!("has a member {name:?}, which this program has not learnt"),
+        None => Ok(()),
+    }
+}
+
 impl Term {
+    /// Whether another one asks for the same kind of thing of the same SKUs: which of them comes first is not written anywhere.
+    pub fn rivals(&self, other: &Self) -> bool {
+        !matches!(self.asks, Asks::Discount(_)) && self.place() == other.place()
+    }
+
     /// Reads a term of a contract.
     ///
     /// - Errors: a rule that this program has not learnt.
@@ -95,6 +108,7 @@ impl Term {
             names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
         };
         let id = text(document, "id").context("a term has no id")?;
+        only(document, &["description", "families", "id", "rule", "skus"]).with_context(|| format!("term {id}"))?;
         let rule = document.get("rule").cloned().unwrap_or_default();
         let Some((kind, of)) =
             rule.as_object().and_then(|rule| rule.iter().next()).filter(|_| rule.as_object().is_some_and(|all| all.len() == 1))
@@ -117,6 +131,13 @@ impl Term {
             "minimum_spend" => (Asks::Minimum(number("amount")?), "Minimum spend".to_owned()),
             other => bail!("term {id} is a {other:?}, which this program has not learnt"),
         };
+        let fields: &[&str] = match asks {
+            Asks::Discount(_) => &["percent"],
+            Asks::Capacity => &[],
+            Asks::Commitment { .. } => &["amount", "overage_factor", "true_up"],
+            Asks::Maximum(_) | Asks::Minimum(_) => &["amount"],
+        };
+        only(of, fields).with_context(|| format!("term {id}"))?;
         let description = text(document, "description").unwrap_or(words);
         Ok(Self { id, description, families: names("families"), skus: names("skus"), asks, rule })
     }
@@ -239,7 +260,12 @@ mod tests {
 
     #[test]
     fn what_is_not_learnt_is_no_term() {
+        let odd = json!({"id": "odd", "rule": {"capacity": {}}, "projects": ["x"]});
+        assert_eq!(format!("{:#}", Term::of(&odd).unwrap_err()), "term odd: has a member \"projects\", which this program has not learnt");
+        let minimum = |id: &str| Term::of(&json!({"id": id, "rule": {"minimum_spend": {"amount": "1"}}})).unwrap();
+        assert!(minimum("a").rivals(&minimum("b")));
         for rule in [
+            json!({"minimum_spend": {"amount": "1", "per_day": "true"}}),
             json!({}),
             json!({"rebate": {}}),
             json!({"discount": {}}),

@@ -66,8 +66,11 @@ pub async fn run(command: QuarantineCommand, common: &Common) -> anyhow::Result<
                 return Err(Refused(format!("{position:?} is not shard/incarnation/sequence, for example 17/1/42")).into());
             };
             format!(
-                "SELECT * FROM usage.quarantine WHERE shard = {shard} AND incarnation = {incarnation} AND sequence = {sequence} \
-                 ORDER BY ordinal"
+                // A reading is part of an event that was accepted: what the source sent stands there.
+                "SELECT quarantined.*, events.attributes AS event FROM usage.quarantine AS quarantined LEFT JOIN usage.events AS events \
+                 ON events.shard = quarantined.shard AND events.incarnation = quarantined.incarnation AND events.sequence = quarantined.sequence \
+                 WHERE quarantined.shard = {shard} AND quarantined.incarnation = {incarnation} AND quarantined.sequence = {sequence} \
+                 ORDER BY quarantined.ordinal"
             )
         }
     };

@@ -11,7 +11,6 @@ use platform_registry::import::{BOOK, Import, ImportTerms, PriceMap, import};
 use platform_registry::{Problem, SourceFile, Version};
 use serde_json::json;
 use shared_db::Transaction;
-use shared_types::Instant;
 
 use super::Refused;
 use crate::book::{self, IN_FORCE};
@@ -80,7 +79,7 @@ pub enum RegistryCommand {
         /// Where `book/`, `held.toml` and `refused.txt` are written; may be the folder of `--against`.
         #[arg(long)]
         out: PathBuf,
-        /// From when new and changed prices are in force; when the map was made, if it says so.
+        /// From when new and changed prices are in force: a UTC date or an instant; when the map was made, if it says so.
         #[arg(long)]
         effective_at: Option<String>,
     },
@@ -164,7 +163,7 @@ fn import_litellm(file: &Path, against: Option<&Path>, out: &Path, effective_at:
     let text = std::fs::read_to_string(file).map_err(|error| Refused(format!("{} cannot be read: {error}", file.display())))?;
     let map = PriceMap::parse(&text).map_err(|error| Refused(format!("{:#}", anyhow::Error::new(error))))?;
     let effective_at = match effective_at {
-        Some(text) => Instant::parse(text).map_err(|error| Refused(error.to_string()))?,
+        Some(text) => crate::forecast::instant_of(text).map_err(Refused)?,
         None => map.updated_at.ok_or_else(|| Refused("the map does not say when it was made: give --effective-at".to_owned()))?,
     };
     let published = against.map(|folder| read_version(&folder.join(BOOK))).transpose()?;

@@ -12,7 +12,7 @@ use platform_ingest::store;
 use platform_rating::{Key, Plan, RatedBatch, RatingState};
 use platform_registry::Version;
 use serde_json::json;
-use shared_types::{Amount, Digest, Month, OrganizationId, Position, Sequence};
+use shared_types::{Amount, Digest, Month, OrganizationId, Position, Sequence, Sum};
 
 use invoiced::{Invoiced, Moved, invoiced};
 
@@ -331,7 +331,7 @@ impl Differences {
 }
 
 fn exact(units: i128) -> String {
-    Amount::from_units(units).map_or_else(|_| format!("{units} × 10^-9"), |amount| amount.to_string())
+    Sum::from_units(units).map_or_else(|_| format!("{units} × 10^-9"), |sum| sum.to_string())
 }
 
 fn signed(amount: Amount) -> String {

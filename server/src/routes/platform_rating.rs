@@ -1,6 +1,7 @@
 //! `GET /v1/charges/{id}/explain`: why a charge is what it is. `GET /v1/forecast`: what a running month will come to. Owned by platform-rating.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -129,8 +130,15 @@ pub async fn get_forecast(
     let _place = places.acquire().await.map_err(|error| internal(&error))?;
     let memory_bytes = answers.readers.home.settings.query.memory_bytes_max;
     let asked = Asked { organization, period, as_of: as_of.unwrap_or_else(now), version, memory_bytes };
-    let made = forecast::of(&answers.readers, &asked).await.map_err(|error| match error.downcast::<NotForecast>() {
-        Ok(NotForecast(why)) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "RATING-0004", "There is no such forecast.", why),
+    let refused = |why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "RATING-0004", "There is no such forecast.", why);
+    // A query's time, too: it is looked at between organizations.
+    let timeout = Duration::from_millis(answers.readers.home.settings.query.timeout_ms);
+    let made = tokio::time::timeout(timeout, forecast::of(&answers.readers, &asked)).await;
+    let made = made.map_err(|_| {
+        refused(format!("it takes longer than the {} ms that a query may take: ask for one organization", timeout.as_millis()))
+    })?;
+    let made = made.map_err(|error| match error.downcast::<NotForecast>() {
+        Ok(NotForecast(why)) => refused(why),
         Err(error) => internal(&*error),
     })?;
     Ok(match shape {

@@ -1,19 +1,28 @@
 //! Earlier invoices that someone kept: nothing that they charged is charged again. A bundle alone cannot show it, because `from` and what was
 //! invoiced before stand in the invoice that is being judged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
+use super::terms::Place;
 use super::{INVOICE, list, member};
 use crate::finding::{Findings, Stage};
+use crate::money::{Number, decimal, plain, zero};
 
 /// Compares an invoice with all earlier ones of its organization; lines with those in its currency. They are believed as they were kept.
 ///
 /// - Errors: a folder without an invoice, an invoice of another organization or of no earlier month.
-pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &mut Findings) -> anyhow::Result<()> {
+///
+/// - `terms`: what each term comes to in each service period that was looked at.
+pub(super) fn against_earlier(
+    invoice: &Value,
+    folders: &[PathBuf],
+    terms: &BTreeMap<Place, Number>,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
     let mut earlier = BTreeMap::new();
     for folder in folders {
         let path = folder.join(INVOICE);
@@ -26,7 +35,8 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &m
     }
     let mut covered: HashMap<String, u64> = HashMap::new();
     let mut charged: HashMap<[String; 3], (String, String)> = HashMap::new();
-    let mut said: HashMap<[String; 3], String> = HashMap::new();
+    let mut said: HashMap<Place, String> = HashMap::new();
+    let last = earlier.keys().filter_map(|(period, _)| period.parse::<i32>().ok()).max().unwrap_or(0);
     // In order of months: the last line of a key counts.
     for kept in earlier.values() {
         for log in list(kept, "logs") {
@@ -39,7 +49,7 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &m
                 charged.insert(key(line), (member(line, "key_total"), member(line, "key_amount")));
             }
             for term in list(kept, "terms") {
-                said.insert(term_of(term), member(term, "term_amount"));
+                said.insert(place_of(term), member(term, "term_amount"));
             }
         }
     }
@@ -58,22 +68,32 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], findings: &m
             findings.compare(stage, INVOICE, &row, &format!("{name}, by the earlier invoices"), &expected, &member(line, name));
         }
     }
+    let new: HashSet<i32> = list(invoice, "logs").filter_map(|log| member(log, "month").parse().ok()).collect();
+    let mut lines = HashSet::new();
     for term in list(invoice, "terms") {
-        let row = format!(
-            "line {} {}#{} {}",
-            member(term, "number"),
-            member(term, "contract"),
-            member(term, "term"),
-            member(term, "service_period")
-        );
-        let before = said.get(&term_of(term)).cloned().unwrap_or_else(|| "0".to_owned());
+        let place = place_of(term);
+        let row = format!("line {} {}#{} {}", member(term, "number"), place.0, place.1, place.2);
+        let before = said.get(&place).cloned().unwrap_or_else(|| "0".to_owned());
         findings.compare(stage, INVOICE, &row, "invoiced_before, by the earlier invoices", &before, &member(term, "invoiced_before"));
+        if place.2 <= last && !new.contains(&place.2) {
+            let expected = format!("one with new usage, or one behind {last}");
+            findings.add(stage, INVOICE, row, "service period, by the earlier invoices", expected, place.2);
+        }
+        lines.insert(place);
+    }
+    // A month without usage before may have been billed a minimum: what it came to must be taken back.
+    for (place, amount) in terms.iter().filter(|(place, _)| !lines.contains(*place)) {
+        let before = said.get(place).map_or_else(|| Ok(zero()), |before| decimal(before))?;
+        if *amount != before {
+            let row = format!("{}#{} {}", place.0, place.1, place.2);
+            findings.add(stage, INVOICE, row, "line of the term, by the earlier invoices", plain(&(amount - before)), "");
+        }
     }
     Ok(())
 }
 
-fn term_of(term: &Value) -> [String; 3] {
-    ["contract", "term", "service_period"].map(|name| member(term, name))
+fn place_of(term: &Value) -> Place {
+    (member(term, "contract"), member(term, "term"), member(term, "service_period").parse().unwrap_or(0))
 }
 
 fn key(line: &Value) -> [String; 3] {

@@ -167,6 +167,7 @@ pub(super) fn lines(
         let invoiced = decimal(&member(line, "invoiced_before")).map_err(bad)?;
         let (exact, key_amount) = (after - before, round(after, places, half));
         let amount = &key_amount - &invoiced;
+        is("service_period", place.2.to_string(), findings);
         is("key_quantity", plain(&scaled(key.all.sum.0, 9)), findings);
         is("key_readings", key.all.sum.1.to_string(), findings);
         is("quantity", plain(&scaled(key.fresh.sum.0, 9)), findings);

@@ -14,9 +14,18 @@ use crate::registry::Version;
 use crate::terms::{Applied, Key, Termed, apply};
 
 /// Contract, term and service period.
-type Place = (String, String, i32);
+pub(super) type Place = (String, String, i32);
 
-/// Compares the lines of terms with what the contracts make of the keys; answers what they add up to.
+/// What was found of the terms.
+#[derive(Default)]
+pub(super) struct Terms {
+    /// What their lines add up to.
+    pub(super) total: Number,
+    /// What each term comes to in each service period that was looked at.
+    pub(super) amounts: BTreeMap<Place, Number>,
+}
+
+/// Compares the lines of terms with what the contracts make of the keys.
 ///
 /// - `from`: the first leaf of each month that is on no earlier invoice.
 /// - Errors: a term that this program has not learnt, a figure that cannot be read.
@@ -26,12 +35,12 @@ pub(super) fn terms(
     from: &HashMap<i32, i64>,
     lines: &Lines,
     findings: &mut Findings,
-) -> anyhow::Result<Number> {
+) -> anyhow::Result<Terms> {
     let stage = Stage::Lines;
     let (organization, currency) = (member(invoice, "organization"), member(invoice, "currency"));
     let version = versions.get(&member(invoice, "registry_version"));
     let Some((version, rounding)) = version.and_then(|version| Some((version, *version.roundings.get(&currency)?))) else {
-        return Ok(zero());
+        return Ok(Terms::default());
     };
     let stated: Vec<&Value> = list(invoice, "terms").collect();
     let expected_v = if stated.is_empty() { "1" } else { "2" };
@@ -41,6 +50,8 @@ pub(super) fn terms(
     let mut months: BTreeSet<i32> = stated.iter().map(|line| month_of(line, "service_period")).collect();
     months.extend(list(invoice, "logs").map(|log| month_of(log, "month")));
     months.insert(period);
+    // No month, or one that is not closed yet: nothing of it is owed.
+    months.retain(|month| *month <= period && crate::time::period(*month).is_ok());
     let termed = version.termed(&organization, &currency)?;
     let mut found: BTreeMap<Place, &Value> = BTreeMap::new();
     let mut total = zero();
@@ -54,7 +65,7 @@ pub(super) fn terms(
             findings.add(stage, INVOICE, row, "lines of this term", 1, 2);
         }
     }
-    let (mut order, nothing) = (Vec::new(), zero());
+    let (mut order, mut amounts, nothing) = (Vec::new(), BTreeMap::new(), zero());
     for termed in &termed {
         for month in months.iter().copied().filter(|month| termed.holds_in(*month)) {
             // Keys of this month that have no line are on earlier invoices, rounded as these say.
@@ -86,8 +97,9 @@ pub(super) fn terms(
                     (false, false) => vec![&nothing, &before.amount],
                 };
                 order.push(place.clone());
+                amounts.insert(place.clone(), applied.amount.clone());
                 match found.remove(&place) {
-                    Some(line) => judge(line, termed, applied, &befores, findings)?,
+                    Some(line) => judge(line, month, termed, applied, &befores, findings)?,
                     None if befores.contains(&&applied.amount) => {}
                     None => {
                         let row = format!("{}#{} {month}", termed.contract, applied.term.id);
@@ -109,15 +121,39 @@ pub(super) fn terms(
     if !places.is_sorted() {
         findings.add(stage, INVOICE, "terms", "order", "by contract and service period, as terms are applied", "another one");
     }
-    Ok(total)
+    Ok(Terms { total, amounts })
 }
+
+/// What a line has; `families` and `skus` only where they name something.
+const MEMBERS: [&str; 13] = [
+    "amount",
+    "contract",
+    "description",
+    "families",
+    "invoiced_before",
+    "number",
+    "over",
+    "rule",
+    "service_period",
+    "skus",
+    "spend",
+    "term",
+    "term_amount",
+];
 
 fn row_of(line: &Value) -> String {
     format!("line {} {}#{} {}", member(line, "number"), member(line, "contract"), member(line, "term"), member(line, "service_period"))
 }
 
 /// One line of a term.
-fn judge(line: &Value, termed: &Termed<'_>, applied: &Applied<'_>, befores: &[&Number], findings: &mut Findings) -> anyhow::Result<()> {
+fn judge(
+    line: &Value,
+    month: i32,
+    termed: &Termed<'_>,
+    applied: &Applied<'_>,
+    befores: &[&Number],
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
     let row = row_of(line);
     let term = applied.term;
     let stated = decimal(&member(line, "invoiced_before")).map_err(|error| unreadable(Stage::Lines, INVOICE, error))?;
@@ -131,6 +167,7 @@ fn judge(line: &Value, termed: &Termed<'_>, applied: &Applied<'_>, befores: &[&N
         ("amount", plain(&amount)),
         ("description", term.description.clone()),
         ("over", termed.over.to_owned()),
+        ("service_period", month.to_string()),
     ] {
         findings.compare(Stage::Lines, INVOICE, &row, what, &expected, &member(line, what));
     }
@@ -141,6 +178,9 @@ fn judge(line: &Value, termed: &Termed<'_>, applied: &Applied<'_>, befores: &[&N
     }
     let rule = line.get("rule").cloned().unwrap_or_default();
     findings.compare(Stage::Lines, INVOICE, &row, "rule", &term.rule.to_string(), &rule.to_string());
+    for name in line.as_object().into_iter().flatten().map(|(name, _)| name).filter(|name| !MEMBERS.contains(&name.as_str())) {
+        findings.add(Stage::Lines, INVOICE, &*row, "member of the line", "one of a term's", name);
+    }
     if applied.spend == zero() && amount == zero() {
         findings.add(Stage::Lines, INVOICE, row, "line of the term", "none, of nothing", "one");
     }
