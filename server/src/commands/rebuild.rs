@@ -97,6 +97,25 @@ impl FoldName {
 
 /// Rebuilds a fold.
 pub async fn run(arguments: RebuildArguments, common: &Common) -> anyhow::Result<Outcome> {
+    for _ in 0..ATTEMPTS {
+        match once(&arguments, common).await {
+            Err(error) if arguments.compare && is_gone(&error) => {}
+            done => return done,
+        }
+    }
+    once(&arguments, common).await
+}
+
+/// Beside an owner, files that a snapshot shows may be merged away while they are read; a later snapshot shows what took their place. So often
+/// it is asked for before a file counts as lost.
+const ATTEMPTS: u32 = 5;
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let not_found = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(not_found))
+}
+
+async fn once(arguments: &RebuildArguments, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
     let fold = arguments.fold;
     if !arguments.compare && matches!(fold, FoldName::Ledger | FoldName::Evidence) {
