@@ -81,7 +81,7 @@ fn members_of<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value>
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The schema of an object, which is put into `named` once.
+/// The schema of an object, which is put into `named` once. Two types of one name would be described as the first of them: they halt it.
 pub fn object(named: &mut Named, name: &str, about: &str, members: impl FnOnce(&mut Named) -> Vec<Member>) -> Value {
     if !named.contains_key(name) {
         // A type that holds itself meets its own name.
@@ -102,6 +102,8 @@ pub fn object(named: &mut Named, name: &str, about: &str, members: impl FnOnce(&
             schema.insert("required".to_owned(), required.into());
         }
         named.insert(name.to_owned(), schema.into());
+    } else if let Some(known) = named.get(name).and_then(|known| known.get("description")) {
+        assert_eq!(known, about, "two types are named {name}: rename one of them");
     }
     json!({"$ref": format!("#/components/schemas/{name}")})
 }

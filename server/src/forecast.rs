@@ -69,9 +69,9 @@ wire! {
         /// How it is made, in words.
         pub method: String,
         /// By organization, contract line and currency.
-        pub lines: Vec<LineView>,
+        pub lines: Vec<ForecastLineView>,
         /// What terms of contracts make of the lines, in the order in which they are applied; those that move something.
-        pub terms: Vec<TermView>,
+        pub terms: Vec<ForecastTermView>,
         /// By organization and currency.
         pub sums: Vec<SumView>,
         /// Readings to come that would not be rated: they are in no line.
@@ -82,7 +82,7 @@ wire! {
 wire! {
     /// What a contract line will come to.
     #[derive(Serialize)]
-    pub struct LineView {
+    pub struct ForecastLineView {
         /// Who owes.
         pub organization: String,
         /// The contract.
@@ -122,7 +122,7 @@ wire! {
 wire! {
     /// What a term of a contract will come to.
     #[derive(Serialize)]
-    pub struct TermView {
+    pub struct ForecastTermView {
         /// Who owes.
         pub organization: String,
         /// The contract.
@@ -366,7 +366,7 @@ impl Maker {
             for applied in applied.into_iter().filter(|applied| applied.amount != Amount::ZERO) {
                 let sum = sums.entry(termed.currency.clone()).or_default();
                 sum.invoice = sum.invoice.checked_add(applied.amount.into())?;
-                view.terms.push(TermView {
+                view.terms.push(ForecastTermView {
                     organization: organization.to_string(),
                     contract: termed.contract.to_string(),
                     term: applied.term.id.clone(),
@@ -433,10 +433,10 @@ impl Maker {
     }
 }
 
-fn shown(line: &ForecastLine, days: i64) -> LineView {
+fn shown(line: &ForecastLine, days: i64) -> ForecastLineView {
     let stage =
         |stage: &Stage| StageView { readings: stage.readings, quantity: stage.quantity.to_string(), amount: stage.amount.to_string() };
-    LineView {
+    ForecastLineView {
         organization: line.key.organization.to_string(),
         contract: line.key.contract.to_string(),
         sku: line.key.sku.to_string(),
