@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Context as _;
 use platform_billing::Policies;
-use platform_billing::terms::{Termed, apply};
+use platform_billing::terms::{Spend, SpendError, Termed};
 use platform_ingest::store;
 use platform_rating::forecast::{DAYS, behind, forecast, repeated};
 use platform_rating::{ForecastLine, Horizon, Plan, Stage, Standing};
@@ -15,9 +15,7 @@ use platform_registry::recurring::Fee;
 use platform_registry::{Schedule, Version};
 use platform_usage::{Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
 use serde::Serialize;
-use shared_types::{
-    Amount, AssetId, ContractId, Digest, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence, ShardId, SkuId, Sum,
-};
+use shared_types::{Amount, AssetId, Digest, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence, ShardId, Sum};
 
 use crate::contract::wire;
 use crate::read_models::Readers;
@@ -152,8 +150,9 @@ wire! {
         pub so_far: String,
         /// At the end of the month.
         pub at_end: String,
-        /// What an invoice asks for the month's lines, each rounded to the currency, and for its terms.
-        pub invoice: String,
+        /// What an invoice asks for the month's lines, each rounded to the currency, and for its terms; null where the terms of a contract leave
+        /// the range of amounts, and a close would leave the organization without an invoice.
+        pub invoice: Option<String>,
     }
 }
 
@@ -289,6 +288,8 @@ struct Sums {
     so_far: Sum,
     at_end: Sum,
     invoice: Sum,
+    /// Whether terms leave the range of amounts.
+    beyond: bool,
 }
 
 /// What all organizations have in common.
@@ -347,7 +348,7 @@ impl Maker {
         let again = repeated(&self.plan, &used, &horizon, u64::try_from(known.len())?.saturating_add(1));
         let made = forecast(&self.plan, &so_far, &known, &again)?;
         let mut sums: BTreeMap<AssetId, Sums> = BTreeMap::new();
-        let mut periods: BTreeMap<(AssetId, ContractId), Vec<(SkuId, Amount)>> = BTreeMap::new();
+        let mut spend = Spend::default();
         for line in &made.lines {
             let sum = sums.entry(line.key.currency.clone()).or_default();
             let rounding = self.policies.roundings.get(&line.key.currency).context("a currency of the book has no rounding")?;
@@ -355,14 +356,19 @@ impl Maker {
             sum.so_far = sum.so_far.checked_add(line.so_far.amount.into())?;
             sum.at_end = sum.at_end.checked_add(line.at_end.into())?;
             sum.invoice = sum.invoice.checked_add(rounded.into())?;
-            periods.entry((line.key.currency.clone(), line.key.contract.clone())).or_default().push((line.key.sku.clone(), rounded));
+            spend.add(&line.key.contract, &line.key.currency, self.period, &line.key.sku, rounded);
             view.lines.push(shown(line, horizon.days));
         }
         for termed in self.policies.terms.of(organization).iter().filter(|termed| termed.holds_in(self.period)) {
-            let rounding = self.policies.roundings.get(&termed.currency).copied().context("a currency of the book has no rounding")?;
-            let keys = periods.remove(&(termed.currency.clone(), termed.contract.clone())).unwrap_or_default();
-            let applied = apply(termed, &keys, &self.policies.terms.skus, rounding);
-            let applied = applied.ok().with_context(|| format!("the terms of contract {} leave the range of amounts", termed.contract))?;
+            let applied = match spend.apply(termed, self.period, &self.policies) {
+                Ok(applied) => applied,
+                // Nobody else's forecast depends on it.
+                Err(SpendError::OutOfRange { .. }) => {
+                    sums.entry(termed.currency.clone()).or_default().beyond = true;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             for applied in applied.into_iter().filter(|applied| applied.amount != Amount::ZERO) {
                 let sum = sums.entry(termed.currency.clone()).or_default();
                 sum.invoice = sum.invoice.checked_add(applied.amount.into())?;
@@ -377,12 +383,12 @@ impl Maker {
                 });
             }
         }
-        let sum = |(currency, Sums { so_far, at_end, invoice }): (AssetId, Sums)| SumView {
+        let sum = |(currency, Sums { so_far, at_end, invoice, beyond }): (AssetId, Sums)| SumView {
             organization: organization.to_string(),
             currency: currency.to_string(),
             so_far: so_far.to_string(),
             at_end: at_end.to_string(),
-            invoice: invoice.to_string(),
+            invoice: (!beyond).then(|| invoice.to_string()),
         };
         view.sums.extend(sums.into_iter().map(sum));
         let unrated = |(reason, readings): (&&str, &u64)| UnratedView {
@@ -478,7 +484,10 @@ impl ForecastView {
             for term in self.terms.iter().filter(|term| (&term.organization, &term.currency) == (&sum.organization, &sum.currency)) {
                 say(format!("  {}#{} ({})  {} {} of {}", term.contract, term.term, term.kind, term.currency, term.amount, term.spend));
             }
-            say(format!("  on the invoice, lines rounded and terms with them: {} {}", sum.currency, sum.invoice));
+            match &sum.invoice {
+                Some(invoice) => say(format!("  on the invoice, lines rounded and terms with them: {} {invoice}", sum.currency)),
+                None => say("  no invoice could be made: the terms of a contract leave the range of amounts".to_owned()),
+            }
         }
         for unrated in &self.unrated {
             say(format!(

@@ -364,7 +364,7 @@ pub async fn invoices_of(
         }
         rows.push((covered, total));
     }
-    let mut spend = terms::Spend::new(policies, organization);
+    let mut spend = terms::Closing::new(policies, organization);
     for key_rows in rows.chunk_by(|(_, a), (_, b)| {
         (&a.contract, &a.sku, a.service_period, &a.currency) == (&b.contract, &b.sku, b.service_period, &b.currency)
     }) {

@@ -17,7 +17,7 @@ use platform_rating::contract::{self, Commitment};
 use serde::{Deserialize, Serialize};
 use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, Quantity, SkuId};
 
-use crate::invoice::{Rounding, RoundingMode, as_text};
+use crate::invoice::{Policies, Rounding, RoundingMode, as_text};
 
 /// Whether what was promised and not spent is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -225,7 +225,7 @@ impl From<contract::OutOfRange> for OutOfRange {
 ///
 /// - `keys`: what invoices say of each key of the period, rounded to the currency; in any order.
 /// - Errors: a figure beyond 64 bits.
-pub fn apply<'t>(
+pub(crate) fn apply<'t>(
     termed: &'t Termed,
     keys: &[(SkuId, Amount)],
     skus: &BTreeMap<SkuId, SkuFacts>,
@@ -272,6 +272,41 @@ pub fn apply<'t>(
         }
     }
     Ok(applied)
+}
+
+/// What invoices say of the keys of one organization, by contract, currency and service period: what its terms are applied to.
+#[derive(Debug, Default)]
+pub struct Spend(BTreeMap<(ContractId, AssetId, Month), Vec<(SkuId, Amount)>>);
+
+/// Why terms come to nothing that an invoice could say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpendError {
+    /// Amounts of the currency are not rounded by the version.
+    #[error("the version has no rounding for {0}")]
+    NoRounding(AssetId),
+    /// A figure leaves the range of amounts.
+    #[error("the terms of contract {contract} in {period} leave the range of amounts")]
+    OutOfRange {
+        /// The contract.
+        contract: ContractId,
+        /// The service period.
+        period: Month,
+    },
+}
+
+impl Spend {
+    /// Takes a key in, rounded to its currency.
+    pub fn add(&mut self, contract: &ContractId, currency: &AssetId, period: Month, sku: &SkuId, amount: Amount) {
+        self.0.entry((contract.clone(), currency.clone(), period)).or_default().push((sku.clone(), amount));
+    }
+
+    /// G of a contract's keys in a service period, also where it has none.
+    pub fn apply<'t>(&self, termed: &'t Termed, period: Month, policies: &Policies) -> Result<Vec<Applied<'t>>, SpendError> {
+        let rounding = policies.roundings.get(&termed.currency).ok_or_else(|| SpendError::NoRounding(termed.currency.clone()))?;
+        let keys = self.0.get(&(termed.contract.clone(), termed.currency.clone(), period)).map(Vec::as_slice).unwrap_or_default();
+        apply(termed, keys, &policies.terms.skus, *rounding)
+            .map_err(|OutOfRange| SpendError::OutOfRange { contract: termed.contract.clone(), period })
+    }
 }
 
 /// What a rule adds to a spend. `each`: what the SKUs of its scope come to.

@@ -5,26 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use shared_db::Transaction;
-use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, SkuId};
+use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId};
 
 use super::{Close, CloseError};
 use crate::invoice::{Invoice, InvoiceError, Invoiced, KeyAtClose, Policies};
 use crate::store::{KeyTotal, TERMS_BEFORE, TERMS_INSERT, TERMS_OF};
-use crate::terms::{TermLine, Termed, apply};
+use crate::terms::{Spend, SpendError, TermLine, Termed};
 
 /// What invoices say of the keys of contracts with terms.
-pub(super) struct Spend<'p> {
+pub(super) struct Closing<'p> {
     policies: &'p Policies,
     termed: &'p [Termed],
-    periods: BTreeMap<(ContractId, AssetId, Month), Period>,
+    spend: Spend,
+    /// Where this close has something new.
+    moved: BTreeSet<(ContractId, AssetId, Month)>,
 }
 
-/// Whether a close has something new of a service period, and what invoices say of its keys.
-type Period = (bool, Vec<(SkuId, Amount)>);
-
-impl<'p> Spend<'p> {
+impl<'p> Closing<'p> {
     pub(super) fn new(policies: &'p Policies, organization: &OrganizationId) -> Self {
-        Self { policies, termed: policies.terms.of(organization), periods: BTreeMap::new() }
+        Self { policies, termed: policies.terms.of(organization), spend: Spend::default(), moved: BTreeSet::new() }
     }
 
     /// Whether any contract of the organization has terms.
@@ -59,10 +58,10 @@ impl<'p> Spend<'p> {
                 return Err(CloseError::Totals { problem });
             }
         };
-        let place = (key.contract.clone(), key.currency.clone(), key.service_period);
-        let (new, keys) = self.periods.entry(place).or_default();
-        *new |= at_close.is_some();
-        keys.push((key.sku.clone(), amount));
+        self.spend.add(&key.contract, &key.currency, key.service_period, &key.sku, amount);
+        if at_close.is_some() {
+            self.moved.insert((key.contract.clone(), key.currency.clone(), key.service_period));
+        }
         Ok(())
     }
 
@@ -79,14 +78,12 @@ impl<'p> Spend<'p> {
         let mut lines: BTreeMap<AssetId, Vec<TermLine>> = BTreeMap::new();
         for termed in self.termed {
             let ending = termed.periods(close.previous, close.period);
-            let moved = self.periods.iter().filter(|((contract, currency, period), (new, _))| {
-                *new && (contract, currency) == (&termed.contract, &termed.currency) && termed.holds_in(*period)
+            let moved = self.moved.iter().filter(|(contract, currency, period)| {
+                (contract, currency) == (&termed.contract, &termed.currency) && termed.holds_in(*period)
             });
-            let periods: BTreeSet<Month> = ending.chain(moved.map(|((_, _, period), _)| *period)).collect();
+            let periods: BTreeSet<Month> = ending.chain(moved.map(|(_, _, period)| *period)).collect();
             for period in periods {
-                let keys = self.periods.get(&(termed.contract.clone(), termed.currency.clone(), period));
-                let keys = keys.map(|(_, keys)| keys.as_slice()).unwrap_or_default();
-                let of_period = self.of_period(termed, period, keys, said, close, organization)?;
+                let of_period = self.of_period(termed, period, said, close, organization)?;
                 if !of_period.is_empty() {
                     lines.entry(termed.currency.clone()).or_default().extend(of_period);
                 }
@@ -103,15 +100,15 @@ impl<'p> Spend<'p> {
         &self,
         termed: &Termed,
         service_period: Month,
-        keys: &[(SkuId, Amount)],
         said: &Said,
         close: &Close,
         organization: &OrganizationId,
     ) -> Result<Vec<TermLine>, CloseError> {
-        let rounding = rounding_of(self.policies, &termed.currency, close)?;
         let contract = &termed.contract;
-        let applied = apply(termed, keys, &self.policies.terms.skus, rounding)
-            .map_err(|_| beyond("terms", organization, contract.as_str(), service_period))?;
+        let applied = self.spend.apply(termed, service_period, self.policies).map_err(|error| match error {
+            SpendError::NoRounding(currency) => InvoiceError::NoRounding { currency, period: close.period },
+            SpendError::OutOfRange { .. } => beyond("terms", organization, contract.as_str(), service_period),
+        })?;
         let mut lines = Vec::new();
         for applied in applied {
             let term = applied.term;

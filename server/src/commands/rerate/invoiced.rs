@@ -4,17 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
-use platform_billing::terms::{Termed, apply};
+use platform_billing::terms::Spend;
 use platform_billing::{Policies, Rounding};
 use platform_rating::Key;
 use serde_json::{Value, json};
-use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, SkuId};
+use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId};
 
 /// T of every key of the units that are rated again: before and after.
 pub type Moved = BTreeMap<Key, (Amount, Amount)>;
-
-/// What invoices say of the keys of a service period.
-type Keys = Vec<(SkuId, Amount)>;
 
 /// What an organization sees on its next invoice of a currency.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,34 +49,32 @@ pub fn invoiced(moved: &Moved, before: &Policies, after: &Policies) -> anyhow::R
         let Some(rounding) = after.roundings.get(currency) else { continue };
         let rounding = (before.roundings.get(currency).unwrap_or(rounding), rounding);
         let keys = moved.iter().filter(|(key, _)| (&key.organization, &key.currency) == (organization, currency));
-        let mut periods: BTreeMap<(&ContractId, Month), [Keys; 2]> = BTreeMap::new();
+        let mut periods: BTreeSet<(&ContractId, Month)> = BTreeSet::new();
+        let mut spend = [Spend::default(), Spend::default()];
         let mut usage = Amount::ZERO;
         for (key, (was, is)) in keys {
-            let [was, is] = [round(rounding.0, *was)?, round(rounding.1, *is)?];
+            let (was, is) = (round(rounding.0, *was)?, round(rounding.1, *is)?);
             usage = usage.checked_add(is.checked_sub(was)?)?;
-            let [of_before, of_after] = periods.entry((&key.contract, key.service_period)).or_default();
-            of_before.push((key.sku.clone(), was));
-            of_after.push((key.sku.clone(), is));
+            periods.insert((&key.contract, key.service_period));
+            for (spend, amount) in spend.iter_mut().zip([was, is]) {
+                spend.add(&key.contract, currency, key.service_period, &key.sku, amount);
+            }
         }
         let (mut terms, mut difference) = (Vec::new(), usage);
-        for ((contract, service_period), [was, is]) in &periods {
-            let of = |policies: &Policies, keys: &[(SkuId, Amount)], rounding: &Rounding| {
-                let termed = policies.terms.of(organization).iter();
-                let holds =
-                    |termed: &&Termed| (&termed.contract, &termed.currency) == (*contract, currency) && termed.holds_in(*service_period);
-                termed.filter(holds).map(|termed| come_to(policies, termed, keys, *rounding)).collect::<anyhow::Result<Vec<_>>>()
-            };
+        let [was, is] = &spend;
+        for (contract, service_period) in periods {
+            let of = |policies: &Policies, spend: &Spend| come_to(policies, organization, (contract, currency, service_period), spend);
             let mut both: BTreeMap<String, (&'static str, Amount, Amount)> = BTreeMap::new();
-            for (term, kind, amount) in of(before, was, rounding.0)?.into_iter().flatten() {
+            for (term, kind, amount) in of(before, was)? {
                 both.insert(term, (kind, amount, Amount::ZERO));
             }
-            for (term, kind, amount) in of(after, is, rounding.1)?.into_iter().flatten() {
+            for (term, kind, amount) in of(after, is)? {
                 both.entry(term).or_insert((kind, Amount::ZERO, Amount::ZERO)).2 = amount;
             }
             for (term, (kind, before, after)) in both.into_iter().filter(|(_, (_, before, after))| before != after) {
                 let moves_by = after.checked_sub(before)?;
                 difference = difference.checked_add(moves_by)?;
-                let (contract, service_period) = ((*contract).clone(), *service_period);
+                let contract = contract.clone();
                 terms.push(TermMoved { contract, service_period, term, kind, before, after, difference: moves_by });
             }
         }
@@ -88,15 +83,21 @@ pub fn invoiced(moved: &Moved, before: &Policies, after: &Policies) -> anyhow::R
     Ok(found)
 }
 
-/// What the terms of a contract come to: name, kind, amount.
+/// What the terms of a contract come to in a service period: name, kind, amount.
 fn come_to(
     policies: &Policies,
-    termed: &Termed,
-    keys: &[(SkuId, Amount)],
-    rounding: Rounding,
+    organization: &OrganizationId,
+    (contract, currency, period): (&ContractId, &AssetId, Month),
+    spend: &Spend,
 ) -> anyhow::Result<Vec<(String, &'static str, Amount)>> {
-    let applied = apply(termed, keys, &policies.terms.skus, rounding).ok().context("a term leaves the range of amounts")?;
-    Ok(applied.into_iter().map(|applied| (applied.term.id.clone(), applied.term.rule.kind(), applied.amount)).collect())
+    let mut found = Vec::new();
+    for termed in policies.terms.of(organization) {
+        if (&termed.contract, &termed.currency) == (contract, currency) && termed.holds_in(period) {
+            let applied = spend.apply(termed, period, policies)?;
+            found.extend(applied.into_iter().map(|applied| (applied.term.id.clone(), applied.term.rule.kind(), applied.amount)));
+        }
+    }
+    Ok(found)
 }
 
 fn round(rounding: &Rounding, amount: Amount) -> anyhow::Result<Amount> {

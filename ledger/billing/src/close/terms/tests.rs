@@ -246,7 +246,7 @@ fn run(case: &Case, seen: &mut Seen) -> Result<(), TestCaseError> {
                 }
             }
         }
-        let mut spend = Spend::new(&policies, &organization);
+        let mut spend = Closing::new(&policies, &organization);
         for ((period, sku), new) in &touched {
             let key = key_total(*sku, PERIODS[*period], totals[&(*period, *sku)]);
             let before = keys_said.get(&(*period, *sku)).copied();
