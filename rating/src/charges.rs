@@ -21,6 +21,9 @@ use crate::columns::{
 use crate::evaluate::Rule;
 use crate::state::Key;
 
+/// The columns of a key's states.
+pub const STATES: [&str; 2] = ["state_before", "state_after"];
+
 /// Where a priced reading belongs and by what it was priced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Priced {
@@ -51,10 +54,8 @@ pub enum Fate {
     Charged {
         /// Key and price.
         priced: Priced,
-        /// The key's state before it: [`crate::encode_segments`].
-        state_before: Arc<[u8]>,
-        /// The key's state after it.
-        state_after: Arc<[u8]>,
+        /// The key's state around it; none where the row takes another one back.
+        states: Option<States>,
         /// T after minus T before.
         amount: Amount,
     },
@@ -70,6 +71,15 @@ pub enum Fate {
         /// Why.
         reason: Reason,
     },
+}
+
+/// A key's state before and after a reading: [`crate::encode_segments`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct States {
+    /// Before it.
+    pub before: Arc<[u8]>,
+    /// After it.
+    pub after: Arc<[u8]>,
 }
 
 impl Fate {
@@ -108,10 +118,10 @@ impl Fate {
         }
     }
 
-    /// The key's encoded state before and after; charged readings only.
-    pub fn states(&self) -> Option<(&[u8], &[u8])> {
+    /// The key's state before and after; charged readings only.
+    pub fn states(&self) -> Option<&States> {
         match self {
-            Self::Charged { state_before, state_after, .. } => Some((state_before, state_after)),
+            Self::Charged { states, .. } => states.as_ref(),
             Self::Free { .. } | Self::Quarantined { .. } => None,
         }
     }
@@ -223,7 +233,7 @@ pub fn charges_schema() -> SchemaRef {
 
 /// Rows as Arrow columns in the order given.
 ///
-/// - Nulls: quarantined readings have no log place, key, price, states or amount; free ones have no states.
+/// - Nulls: quarantined readings have no log place, key, price, states or amount; free ones, and rows that take another one back, have no states.
 /// - Errors: only Arrow's own, when a column cannot be built.
 pub fn charges_to_arrow(rows: &[Charge]) -> Result<RecordBatch, ArrowError> {
     let mut canonical: HashMap<&Dimensions, Arc<str>> = HashMap::new();
@@ -264,8 +274,8 @@ pub fn charges_to_arrow(rows: &[Charge]) -> Result<RecordBatch, ArrowError> {
             text(priced().map(|priced| priced.map(|priced| priced.price.as_str()))),
             text(priced().map(|priced| priced.map(|priced| priced.rule.code()))),
             fixed(32, rows.iter().map(|row| Some(row.registry_version.0)))?,
-            bytes(fates().map(|fate| fate.states().map(|(before, _)| before))),
-            bytes(fates().map(|fate| fate.states().map(|(_, after)| after))),
+            bytes(fates().map(|fate| fate.states().map(|states| &*states.before))),
+            bytes(fates().map(|fate| fate.states().map(|states| &*states.after))),
             amounts(fates().map(Fate::amount)),
             text(priced().map(|priced| priced.map(|priced| priced.currency.as_str()))),
             fixed(16, rows.iter().map(|row| row.supersedes.map(|identity| identity.0)))?,
@@ -274,7 +284,7 @@ pub fn charges_to_arrow(rows: &[Charge]) -> Result<RecordBatch, ArrowError> {
     )
 }
 
-/// Reads what [`charges_to_arrow`] wrote; columns are found by name.
+/// Reads what [`charges_to_arrow`] wrote; columns are found by name. Without the columns [`STATES`], which are large, no row has states.
 ///
 /// - Errors: a missing or mistyped column, or the first row with a value it cannot have.
 pub fn charges_from_arrow(batch: &RecordBatch) -> Result<Vec<Charge>, RowError> {
@@ -520,8 +530,19 @@ fn fates_from_arrow(batch: &RecordBatch) -> Result<Vec<Fate>, RowError> {
     let price = text_column(batch, "price_id")?;
     let rule = text_column(batch, "rule")?;
     let currency = text_column(batch, "currency")?;
-    let state_before = bytes_column(batch, "state_before")?;
-    let state_after = bytes_column(batch, "state_after")?;
+    let with_states = batch.column_by_name("state_before").is_some() || batch.column_by_name("state_after").is_some();
+    let states = with_states.then(|| Ok((bytes_column(batch, "state_before")?, bytes_column(batch, "state_after")?))).transpose()?;
+    let supersedes = hash_column(batch, "supersedes")?;
+    let states = |row| -> Result<Option<States>, RowError> {
+        let Some((before, after)) = &states else { return Ok(None) };
+        let bytes = |state: &[u8]| Some(Arc::from(state));
+        match (before.optional(row, bytes)?, after.optional(row, bytes)?) {
+            (Some(before), Some(after)) => Ok(Some(States { before, after })),
+            (None, None) if supersedes.optional(row, IdentityHash::from_slice)?.is_some() => Ok(None),
+            (None, _) => Err(RowError::Value { column: "state_before", row }),
+            (Some(_), None) => Err(RowError::Value { column: "state_after", row }),
+        }
+    };
     let amount = amount_column(batch, "amount")?;
     let (mut contracts, mut lines, mut skus) = (Known::new(), Known::new(), Known::new());
     let (mut prices, mut currencies) = (Known::new(), Known::new());
@@ -540,12 +561,7 @@ fn fates_from_arrow(batch: &RecordBatch) -> Result<Vec<Fate>, RowError> {
     };
     (0..batch.num_rows())
         .map(|row| match fate.required(row, Some)? {
-            "charged" => Ok(Fate::Charged {
-                priced: priced(row)?,
-                state_before: state_before.required(row, |state| Some(Arc::from(state)))?,
-                state_after: state_after.required(row, |state| Some(Arc::from(state)))?,
-                amount: amount.required(row, as_amount)?,
-            }),
+            "charged" => Ok(Fate::Charged { priced: priced(row)?, states: states(row)?, amount: amount.required(row, as_amount)? }),
             "free" => Ok(Fate::Free { priced: priced(row)?, named: reason.required(row, |named| Some(Arc::from(named)))? }),
             "quarantined" => Ok(Fate::Quarantined { reason: reason.required(row, Reason::from_code)? }),
             _ => Err(RowError::Value { column: "fate", row }),
@@ -605,8 +621,7 @@ mod tests {
         let rows: Vec<Charge> = [
             Fate::Charged {
                 priced: priced(Rule::Graduated),
-                state_before: Arc::from([1, 0, 0, 0, 0]),
-                state_after: Arc::from([1, 0]),
+                states: Some(States { before: Arc::from([1, 0, 0, 0, 0]), after: Arc::from([1, 0]) }),
                 amount: "-0.000000001".parse().unwrap(),
             },
             Fate::Free { priced: priced(Rule::Free), named: "launch".into() },
@@ -615,6 +630,10 @@ mod tests {
         .into_iter()
         .map(with)
         .collect();
+        let taken_back = Fate::Charged { priced: priced(Rule::Graduated), states: None, amount: "0.000000001".parse().unwrap() };
+        let named = rows[0].identity;
+        let rows: Vec<Charge> = rows.into_iter().chain([Charge { supersedes: Some(named), ..with(taken_back.clone()) }]).collect();
+        assert!(charges_from_arrow(&charges_to_arrow(&[with(taken_back)]).unwrap()).is_err(), "it takes nothing back");
         let batch = charges_to_arrow(&rows).unwrap();
         assert_eq!(batch.column_by_name("amount").unwrap().null_count(), 1);
         let counted = counted_from_arrow(&batch).unwrap();
@@ -631,7 +650,7 @@ mod tests {
                 currency: priced.currency.as_str(),
             })
             .collect();
-        assert_eq!((counted.len(), counted), (2, wanted));
+        assert_eq!((counted.len(), counted), (3, wanted));
         assert_eq!(charges_from_arrow(&batch), Ok(rows));
     }
 

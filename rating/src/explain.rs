@@ -128,6 +128,11 @@ pub enum Verdict {
         /// T after minus T before.
         amount: Amount,
     },
+    /// The reading was rated again: what it was charged before is taken back.
+    TakenBack {
+        /// Less than nothing, where it was charged something.
+        amount: Amount,
+    },
     /// T stands at a worth.
     Total {
         /// The key's worth.
@@ -250,11 +255,12 @@ impl Explanation {
         let verdict = match &rated.fate {
             Fate::Quarantined { reason } => Verdict::Quarantined { reason: reason.code() },
             Fate::Free { named, .. } => Verdict::Free { rule: Arc::clone(named) },
-            Fate::Charged { priced, state_before, state_after, amount } => {
+            Fate::Charged { states: None, amount, .. } => Verdict::TakenBack { amount: *amount },
+            Fate::Charged { priced, states: Some(states), amount } => {
                 let prices = PriceIndex::of(plan);
                 let line = &priced.contract_line;
-                let before = worth_of(state_before, priced, &prices)?;
-                let after = worth_of(state_after, priced, &prices)?;
+                let before = worth_of(&states.before, priced, &prices)?;
+                let after = worth_of(&states.after, priced, &prices)?;
                 let found = after.total.checked_sub(before.total);
                 if found != Ok(*amount) {
                     let found = found.unwrap_or_default();

@@ -40,7 +40,7 @@ pub use platform_usage::calendar;
 pub use amount::Exact;
 pub use basis::{Basis, Clock, Convert, Each, FirstFee, Measure, Shape, Stepped, Then, Together};
 pub use charges::{
-    CHARGES_ORDER, CHARGES_SORT, COUNTED, Charge, Counted, Fate, Priced, RATED, Rated, charges_from_arrow, charges_schema,
+    CHARGES_ORDER, CHARGES_SORT, COUNTED, Charge, Counted, Fate, Priced, RATED, Rated, STATES, States, charges_from_arrow, charges_schema,
     charges_to_arrow, counted_from_arrow, rated_from_arrow,
 };
 pub use columns::RowError;

@@ -13,7 +13,7 @@ use platform_usage::{Dimensions, MeteredReading, Reason};
 use shared_types::{Amount, MeterId, Month, OrganizationId, Position, ShardId};
 
 use self::open_key::{Booked, OpenKey};
-use crate::charges::{Charge, Fate, Priced};
+use crate::charges::{Charge, Fate, Priced, States};
 use crate::evaluate::{EvaluateError, PriceIndex, Rule};
 use crate::line_index::LineIndex;
 use crate::plan::{Contract, Line, Plan, PriceModel, Resolved};
@@ -313,7 +313,7 @@ impl<'a> Account<'a> {
         };
         Ok(match moved {
             Moved::Free(rule) => Fate::Free { priced, named: Arc::clone(rule) },
-            Moved::Charged(Booked { before, after, amount }) => Fate::Charged { priced, state_before: before, state_after: after, amount },
+            Moved::Charged(Booked { before, after, amount }) => Fate::Charged { priced, states: Some(States { before, after }), amount },
         })
     }
 

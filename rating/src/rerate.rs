@@ -397,8 +397,8 @@ impl Books<'_> {
         let Some(key) = row.key() else { return Ok(()) };
         let beyond = |what| RerateError::Range { what, key: Box::new(key.clone()) };
         row.quantity = Quantity::ZERO.checked_sub(row.quantity).map_err(|_| beyond("quantity"))?;
-        if let Fate::Charged { state_before, state_after, amount, .. } = &mut row.fate {
-            std::mem::swap(state_before, state_after);
+        if let Fate::Charged { states, amount, .. } = &mut row.fate {
+            *states = None;
             *amount = Amount::ZERO.checked_sub(*amount).map_err(|_| beyond("amount"))?;
         }
         self.write(row)

@@ -430,7 +430,7 @@ async fn name_extremes(answers: &Answers, explanation: &mut Explanation) -> Resu
     let worth = match &mut explanation.verdict {
         Verdict::Charged { after, .. } => after,
         Verdict::Total { worth } => worth,
-        Verdict::Free { .. } | Verdict::Quarantined { .. } => return Ok(()),
+        Verdict::TakenBack { .. } | Verdict::Free { .. } | Verdict::Quarantined { .. } => return Ok(()),
     };
     for part in &mut worth.parts {
         let Some((extreme, basis)) = part.basis.as_mut().and_then(|basis| Some((basis.extreme?, basis))) else { continue };

@@ -35,6 +35,10 @@ pub(super) fn of(explanation: &Explanation) -> String {
                 after.total, before.total
             ));
         }
+        (Verdict::TakenBack { amount }, _) => {
+            page.line("");
+            page.line(&format!("It takes back what this reading was charged before it was rated again: {amount} {currency}."));
+        }
         (Verdict::Total { worth }, Subject::Line(line)) => {
             page.prices(&[("", worth)], &unit);
             page.totals(&[("", worth)], "up to the close");
@@ -52,7 +56,7 @@ fn title(explanation: &Explanation, currency: &str) -> String {
     match (&explanation.subject, &explanation.verdict) {
         (Subject::Charge(rated), verdict) => {
             let came_to = match verdict {
-                Verdict::Charged { amount, .. } => format!("{amount} {currency}"),
+                Verdict::Charged { amount, .. } | Verdict::TakenBack { amount } => format!("{amount} {currency}"),
                 Verdict::Total { worth } => format!("{} {currency}", worth.total),
                 Verdict::Free { .. } => "free".to_owned(),
                 Verdict::Quarantined { .. } => "not charged".to_owned(),

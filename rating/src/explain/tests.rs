@@ -9,7 +9,7 @@ use shared_types::{
 };
 
 use super::{ExplainError, Explanation, KeyFacts, LineFacts, decimal};
-use crate::charges::{Fate, Priced, Rated};
+use crate::charges::{Fate, Priced, Rated, States};
 use crate::evaluate::{PriceIndex, Rule, evaluate};
 use crate::plan::{Line, Plan, PriceBook, PriceModel, PriceRow, Tier};
 use crate::state::{SegmentState, encode_segments};
@@ -89,8 +89,7 @@ fn rated(fate: Fate) -> Rated {
 fn charged(plan: &Plan, rule: Rule, before: &[(&str, &str, u64)], after: &[(&str, &str, u64)]) -> Rated {
     rated(Fate::Charged {
         priced: priced(rule),
-        state_before: encode_segments(&state(before)).into(),
-        state_after: encode_segments(&state(after)).into(),
+        states: Some(States { before: encode_segments(&state(before)).into(), after: encode_segments(&state(after)).into() }),
         amount: total(plan, after).checked_sub(total(plan, before)).unwrap(),
     })
 }
@@ -215,8 +214,7 @@ fn charge_of(row: &PriceRow, readings: &[(i64, &str)]) -> (Plan, Rated) {
     let total = |state| evaluate(state, &PriceIndex::of(&plan)).unwrap().rounded;
     let charge = rated(Fate::Charged {
         priced: priced(Rule::of(row)),
-        state_before: encode_segments(before).into(),
-        state_after: encode_segments(after).into(),
+        states: Some(States { before: encode_segments(before).into(), after: encode_segments(after).into() }),
         amount: total(after).checked_sub(total(before)).unwrap(),
     });
     (plan, charge)

@@ -124,7 +124,7 @@ pub(super) const CHARGES_SENTENCES: &[(&str, &str)] = &[
     ("price_id", "The price row."),
     ("rule", "Price model and version of its semantics."),
     ("registry_version", "Content address of the registry in force."),
-    ("state_before", "Encoded state of the key before this reading."),
+    ("state_before", "Encoded state of the key before this reading; none where the row takes another one back."),
     ("state_after", "Encoded state of the key after it."),
     ("amount", "Running total of the key after minus before."),
     ("currency", "The asset of the amount."),

@@ -9,7 +9,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use platform_ingest::header::Header;
-use platform_rating::{Charge, charges_from_arrow};
+use platform_rating::{Charge, charges_from_arrow, charges_schema};
 use shared_types::{BatchNo, Instant, Month};
 
 use super::{PAGE, UnitKey, Work};
@@ -120,9 +120,13 @@ impl<'u> Wanted<'u> {
         if !touched {
             return Ok(());
         }
+        // Each reading is rated again from an empty state: what state it met then says nothing.
+        let schema = charges_schema();
+        let columns: Vec<&str> =
+            schema.fields().iter().map(|field| field.name().as_str()).filter(|name| !platform_rating::STATES.contains(name)).collect();
         let mut places: HashMap<UnitKey, usize> = HashMap::new();
         let begin = found.len();
-        for rows in lake.read(header, CHARGES, None)? {
+        for rows in lake.read(header, CHARGES, Some(&columns))? {
             for charge in charges_from_arrow(&self.among(&rows)?)? {
                 let place = *places.entry((charge.organization.clone(), charge.start_at.month())).or_insert_with_key(|unit| {
                     found.push((unit.clone(), Vec::new()));

@@ -28,7 +28,7 @@ wire! {
         /// The reading.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub reading: Option<ReadingView>,
-        /// `charged`, `total`, `free`, `quarantined` or `term`.
+        /// `charged`, `taken_back` (the row takes back what the reading was charged before it was rated again), `total`, `free`, `quarantined` or `term`.
         pub verdict: &'static str,
         /// The rule of a free reading, the reason of a quarantined one.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -237,6 +237,7 @@ impl From<&Explanation> for ExplanationView {
             Verdict::Charged { before, after, amount } => {
                 ("charged", None, Some(before.into()), Some(after.into()), Some(amount.to_string()))
             }
+            Verdict::TakenBack { amount } => ("taken_back", None, None, None, Some(amount.to_string())),
             Verdict::Total { worth } => ("total", None, None, Some(worth.into()), None),
             Verdict::Free { rule } => ("free", Some(rule.to_string()), None, None, None),
             Verdict::Quarantined { reason } => ("quarantined", Some((*reason).to_owned()), None, None, None),
