@@ -1,7 +1,8 @@
 //! Rating again beside rating once: usage of several organizations enters `tally serve` by the real path, then a book that changes every
 //! price is published with `--rerate`, while single events of shards that are rated again and of others go on arriving.
 //!
-//! - First: from records in the stream to committed batches, by the stages that the server logs; so is rating again, at the record.
+//! - First: from records in the stream to committed batches, by the stages that the server logs.
+//! - Again: from the record until its last batch is committed; batches are made side by side, so their stages take longer together.
 //! - Prepared: what was rated again before the record, beside the owner, and is counted into `with preparation`.
 //! - Waits: from the answer to a single event to its commit, without and with usage rated again meanwhile.
 //!
@@ -96,7 +97,7 @@ pub fn run(scratch: &Path, profile: Profile, patience: Duration, binary: &Path, 
             std::fs::remove_dir_all(&folder)?;
         }
         // The middle one by what rating again takes.
-        of_shape.sort_by_key(|round| round.again.stages.all());
+        of_shape.sort_by_key(|round| round.again.time);
         let middle = of_shape.len() / 2;
         measured.push((shape.name, of_shape.swap_remove(middle)));
     }
@@ -110,9 +111,10 @@ pub fn run(scratch: &Path, profile: Profile, patience: Duration, binary: &Path, 
     begun.end(figures, &text(&measured))
 }
 
-/// Rating of so many charges: the time of the billing task by stage, and what the server used until every fold was done.
+/// Rating of so many charges: how long it took, by stage too, and what the server used until every fold was done.
 struct Rating {
     charges: u64,
+    time: Duration,
     stages: Stages,
     server: Duration,
     peak_mb: u64,
@@ -124,13 +126,13 @@ impl Rating {
             self.stages.spent.iter().map(|(name, time)| (name.clone(), json!(seconds(*time)))).collect();
         json!({
             "charges": self.charges, "batches": self.stages.batches, "stage_seconds": stages,
-            "seconds": seconds(self.stages.all()), "charges_per_second": self.per_second(),
+            "seconds": seconds(self.time), "charges_per_second": self.per_second(),
             "server_cpu_seconds_per_million_charges": seconds_per_million(self.server, self.charges), "server_peak_mb": self.peak_mb,
         })
     }
 
     fn per_second(&self) -> u64 {
-        per_second(self.charges, self.stages.all())
+        per_second(self.charges, self.time)
     }
 }
 
@@ -160,9 +162,11 @@ impl Round {
         let (used, own) = (Used::now()?, machine::own_time()?);
         let processor = machine::processor_time(server.process())?;
         let phase = Phase::run(&tally, &server, &load(events)?, runtime)?;
+        let stages = phase.stages.of_batches();
         let first = Rating {
             charges: events * READINGS,
-            stages: phase.stages.of_batches(),
+            time: stages.all(),
+            stages,
             server: phase.server,
             peak_mb: machine::peak_mb(server.process())?,
         };
@@ -181,12 +185,17 @@ impl Round {
         let again: Vec<&str> = log.lines().filter(|line| number(line, "again").is_some_and(|rows| rows > 0)).collect();
         let rows: u64 = tally.value("SELECT count(*) FROM usage.charges WHERE supersedes IS NOT NULL")?.parse()?;
         ensure!(rows >= 2 * first.charges, "{} charges should be rated again, there are {rows} rows", first.charges);
-        let prepared = log.lines().filter(|line| line.contains("prepared rating again"));
-        let again = Rating { charges: rows / 2, stages: Stages::of(&again.join("\n")).of_batches(), server: server_time, peak_mb };
+        let took = |what: &str| -> Duration {
+            let lines = log.lines().filter(|line| line.contains(what));
+            lines.filter_map(|line| number(line, "micros")).map(Duration::from_micros).sum()
+        };
+        let time = took("rated again at the record");
+        ensure!(!time.is_zero(), "the server did not say how long rating again took");
+        let stages = Stages::of(&again.join("\n")).of_batches();
         Ok(Self {
             first,
-            again,
-            prepared: prepared.filter_map(|line| number(line, "micros")).map(Duration::from_micros).sum(),
+            again: Rating { charges: rows / 2, time, stages, server: server_time, peak_mb },
+            prepared: took("prepared rating again"),
             published: live.published,
             waits: live.waits,
             others,
@@ -196,7 +205,7 @@ impl Round {
 
     /// Charges per second again, to those at first: from the record to its commit; and with what was prepared before it.
     fn ratios(&self) -> [Option<f64>; 2] {
-        let per_charge = |rating: &Rating, more: Duration| (rating.stages.all() + more, rating.charges);
+        let per_charge = |rating: &Rating, more: Duration| (rating.time + more, rating.charges);
         let first = per_charge(&self.first, Duration::ZERO);
         [Duration::ZERO, self.prepared].map(|more| faster(first, per_charge(&self.again, more)))
     }

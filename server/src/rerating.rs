@@ -25,8 +25,8 @@ pub use ahead::Ahead;
 /// An organization and a service period: what is rated again as a whole.
 pub type UnitKey = (OrganizationId, Month);
 
-/// Readings that are rated again at once: what one batch holds, and what is in memory. One shard's are never parted.
-const READINGS_MAX: u64 = 500_000;
+/// Readings that are rated again at once: what one batch holds, and what is in memory for it. One shard's are never parted.
+const READINGS_MAX: u64 = 50_000;
 /// Headers read at once.
 const PAGE: u32 = 500;
 
@@ -70,6 +70,11 @@ impl Reached {
             units.retain(&wanted);
         }
         self.shards.retain(|_, (units, _)| !units.is_empty());
+    }
+
+    /// What of it belongs to some shards; it is gone here.
+    pub fn take(&mut self, shards: &BTreeSet<ShardId>) -> Self {
+        Self { changes: Vec::new(), shards: self.shards.extract_if(.., |shard, _| shards.contains(shard)).collect() }
     }
 
     /// Shards that are rated again together, in order.
@@ -140,19 +145,22 @@ pub fn parts<K: Ord>(units: BTreeMap<K, u64>, room: u64) -> Result<VecDeque<BTre
     Ok(parts)
 }
 
-/// Leaves the shards that stand at the earliest record that has usage rated again, each with that record alone: whether there are any.
-pub fn stand_at_record(records: &mut Vec<ShardRecords>, rules: &dyn Rules) -> bool {
+/// Takes out the shards that stand at a record that has usage rated again: those at the earliest one are returned, each with that record alone;
+/// the others wait for it.
+pub fn take_at_record(records: &mut Vec<ShardRecords>, rules: &dyn Rules) -> Vec<ShardRecords> {
     let record = |shard: &ShardRecords| -> Option<ControlNo> {
         let first = shard.records.first().filter(|first| first.kind == RecordKind::Control)?;
         let effect = rules.control(&first.payload).ok()?;
         (effect.rerates && applies(&effect, &shard.state)).then_some(effect.control_no)
     };
-    let Some(earliest) = records.iter().filter_map(record).min() else { return false };
-    records.retain(|shard| record(shard) == Some(earliest));
-    for shard in records {
+    let Some(earliest) = records.iter().filter_map(record).min() else { return Vec::new() };
+    let (mut standing, rest): (Vec<_>, Vec<_>) = std::mem::take(records).into_iter().partition(|shard| record(shard).is_some());
+    *records = rest;
+    standing.retain(|shard| record(shard) == Some(earliest));
+    for shard in &mut standing {
         shard.records.truncate(1);
     }
-    true
+    standing
 }
 
 /// The state of rating after a batch: the last row of each key in `totals`.

@@ -10,7 +10,7 @@ use shared_types::{BatchNo, Digest};
 use super::{Reached, UnitKey, Work, plans, stand};
 use crate::roles::billing::NotRerated;
 
-/// Readings with other rows that are kept in memory until the record, as many as one batch rates again; the units of more are rated there.
+/// Readings with other rows that are kept in memory until the record; the units of more are rated there.
 const KEPT_MAX: usize = 500_000;
 
 /// Units that were rated again before their record.
@@ -21,6 +21,14 @@ pub struct Ahead {
     through: BatchNo,
     /// With the size that the unit's log had.
     units: BTreeMap<UnitKey, (u64, Prepared)>,
+}
+
+impl Ahead {
+    /// What is ready of some units; it is gone here.
+    pub fn take(&mut self, units: &BTreeSet<UnitKey>) -> Self {
+        let taken = units.iter().filter_map(|unit| self.units.remove_entry(unit)).collect();
+        Self { version: self.version, through: self.through, units: taken }
+    }
 }
 
 impl Work<'_> {

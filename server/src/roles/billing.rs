@@ -2,6 +2,7 @@
 //! One task owns the state; everything before the commit is a pure function of (stream bytes, state, registry snapshot).
 
 mod again;
+mod at_record;
 mod controls;
 
 use std::borrow::Cow;
@@ -28,9 +29,10 @@ use crate::clock::now;
 use crate::home::{BatchSettings, Home, ReviewWhen};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 use crate::registries::Registries;
-use crate::rerating::{self, Ahead};
+use crate::rerating::Ahead;
 use crate::roles::intake::Lag;
 use again::Publications;
+use at_record::UnderWay;
 
 /// The index as the batch builder asks it.
 struct Committed<'a>(&'a Index);
@@ -115,6 +117,8 @@ pub struct Billing {
     due_at: Option<Instant>,
     /// What was rated again before the record at which it is booked.
     ahead: Option<Ahead>,
+    /// Shards that stand at a record and are rated again beside this task.
+    under_way: UnderWay,
 }
 
 /// How a shard's stream meets its committed position.
@@ -207,6 +211,7 @@ impl Billing {
             first_turn: 0,
             due_at: None,
             ahead: None,
+            under_way: UnderWay::default(),
         };
         billing.restore_rating().await?;
         billing.refill_index().await?;
@@ -304,7 +309,8 @@ impl Billing {
         Ok(found.first().is_some_and(|(header, found)| header.batch_no == batch_no && *found == digest))
     }
 
-    /// Takes the next records of all shards, up to the batch's limit; the shard that goes first changes from batch to batch.
+    /// Takes the next records of all shards but those that are under way, up to the batch's limit; the shard that goes first changes from batch to
+    /// batch.
     async fn next_records(&mut self) -> anyhow::Result<Vec<ShardRecords>> {
         let (mut left, mut bytes) = (self.settings.records_max, BATCH_BYTES);
         let mut taken = Vec::new();
@@ -314,6 +320,9 @@ impl Billing {
             let Some(shard) = self.shards.get((self.first_turn + turn) % shards) else { continue };
             if left == 0 || bytes == 0 {
                 break;
+            }
+            if self.under_way.holds(shard.working.position.shard) {
+                continue;
             }
             let after = shard.working.position.sequence;
             let records = self.stream.read(shard.working.position.shard, after, left, bytes).await?;
@@ -327,23 +336,45 @@ impl Billing {
         Ok(taken)
     }
 
-    /// Builds, rates and commits one batch; how many records it took, 0 when the stream holds nothing new.
+    /// Builds, rates and commits one batch; how many records it took, 0 when the stream holds nothing new and nothing is under way.
+    ///
+    /// Shards that stand at a record by which usage is rated again leave the others alone meanwhile: their batch is made beside this task and
+    /// committed when it is written.
     ///
     /// An error leaves memory as it was at the last commit; files that were written are orphans and swept by the next reign.
     pub async fn step(&mut self) -> anyhow::Result<usize> {
-        if self.index.is_none() {
-            self.refill_index().await?;
+        let mut changes = self.stream.subscribe();
+        loop {
+            if self.index.is_none() {
+                self.refill_index().await?;
+            }
+            changes.borrow_and_update();
+            if let Some(made) = self.under_way.done() {
+                self.begin_next()?;
+                return self.commit(made?).await;
+            }
+            let mut lap = Lap::start();
+            let mut records = self.next_records().await?;
+            self.meet_record(&mut records).await?;
+            let taken: usize = records.iter().map(|shard| shard.records.len()).sum();
+            if taken > 0 {
+                return self.live(records, taken, &mut lap).await;
+            }
+            if self.under_way.is_empty() {
+                return Ok(0);
+            }
+            tokio::select! {
+                made = self.under_way.next() => {
+                    self.begin_next()?;
+                    return self.commit(made?).await;
+                }
+                _ = changes.changed() => {}
+            }
         }
-        let mut lap = Lap::start();
-        let mut records = self.next_records().await?;
-        let again = match rerating::stand_at_record(&mut records, &*self.registries) {
-            true => Some(self.reached(&mut records).await?),
-            false => None,
-        };
-        let taken = records.iter().map(|shard| shard.records.len()).sum();
-        if taken == 0 {
-            return Ok(0);
-        }
+    }
+
+    /// A batch of usage as it comes.
+    async fn live(&mut self, records: Vec<ShardRecords>, taken: usize, lap: &mut Lap) -> anyhow::Result<usize> {
         let read_micros = lap.micros();
         let built = match tokio::task::block_in_place(|| self.build(records)) {
             Ok(built) => built,
@@ -361,15 +392,26 @@ impl Billing {
             built
         };
         let build_micros = lap.micros();
-        let mut built = built;
-        let rerates = again.is_some();
-        let rated = match again {
-            Some(reached) => vec![self.rerate(&mut built, &reached).await?],
-            None => tokio::task::block_in_place(|| self.rate(&built))?,
-        };
+        let rated = tokio::task::block_in_place(|| self.rate(&built))?;
         let rate_micros = lap.micros();
-        let header = tokio::task::block_in_place(|| self.write(&built, &rated))?;
-        let write_micros = lap.micros();
+        let tables = tokio::task::block_in_place(|| write(&self.lake, self.epoch, &built, &rated))?;
+        let spent = Spent { read_micros, build_micros, rate_micros, write_micros: lap.micros() };
+        self.commit(Made { built, rated, tables, again: 0, spent }).await
+    }
+
+    /// Commits a batch that is written; how many records it took.
+    async fn commit(&mut self, made: Made) -> anyhow::Result<usize> {
+        let mut lap = Lap::start();
+        let Made { built, rated, tables, again, spent } = made;
+        let header = Header {
+            accepted_to: built.accepted_to,
+            batch_no: self.head.0.next().context("batch numbers are used up")?,
+            format: FORMAT,
+            previous: self.head.1,
+            ranges: built.ranges.clone(),
+            tables,
+            writer_epoch: self.epoch,
+        };
         let before: Vec<ShardState> =
             built.ranges.iter().filter_map(|range| self.shards.get(range.shard.index()).map(|shard| shard.committed.clone())).collect();
         let mut tx = self.log.begin().await?;
@@ -384,12 +426,12 @@ impl Billing {
         }
         let commit_micros = lap.micros();
         let rows = built.rows.len();
-        let again: usize = if rerates { rated.iter().map(|batch| batch.charges.len()).sum() } else { 0 };
         self.apply(built, rated, header.batch_no, digest);
         self.lag.committed(rows);
         let (batch, apply_micros) = (header.batch_no, lap.micros());
+        let Spent { read_micros, build_micros, rate_micros, write_micros } = spent;
         tracing::debug!(%batch, rows, again, read_micros, build_micros, rate_micros, write_micros, commit_micros, apply_micros, "committed a batch");
-        Ok(taken)
+        Ok(rows)
     }
 
     fn build(&self, records: Vec<ShardRecords>) -> Result<Built, BuildFailure> {
@@ -411,35 +453,6 @@ impl Billing {
             rated.push(platform_rating::rate(&self.rating, &snapshot.plan, &usage.readings, self.settings.threads)?);
         }
         Ok(rated)
-    }
-
-    /// Writes the three files, fsynced, and makes the header that names them.
-    fn write(&self, built: &Built, rated: &[RatedBatch]) -> anyhow::Result<Header> {
-        let charges: Cow<'_, [Charge]> = match rated {
-            [one] => Cow::Borrowed(&one.charges),
-            more => Cow::Owned(more.iter().flat_map(|batch| batch.charges.iter().cloned()).collect()),
-        };
-        let totals: Vec<Total> = rated.iter().flat_map(|batch| batch.totals.iter().cloned()).collect();
-        let tables: Vec<TableFile> = vec![
-            self.lake.write(self.epoch, EVENTS, &events_to_arrow(&built.rows)?, EVENTS_ORDER, EVENTS_SORT)?,
-            self.lake.write(
-                self.epoch,
-                CHARGES,
-                &charges_to_arrow(&charges)?,
-                platform_rating::CHARGES_ORDER,
-                platform_rating::CHARGES_SORT,
-            )?,
-            self.lake.write(self.epoch, TOTALS, &totals_to_arrow(&totals)?, platform_rating::TOTALS_ORDER, platform_rating::TOTALS_SORT)?,
-        ];
-        Ok(Header {
-            accepted_to: built.accepted_to,
-            batch_no: self.head.0.next().context("batch numbers are used up")?,
-            format: FORMAT,
-            previous: self.head.1,
-            ranges: built.ranges.clone(),
-            tables,
-            writer_epoch: self.epoch,
-        })
     }
 
     /// After the commit: memory and index follow. The index may fail here: it is derived and refilled.
@@ -532,6 +545,39 @@ impl Billing {
             }
         }
     }
+}
+
+/// A batch that is written, before its commit gives it a number.
+struct Made {
+    built: Built,
+    rated: Vec<RatedBatch>,
+    tables: Vec<TableFile>,
+    /// Rows of usage that was rated again.
+    again: usize,
+    spent: Spent,
+}
+
+/// What the stages before the commit took.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    read_micros: u64,
+    build_micros: u64,
+    rate_micros: u64,
+    write_micros: u64,
+}
+
+/// Writes the three files of a batch, fsynced.
+fn write(lake: &Lake, epoch: WriterEpoch, built: &Built, rated: &[RatedBatch]) -> anyhow::Result<Vec<TableFile>> {
+    let charges: Cow<'_, [Charge]> = match rated {
+        [one] => Cow::Borrowed(&one.charges),
+        more => Cow::Owned(more.iter().flat_map(|batch| batch.charges.iter().cloned()).collect()),
+    };
+    let totals: Vec<Total> = rated.iter().flat_map(|batch| batch.totals.iter().cloned()).collect();
+    Ok(vec![
+        lake.write(epoch, EVENTS, &events_to_arrow(&built.rows)?, EVENTS_ORDER, EVENTS_SORT)?,
+        lake.write(epoch, CHARGES, &charges_to_arrow(&charges)?, platform_rating::CHARGES_ORDER, platform_rating::CHARGES_SORT)?,
+        lake.write(epoch, TOTALS, &totals_to_arrow(&totals)?, platform_rating::TOTALS_ORDER, platform_rating::TOTALS_SORT)?,
+    ])
 }
 
 /// Payload bytes that one batch takes at most.

@@ -1,23 +1,22 @@
-//! Rating again in the billing role: what a publication reaches back over is rated beside the task, which goes on with live usage, and booked
-//! by it at the version's record.
+//! Publications in the billing role: what one reaches back over is rated again beside the task, which goes on with live usage, before the
+//! version's record is written.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use platform_iam::Action;
-use platform_ingest::batch::{Built, ShardRecords};
-use platform_rating::{Plan, RatedBatch, RatingState};
+use platform_rating::{Plan, RatingState};
 use platform_registry::store as registry;
-use platform_registry::{Control, RatedKey, Version, drafts};
+use platform_registry::{RatedKey, Version, drafts};
 use shared_db::Database;
-use shared_types::{BatchNo, Position, ShardId};
+use shared_types::BatchNo;
 use tokio::sync::mpsc;
 
 use super::{Billing, Candidate, Command, NotRerated, Publication, Registries};
 use crate::home::ReviewWhen;
 use crate::lake::Lake;
-use crate::rerating::{self, Ahead, Reached, Record, UnitKey, Work};
+use crate::rerating::{self, Ahead, Reached, UnitKey, Work};
 
 /// A publication whose usage was rated again beside the task, or why it cannot be.
 pub(super) type Prepared = (Publication, anyhow::Result<Ahead>);
@@ -163,46 +162,5 @@ impl Billing {
             bail!(NotRerated(format!("usage was charged in {}, for which the version has no [[rounding]]: leave it there", key.currency)));
         }
         Ok(())
-    }
-
-    /// What the version of the record at which these shards stand reaches; leaves no more shards than one batch rates again.
-    pub(super) async fn reached(&self, records: &mut Vec<ShardRecords>) -> anyhow::Result<Reached> {
-        let first = records.first().and_then(|shard| Some((shard, shard.records.first()?)));
-        let (shard, record) = first.context("no shard stands at a record")?;
-        let new = Control::parse(&record.payload)?.registry_version().context("the record puts no version in force")?;
-        let (old, new) = (self.registries.snapshot(shard.state.registry_version).await?, self.registries.snapshot(new).await?);
-        let here: BTreeSet<ShardId> = records.iter().map(|shard| shard.state.position.shard).collect();
-        let reached = Reached::of(&old.version, &new.version, self.rating.keys().filter(|(_, state)| here.contains(&state.shard)));
-        let groups = reached.groups();
-        let later: BTreeSet<ShardId> = groups.into_iter().skip(1).flatten().collect();
-        records.retain(|shard| !later.contains(&shard.state.position.shard));
-        Ok(reached)
-    }
-
-    /// Rates again what the record reaches, and says so in the record's rows.
-    pub(super) async fn rerate(&mut self, built: &mut Built, reached: &Reached) -> anyhow::Result<RatedBatch> {
-        let version = built.states.first().context("no shard stands at a record")?.registry_version;
-        let snapshot = self.registries.snapshot(version).await?;
-        let mut shards = BTreeMap::new();
-        for state in &built.states {
-            let (position, oldest_open) = (state.position, state.oldest_open);
-            shards.insert(position.shard, Record { position, accepted_at: built.accepted_to, oldest_open });
-        }
-        // Should this batch not be committed, what it took is rated whole the next time.
-        let mut ahead = self.ahead.take().filter(|ahead| ahead.version == version);
-        let batch = self.work().rerate(&self.rating, &snapshot.plan, reached, &shards, ahead.as_mut()).await?;
-        self.ahead = ahead;
-        // Rows stand in the order of the records.
-        let at_records = batch.charges.chunk_by(|a, b| a.position == b.position);
-        let counts: BTreeMap<Position, usize> = at_records.filter_map(|rows| Some((rows.first()?.position, rows.len()))).collect();
-        for row in &mut built.rows {
-            row.readings = i32::try_from(counts.get(&row.position).copied().unwrap_or_default())?;
-        }
-        tracing::info!(rows = batch.charges.len(), %version, "rated usage again");
-        Ok(batch)
-    }
-
-    fn work(&self) -> Work<'_> {
-        Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use platform_iam::{Action, Permit};
@@ -148,7 +149,15 @@ impl Billing {
         self.look_ahead().await?;
         self.tick().await?;
         drop(closed);
-        while self.shards.iter().any(|shard| shard.committed.control_no < published.control_no) && self.step().await? > 0 {}
+        while self.shards.iter().any(|shard| shard.committed.control_no < published.control_no) {
+            let next = tokio::time::Instant::now() + Duration::from_millis(self.settings.interval_ms);
+            match self.step().await? {
+                0 => break,
+                // Usage of other shards comes meanwhile: batches of it stay as large as they are.
+                taken if taken < self.settings.records_max && !self.under_way.is_empty() => tokio::time::sleep_until(next).await,
+                _ => {}
+            }
+        }
         Ok(published)
     }
 
