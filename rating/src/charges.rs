@@ -504,7 +504,7 @@ pub fn rated_from_arrow(batch: &RecordBatch) -> Result<Vec<Rated>, RowError> {
                 source: source.required(row, |id| sources.get(id, |id| SourceId::parse(id).ok()))?,
                 meter: meter.required(row, |id| meters.get(id, |id| MeterId::parse(id).ok()))?,
                 unit: unit.required(row, |id| units.get(id, |id| UnitId::parse(id).ok()))?,
-                dimensions: dimensions.required(row, |text| dimensions_known.get(text, dimensions_of))?,
+                dimensions: dimensions.required(row, |text| dimensions_known.get(text, Dimensions::parse))?,
                 quantity: quantity.required(row, as_quantity)?,
                 start_at: start_at.required(row, as_instant)?,
                 end_at: end_at.optional(row, as_instant)?,
@@ -567,12 +567,6 @@ fn fates_from_arrow(batch: &RecordBatch) -> Result<Vec<Fate>, RowError> {
             _ => Err(RowError::Value { column: "fate", row }),
         })
         .collect()
-}
-
-/// Canonical JSON back to dimensions.
-fn dimensions_of(text: &str) -> Option<Dimensions> {
-    let pairs: HashMap<String, String> = serde_json::from_str(text).ok()?;
-    Some(Dimensions::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into()))))
 }
 
 #[cfg(test)]

@@ -52,9 +52,9 @@ pub use plan::{
     Band, BlockTier, Contract, Line, Percentage, Plan, PlanError, PriceBook, PriceModel, PriceRow, Promised, Resolved, Tier, TrueUp,
     WindowCommitment,
 };
-pub use rate::look_up::look_up;
+pub use rate::look_up::{PriceFinder, look_up};
 pub use rate::{RateError, RatedBatch, rate};
 pub use ratio::{Ratio, RoundTo};
-pub use rerate::{AtRecord, Gathering, Prepared, RerateError, Standing, Unit, book, go_on, prepare, rate_standing, rerate};
+pub use rerate::{AtRecord, Gathering, Prepared, Read, RerateError, Standing, Unit, book, go_on, prepare, rate_standing, rerate};
 pub use state::{Detail, Fact, Key, KeyState, Overlay, Place, RatingState, SegmentState, StateError, decode_segments, encode_segments};
 pub use totals::{TOTALS_ORDER, TOTALS_SORT, Total, totals_from_arrow, totals_schema, totals_to_arrow};

@@ -83,7 +83,7 @@ pub enum RateError {
 
 /// Rates readings on a state, without changing it.
 ///
-/// - `readings`: one batch in sealed order (position, ordinal), without duplicates. `threads`: how many organizations are rated at a
+/// - `readings`: one batch in sealed order (position, ordinal, identity), without duplicates. `threads`: how many organizations are rated at a
 ///   time, at least one; the result is the same for any number.
 /// - A refused reading is quarantined with its reason; one without contract or price with `NoContract` or `Unpriced`; one whose key's
 ///   total, charge or quantity would leave its range with `AmountOverflow`. None of them changes a state or a log.
@@ -93,7 +93,8 @@ pub enum RateError {
 /// - Errors: the first reading that halts the batch.
 /// - Source: blueprint §5.
 pub fn rate(state: &RatingState, plan: &Plan, readings: &[MeteredReading], threads: usize) -> Result<RatedBatch, RateError> {
-    let place = |reading: &MeteredReading| (reading.position, reading.ordinal);
+    // Readings of several events stand at one record, if a re-rating had them read.
+    let place = |reading: &MeteredReading| (reading.position, reading.ordinal, reading.identity);
     if let Some((_, reading)) = readings.iter().zip(readings.iter().skip(1)).find(|(before, reading)| place(before) >= place(reading)) {
         return Err(RateError::Unordered { position: reading.position, ordinal: reading.ordinal });
     }

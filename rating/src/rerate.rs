@@ -1,52 +1,21 @@
 //! Rating what was rated before again, under another plan: which rows take a charge back, which put another in its place, and what becomes
 //! of keys and logs. It knows no registry record and no file: whoever asks brings the readings as they stand.
 
+mod gathering;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use platform_usage::MeteredReading;
-use shared_types::{Amount, Digest, IdentityHash, Instant, Month, OrganizationId, Position, Quantity};
+use shared_types::{Amount, Digest, IdentityHash, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence};
 
+pub use self::gathering::{Gathering, Read, Standing};
 use crate::charges::{Charge, Fate, Priced};
 use crate::evaluate::PriceIndex;
 use crate::plan::Plan;
 use crate::rate::{RateError, RatedBatch, place_of, rate};
 use crate::state::{Key, KeyState, RatingState, encode_segments};
 use crate::totals::Total;
-
-/// A reading as it stands: the row of `charges` that counts now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// Where its event stands in the stream.
-    pub origin: Position,
-    /// The row that counts: the first one, or the one that a re-rating put in its place.
-    pub charge: Charge,
-}
-
-impl Standing {
-    /// What was read from the event, as rating takes it.
-    pub fn reading(&self) -> MeteredReading {
-        let charge = &self.charge;
-        MeteredReading {
-            position: self.origin,
-            ordinal: charge.ordinal,
-            identity: charge.identity,
-            organization: charge.organization.clone(),
-            project: charge.project.clone(),
-            source: charge.source.clone(),
-            meter: charge.meter.clone(),
-            unit: charge.unit.clone(),
-            dimensions: charge.dimensions.clone(),
-            quantity: charge.quantity,
-            start_at: charge.start_at,
-            end_at: charge.end_at,
-            accepted_at: charge.accepted_at,
-            accounting_period: charge.accounting_period,
-            commitment: charge.commitment,
-            refused: None,
-        }
-    }
-}
 
 /// The readings of one organization that began in one month. They share keys and a log with no other reading, so each unit is rated again
 /// by itself.
@@ -56,8 +25,10 @@ pub struct Unit {
     pub organization: OrganizationId,
     /// UTC month of their starts.
     pub month: Month,
-    /// Every reading that is charged or free, in any order.
+    /// Every reading that has rows, in any order.
     pub standing: Vec<Standing>,
+    /// Readings that the plan's meters read and no version before it did, in any order; each stands where its event does.
+    pub born: Vec<MeteredReading>,
 }
 
 /// Where the rows of a unit that is rated again stand.
@@ -144,9 +115,9 @@ pub fn prepare(
     threads: usize,
 ) -> Result<Vec<Prepared>, RerateError> {
     let prices = Prices::of(plan, before);
-    let prepared = each(units, threads, |Unit { organization, month, standing }| {
-        let mut prepared = Prepared::new(organization, month);
-        prepared.add(state, plan, &prices, standing)?;
+    let prepared = each(units, threads, |unit| {
+        let mut prepared = Prepared::new(unit.organization.clone(), unit.month);
+        prepared.add(state, plan, &prices, unit)?;
         Ok(prepared)
     });
     prepared.into_iter().collect()
@@ -160,12 +131,12 @@ pub fn go_on(
     state: &RatingState,
     plan: &Plan,
     before: &HashMap<Digest, &Plan>,
-    units: Vec<(Prepared, Vec<Standing>)>,
+    units: Vec<(Prepared, Unit)>,
     threads: usize,
 ) -> Result<Vec<Prepared>, RerateError> {
     let prices = Prices::of(plan, before);
-    let prepared = each(units, threads, |(mut prepared, standing)| {
-        prepared.add(state, plan, &prices, standing)?;
+    let prepared = each(units, threads, |(mut prepared, more)| {
+        prepared.add(state, plan, &prices, more)?;
         Ok(prepared)
     });
     prepared.into_iter().collect()
@@ -176,7 +147,8 @@ pub fn go_on(
 /// - `state`: as it stands before the records. A unit whose readings are not all of its keys' is refused.
 /// - A reading that falls under the same price, equally worded, and comes to the same amount keeps its row. Any other one gets two rows
 ///   that name it in `supersedes`: one with −quantity and −amount in its old key under the version that it had, one with its new fate.
-///   A reading that has no price any more is quarantined by its new row.
+///   A reading that has no price any more is quarantined by its new row, one that is not read any more has the first of the two alone.
+/// - A reading in quarantine gets one row, if it has a price now; one that no version read before gets one in any case.
 /// - Rows stand at the record, by (ordinal, identity), what is taken back first; so do their places in the log.
 /// - `threads`: as for [`prepare`].
 pub fn book(state: &RatingState, units: Vec<(Prepared, AtRecord)>, threads: usize) -> Result<RatedBatch, RerateError> {
@@ -196,7 +168,7 @@ pub fn book(state: &RatingState, units: Vec<(Prepared, AtRecord)>, threads: usiz
     Ok(batch)
 }
 
-/// What units would stand as under a plan, without booking anything: one row for each standing reading, where its event stands.
+/// What units would stand as under a plan, without booking anything: one row for each reading that stands or would, where its event stands.
 ///
 /// - The rows of a key sum to the T that [`rerate`] leaves it: both rate the same readings in the same order.
 /// - `supersedes` names the reading where [`rerate`] would put another row in the place of the one that stands.
@@ -209,12 +181,21 @@ pub fn rate_standing(
     threads: usize,
 ) -> Result<Vec<Charge>, RerateError> {
     let prices = Prices::of(plan, before);
-    let stand = |Unit { organization, month, standing }| -> Result<Vec<Charge>, RerateError> {
+    let stand = |Unit { organization, month, standing, born }| -> Result<Vec<Charge>, RerateError> {
         let mut prepared = Prepared::new(organization, month);
         let mut rows = Vec::with_capacity(standing.len());
         for (standing, charge) in prepared.rate(state, plan, standing)? {
-            let changed = !prepared.keeps(&prices, &standing.charge, &charge)?;
-            rows.push(Charge { supersedes: changed.then_some(charge.identity), ..charge });
+            let Some(charge) = charge else { continue };
+            let kept = prepared.keeps(&prices, &standing, &charge)?;
+            if standing.stands() || !kept {
+                rows.push(Charge { supersedes: (!kept).then_some(charge.identity), ..charge });
+            }
+        }
+        let mut places: HashMap<(IdentityHash, u16), Position> = HashMap::new();
+        places.extend(born.iter().map(|reading| ((reading.identity, reading.ordinal), reading.position)));
+        for charge in prepared.bear(plan, born)?.charges {
+            let position = places.get(&(charge.identity, charge.ordinal)).copied().unwrap_or(charge.position);
+            rows.push(Charge { supersedes: Some(charge.identity), position, ..charge });
         }
         Ok(rows)
     };
@@ -270,59 +251,108 @@ pub struct Prepared {
     month: Month,
     /// What each key was charged before.
     booked: BTreeMap<Key, i128>,
-    /// Rows that stand and do not stay, each with the row that takes its place.
-    changed: Vec<(Charge, Charge)>,
-    /// Keys as they are now.
+    /// The row of each reading that stands and does not stay, and the one that takes its place.
+    changed: Vec<(Option<Charge>, Option<Charge>)>,
+    /// Keys as they are now, without the readings that are new.
     anew: RatingState,
     /// The last reading.
-    last: Option<(Position, u16)>,
+    last: Option<(Position, u16, IdentityHash)>,
+    /// Readings that are new: they come at the record, behind all others.
+    born: Vec<MeteredReading>,
+    /// What these come to there, behind what is known by now.
+    at_record: RatedBatch,
 }
 
 impl Prepared {
     fn new(organization: OrganizationId, month: Month) -> Self {
-        Self { organization, month, booked: BTreeMap::new(), changed: Vec::new(), anew: RatingState::default(), last: None }
+        Self {
+            organization,
+            month,
+            booked: BTreeMap::new(),
+            changed: Vec::new(),
+            anew: RatingState::default(),
+            last: None,
+            born: Vec::new(),
+            at_record: RatedBatch::default(),
+        }
     }
 
     /// How many readings get other rows.
     pub fn changed(&self) -> usize {
-        self.changed.len()
+        self.changed.len().saturating_add(self.at_record.charges.len())
     }
 
     /// New rows of readings that have no price any more.
     pub fn lost(&self) -> impl Iterator<Item = &Charge> {
-        self.changed.iter().map(|(_, charge)| charge).filter(|charge| charge.fate.priced().is_none())
+        let replaced = self.changed.iter().filter_map(|(back, anew)| back.as_ref().and(anew.as_ref()));
+        replaced.filter(|charge| charge.fate.priced().is_none())
     }
 
-    /// Rates the next readings: each with its charge, which stands where its event does.
-    fn rate(&mut self, state: &RatingState, plan: &Plan, mut standing: Vec<Standing>) -> Result<Vec<(Standing, Charge)>, RerateError> {
-        standing.sort_by_cached_key(|standing| (standing.origin, standing.charge.ordinal));
-        let readings: Vec<MeteredReading> = standing.iter().map(Standing::reading).collect();
-        if let Some(first) = readings.first().filter(|first| self.last >= Some((first.position, first.ordinal))) {
-            return Err(self.halted(RateError::Unordered { position: first.position, ordinal: first.ordinal }));
+    /// Rates the next readings: each with its charge, which stands where the reading's first row does; none where it is not read any more.
+    fn rate(
+        &mut self,
+        state: &RatingState,
+        plan: &Plan,
+        mut standing: Vec<Standing>,
+    ) -> Result<Vec<(Standing, Option<Charge>)>, RerateError> {
+        standing.sort_by_cached_key(Standing::place);
+        if let Some(first) = standing.first().filter(|first| self.last >= Some(first.place())) {
+            return Err(self.halted(RateError::Unordered { position: first.origin, ordinal: first.charge.ordinal }));
         }
-        for charge in standing.iter().map(|standing| &standing.charge) {
+        for charge in standing.iter().filter(|standing| standing.stands()).map(|standing| &standing.charge) {
             let (Some(key), Some(amount)) = (charge.key(), charge.fate.amount()) else { continue };
             let sum = self.booked.entry(key).or_default();
             *sum = sum.saturating_add(amount.units().into());
         }
         self.refuse_other_books(state)?;
+        let readings: Vec<Option<MeteredReading>> = standing.iter().map(Standing::reading).collect();
+        let read: Vec<bool> = readings.iter().map(Option::is_some).collect();
+        let readings: Vec<MeteredReading> = readings.into_iter().flatten().collect();
         let anew = rate(&self.anew, plan, &readings, 1).map_err(|source| self.halted(source))?;
         self.anew.apply(anew.overlay);
-        self.last = readings.last().map(|last| (last.position, last.ordinal)).or(self.last);
-        Ok(standing.into_iter().zip(anew.charges).collect())
+        self.last = standing.last().map(Standing::place).or(self.last);
+        let mut charges = anew.charges.into_iter();
+        Ok(standing.into_iter().zip(read).map(|(standing, read)| (standing, read.then(|| charges.next()).flatten())).collect())
     }
 
-    fn add(&mut self, state: &RatingState, plan: &Plan, prices: &Prices<'_>, standing: Vec<Standing>) -> Result<(), RerateError> {
-        for (standing, charge) in self.rate(state, plan, standing)? {
-            if !self.keeps(prices, &standing.charge, &charge)? {
-                self.changed.push((standing.charge, charge));
+    /// Rates readings that are new behind all others, in the order in which they come at the record.
+    fn bear(&self, plan: &Plan, mut born: Vec<MeteredReading>) -> Result<RatedBatch, RerateError> {
+        if born.is_empty() {
+            return Ok(RatedBatch::default());
+        }
+        for reading in &mut born {
+            reading.position = Position { incarnation: Incarnation(u32::MAX), sequence: Sequence(u64::MAX), ..reading.position };
+        }
+        born.sort_by_key(|reading| (reading.ordinal, reading.identity));
+        rate(&self.anew, plan, &born, 1).map_err(|source| self.halted(source))
+    }
+
+    fn add(&mut self, state: &RatingState, plan: &Plan, prices: &Prices<'_>, unit: Unit) -> Result<(), RerateError> {
+        for (standing, charge) in self.rate(state, plan, unit.standing)? {
+            let back = standing.stands();
+            let kept = match &charge {
+                Some(charge) => self.keeps(prices, &standing, charge)?,
+                None => !back,
+            };
+            if !kept {
+                self.changed.push((back.then_some(standing.charge), charge));
             }
         }
+        self.born.extend(unit.born);
+        self.at_record = self.bear(plan, self.born.clone())?;
         Ok(())
     }
 
-    /// Whether a reading keeps its row.
-    fn keeps(&self, prices: &Prices<'_>, stands: &Charge, anew: &Charge) -> Result<bool, RerateError> {
+    /// Whether a reading keeps its row: it says the same of it, or it stays in quarantine.
+    fn keeps(&self, prices: &Prices<'_>, standing: &Standing, anew: &Charge) -> Result<bool, RerateError> {
+        let stands = &standing.charge;
+        if !standing.stands() {
+            return Ok(!standing.taken_back && anew.fate.priced().is_none());
+        }
+        let read = |charge: &Charge| (charge.quantity, charge.end_at);
+        if read(stands) != read(anew) || stands.unit != anew.unit || stands.dimensions != anew.dimensions {
+            return Ok(false);
+        }
         let version = stands.registry_version;
         let missing = || RerateError::Version { organization: self.organization.clone(), month: self.month, version };
         let old = prices.before.get(&version).ok_or_else(missing)?;
@@ -343,13 +373,20 @@ impl Prepared {
     fn book(mut self, state: &RatingState, record: AtRecord) -> Result<RatedBatch, RerateError> {
         self.refuse_other_books(state)?;
         let mut changed = std::mem::take(&mut self.changed);
-        changed.sort_by_cached_key(|(_, charge)| (charge.ordinal, charge.identity));
+        let at_record = std::mem::take(&mut self.at_record);
+        self.anew.apply(at_record.overlay);
+        changed.extend(at_record.charges.into_iter().map(|charge| (None, Some(charge))));
+        changed.sort_by_cached_key(|(back, anew)| back.as_ref().or(anew.as_ref()).map(|charge| (charge.ordinal, charge.identity)));
         let size = state.log_size(&self.organization, self.month);
         let mut books =
             Books { unit: &self, record, size, keys: BTreeMap::new(), charges: Vec::with_capacity(changed.len().saturating_mul(2)) };
-        for (stands, charge) in changed {
-            books.take_back(stands)?;
-            books.write(charge)?;
+        for (back, anew) in changed {
+            if let Some(stands) = back {
+                books.take_back(stands)?;
+            }
+            if let Some(charge) = anew {
+                books.write(charge)?;
+            }
         }
         books.close(state)
     }
@@ -483,54 +520,6 @@ impl Books<'_> {
             log_sizes: log_sizes.clone(),
             last_sequence: self.record.position.sequence,
         })
-    }
-}
-
-/// Gathers readings as they stand out of rows of `charges`, which come in the order of their batches and, within one, of
-/// [`Charge::place`].
-#[derive(Clone, Debug, Default)]
-pub struct Gathering {
-    places: HashMap<(IdentityHash, u16), usize>,
-    readings: Vec<Gathered>,
-}
-
-#[derive(Clone, Debug)]
-struct Gathered {
-    origin: Position,
-    /// None once it was taken back and before something stands in its place.
-    charge: Option<Charge>,
-}
-
-impl Gathering {
-    /// Takes in the next row.
-    ///
-    /// Behind a row that stands the next one of the same reading takes it back, and the one behind that stands in its place: a re-rating
-    /// writes both. A reading in quarantine does not stand: it is replayed, not rated again.
-    pub fn add(&mut self, row: Charge) {
-        let name = (row.identity, row.ordinal);
-        if row.supersedes.is_none() {
-            if row.fate.priced().is_some() {
-                let place = *self.places.entry(name).or_insert(self.readings.len());
-                let gathered = Gathered { origin: row.position, charge: Some(row) };
-                match self.readings.get_mut(place) {
-                    Some(known) => *known = gathered,
-                    None => self.readings.push(gathered),
-                }
-            }
-            return;
-        }
-        let Some(known) = self.places.get(&name).and_then(|place| self.readings.get_mut(*place)) else { return };
-        match known.charge.take() {
-            Some(_taken_back) => {}
-            None if row.fate.priced().is_some() => known.charge = Some(row),
-            None => {}
-        }
-    }
-
-    /// What stands, in the order in which the readings came.
-    pub fn standing(self) -> Vec<Standing> {
-        let standing = self.readings.into_iter();
-        standing.filter_map(|known| Some(Standing { origin: known.origin, charge: known.charge? })).collect()
     }
 }
 

@@ -333,8 +333,8 @@ impl Maker {
         used_before: bool,
         standing: &[Standing],
     ) -> anyhow::Result<()> {
-        let mut readings: Vec<MeteredReading> = standing.iter().map(Standing::reading).collect();
-        readings.sort_by_key(|reading| (reading.position, reading.ordinal));
+        let mut readings: Vec<MeteredReading> = standing.iter().filter_map(Standing::reading).collect();
+        readings.sort_by_key(|reading| (reading.position, reading.ordinal, reading.identity));
         let own = |reading: &MeteredReading| reading.source.as_str() == OWN_SOURCE;
         let (fees_had, used): (Vec<MeteredReading>, Vec<MeteredReading>) = readings.iter().cloned().partition(own);
         let so_far: Vec<MeteredReading> = readings

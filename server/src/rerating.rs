@@ -3,6 +3,7 @@
 
 mod ahead;
 mod gather;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::lake::{Lake, TOTALS};
 use crate::registries::{Registries, Snapshot};
 
 pub use ahead::Ahead;
+pub use waiting::Waiting;
 
 /// An organization and a service period: what is rated again as a whole.
 pub type UnitKey = (OrganizationId, Month);
@@ -36,6 +38,8 @@ pub struct Reached {
     pub changes: Vec<(Reach, Vec<Key>)>,
     /// Units by shard, with the number of their readings.
     pub shards: BTreeMap<ShardId, (BTreeSet<UnitKey>, u64)>,
+    /// What waits in quarantine.
+    pub waiting: Arc<Waiting>,
 }
 
 impl Reached {
@@ -54,14 +58,14 @@ impl Reached {
                 changes.push((reach, keys_reached));
             }
         }
-        Self { changes, shards: by_shard(&units, keys.into_iter()) }
+        Self { changes, shards: by_shard(&units, keys.into_iter()), waiting: Arc::default() }
     }
 
     /// Everything that was rated, for a book that changes nothing.
     pub fn everything<'k>(keys: impl Iterator<Item = (&'k Key, &'k KeyState)>) -> Self {
         let keys: Vec<(&Key, &KeyState)> = keys.collect();
         let units = keys.iter().map(|(key, _)| unit_of(key)).collect();
-        Self { changes: Vec::new(), shards: by_shard(&units, keys.into_iter()) }
+        Self { changes: Vec::new(), shards: by_shard(&units, keys.into_iter()), waiting: Arc::default() }
     }
 
     /// Leaves only some units.
@@ -74,7 +78,8 @@ impl Reached {
 
     /// What of it belongs to some shards; it is gone here.
     pub fn take(&mut self, shards: &BTreeSet<ShardId>) -> Self {
-        Self { changes: Vec::new(), shards: self.shards.extract_if(.., |shard, _| shards.contains(shard)).collect() }
+        let shards = self.shards.extract_if(.., |shard, _| shards.contains(shard)).collect();
+        Self { changes: Vec::new(), shards, waiting: Arc::clone(&self.waiting) }
     }
 
     /// Shards that are rated again together, in order.
@@ -165,6 +170,16 @@ pub fn take_at_record(records: &mut Vec<ShardRecords>, rules: &dyn Rules) -> Vec
 
 /// The state of rating after a batch: the last row of each key in `totals`.
 pub async fn restore(log: &Database, lake: &Lake, through: BatchNo) -> anyhow::Result<RatingState> {
+    restore_units(log, lake, through, |_| true).await
+}
+
+/// What of it is of some units.
+pub async fn restore_units(
+    log: &Database,
+    lake: &Lake,
+    through: BatchNo,
+    wanted: impl Fn(&UnitKey) -> bool,
+) -> anyhow::Result<RatingState> {
     let (mut state, mut after) = (RatingState::default(), BatchNo(0));
     while after < through {
         let headers = {
@@ -174,7 +189,7 @@ pub async fn restore(log: &Database, lake: &Lake, through: BatchNo) -> anyhow::R
         after = headers.last().map(|(header, _)| header.batch_no).context("the batch log ends before its head")?;
         for (header, _) in headers.iter().filter(|(header, _)| header.batch_no <= through) {
             for rows in lake.read(header, TOTALS, None)? {
-                for total in totals_from_arrow(&rows)? {
+                for total in totals_from_arrow(&rows)?.into_iter().filter(|total| wanted(&unit_of(&total.key()))) {
                     state.absorb(&total)?;
                 }
             }
@@ -236,34 +251,46 @@ impl Work<'_> {
         }
         let wanted: BTreeSet<UnitKey> = records.keys().map(|unit| (*unit).clone()).collect();
         let prepared = match ahead {
-            Some(ahead) => self.ready(state, plan, &wanted, ahead).await?,
-            None => self.prepare(state, plan, &wanted).await?,
+            Some(ahead) => self.ready(state, plan, &reached.waiting, &wanted, ahead).await?,
+            None => self.prepare(state, plan, &reached.waiting, &wanted).await?,
         };
         let units = prepared.into_iter().filter_map(|(unit, prepared)| Some((prepared, *records.get(&unit)?))).collect();
         Ok(tokio::task::block_in_place(|| platform_rating::book(state, units, self.threads))?)
     }
 
     /// Rates some units whole under a plan, before anybody knows where their rows stand.
-    async fn prepare(&self, state: &RatingState, plan: &Plan, units: &BTreeSet<UnitKey>) -> anyhow::Result<BTreeMap<UnitKey, Prepared>> {
-        let standing = self.standing(units).await?;
-        let snapshots = self.rated_under(standing.values().flatten()).await?;
+    async fn prepare(
+        &self,
+        state: &RatingState,
+        plan: &Plan,
+        waiting: &Waiting,
+        units: &BTreeSet<UnitKey>,
+    ) -> anyhow::Result<BTreeMap<UnitKey, Prepared>> {
+        let units = self.units(waiting, units).await?;
+        let snapshots = self.rated_under(&units).await?;
         let before = plans(&snapshots);
-        let names: Vec<UnitKey> = standing.keys().cloned().collect();
-        let units = units_of(standing);
+        let names: Vec<UnitKey> = units.iter().map(|unit| (unit.organization.clone(), unit.month)).collect();
         let prepared = tokio::task::block_in_place(|| platform_rating::prepare(state, plan, &before, units, self.threads))?;
         Ok(names.into_iter().zip(prepared).collect())
     }
 
     /// What some units would stand as under a plan; nothing is booked.
-    pub async fn stand_under(&self, state: &RatingState, plan: &Plan, units: &BTreeSet<UnitKey>) -> anyhow::Result<Vec<Charge>> {
-        let standing = self.standing(units).await?;
-        let snapshots = self.rated_under(standing.values().flatten()).await?;
-        let (before, units) = (plans(&snapshots), units_of(standing));
+    pub async fn stand_under(
+        &self,
+        state: &RatingState,
+        plan: &Plan,
+        waiting: &Waiting,
+        units: &BTreeSet<UnitKey>,
+    ) -> anyhow::Result<Vec<Charge>> {
+        let units = self.units(waiting, units).await?;
+        let snapshots = self.rated_under(&units).await?;
+        let before = plans(&snapshots);
         Ok(tokio::task::block_in_place(|| platform_rating::rate_standing(state, plan, &before, units, self.threads))?)
     }
 
     /// The versions under which readings stand.
-    async fn rated_under(&self, standing: impl Iterator<Item = &Standing>) -> anyhow::Result<Vec<(Digest, Arc<Snapshot>)>> {
+    async fn rated_under(&self, units: impl IntoIterator<Item = &Unit>) -> anyhow::Result<Vec<(Digest, Arc<Snapshot>)>> {
+        let standing = units.into_iter().flat_map(|unit| &unit.standing).filter(|standing| standing.stands());
         let versions: BTreeSet<Digest> = standing.map(|standing| standing.charge.registry_version).collect();
         let mut snapshots = Vec::with_capacity(versions.len());
         for version in versions {
@@ -272,11 +299,18 @@ impl Work<'_> {
         Ok(snapshots)
     }
 
-    /// The readings of some units as they stand, out of the files of every batch.
+    /// Some units with everything that has rows in them, out of the files of every batch.
+    async fn units(&self, waiting: &Waiting, units: &BTreeSet<UnitKey>) -> anyhow::Result<Vec<Unit>> {
+        let rows = self.rows(units, &waiting.batches(units), BatchNo(0)).await?;
+        Ok(rows.into_iter().map(|(unit, rows)| unit_with(unit, rows)).collect())
+    }
+
+    /// The charged and free readings of some units as they stand, out of the files of every batch.
     pub async fn standing(&self, units: &BTreeSet<UnitKey>) -> anyhow::Result<BTreeMap<UnitKey, Vec<Standing>>> {
         let mut standing = BTreeMap::new();
-        for (unit, rows) in self.rows(units, BatchNo(0)).await? {
-            let stands = stand(rows);
+        for (unit, rows) in self.rows(units, &BTreeSet::new(), BatchNo(0)).await? {
+            let mut stands = gathered(rows);
+            stands.retain(Standing::stands);
             if !stands.is_empty() {
                 standing.insert(unit, stands);
             }
@@ -285,19 +319,19 @@ impl Work<'_> {
     }
 }
 
-/// The readings of one unit as they stand, out of all its rows.
-fn stand(rows: Vec<Charge>) -> Vec<Standing> {
+/// The readings of one unit, out of all its rows.
+fn gathered(rows: Vec<Charge>) -> Vec<Standing> {
     let mut gathering = Gathering::default();
     rows.into_iter().for_each(|row| gathering.add(row));
-    gathering.standing()
+    gathering.readings()
+}
+
+fn unit_with((organization, month): UnitKey, rows: Vec<Charge>) -> Unit {
+    Unit { organization, month, standing: gathered(rows), born: Vec::new() }
 }
 
 fn plans(snapshots: &[(Digest, Arc<Snapshot>)]) -> HashMap<Digest, &Plan> {
     snapshots.iter().map(|(version, snapshot)| (*version, &snapshot.plan)).collect()
-}
-
-fn units_of(standing: BTreeMap<UnitKey, Vec<Standing>>) -> Vec<Unit> {
-    standing.into_iter().map(|((organization, month), standing)| Unit { organization, month, standing }).collect()
 }
 
 #[cfg(test)]

@@ -55,6 +55,9 @@ mod reference;
 #[path = "whole/rerate.rs"]
 mod rerate;
 #[cfg(test)]
+#[path = "whole/reread.rs"]
+mod reread;
+#[cfg(test)]
 #[path = "whole/review.rs"]
 mod review;
 #[cfg(test)]

@@ -99,12 +99,13 @@ pub enum StoreError {
 /// Records a version and puts it in force by a new control record, unless it is in force already.
 ///
 /// - An earlier version may be published again: it gets another control record.
-/// - `rerates`: whether the record has what the version reaches rated again.
+/// - `rerates`: whether the record has what the version reaches rated again; the one in force then gets another record too.
 pub async fn publish(tx: &mut Transaction, version: &Version, rerates: bool, recorded_at: Instant) -> Result<Published, StoreError> {
     let address = version.address();
     lock(tx).await?;
     if let Some((control_no, active)) = active_control(tx).await?
         && active == address
+        && !rerates
     {
         return Ok(Published { control_no, address, changed: false });
     }

@@ -18,6 +18,12 @@ impl Dimensions {
         Self(pairs.into())
     }
 
+    /// Reads what [`Dimensions::canonical`] wrote; none where the text is no object of strings.
+    pub fn parse(text: &str) -> Option<Self> {
+        let pairs: std::collections::HashMap<String, String> = serde_json::from_str(text).ok()?;
+        Some(Self::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into()))))
+    }
+
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| &**key == name).map(|(_, value)| &**value)

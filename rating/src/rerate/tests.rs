@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{Contract, Line, PriceBook, PriceModel, PriceRow, Tier};
-use platform_usage::Dimensions;
+use platform_usage::{Dimensions, Reason};
 use shared_types::{AssetId, ContractId, Incarnation, MeterId, PriceId, Sequence, SkuId, SourceId, UnitId};
 
 /// One book in USD, one line, one contract for everybody; each price is (effective_at, unit price).
@@ -78,14 +78,14 @@ impl Home {
     fn unit(&self, sequence: u64) -> (Unit, AtRecord) {
         let mut gathering = Gathering::default();
         self.rows.iter().for_each(|row| gathering.add(row.clone()));
-        let standing = gathering.standing();
+        let standing = gathering.readings();
         let record = AtRecord {
             position: Position { sequence: Sequence(sequence), ..standing[0].origin },
             accepted_at: Instant::parse("2026-05-01T00:00:00Z").unwrap(),
             accounting_period: Month::from_number(202_605).unwrap(),
         };
         let month = standing[0].charge.start_at.month();
-        (Unit { organization: OrganizationId::parse("o").unwrap(), month, standing }, record)
+        (Unit { organization: OrganizationId::parse("o").unwrap(), month, standing, born: Vec::new() }, record)
     }
 
     fn rerate(&mut self, sequence: u64, plans: &[&Plan]) -> RatedBatch {
@@ -164,11 +164,58 @@ fn tiers_and_largest_values_are_rated_whole() {
 }
 
 #[test]
-fn a_reading_without_a_price_is_quarantined_and_stays_there() {
+fn a_reading_without_a_price_is_quarantined_until_it_has_one() {
     let (old, new) = (plan(1, &[("2026-03-01T00:00:00Z", "1")]), plan(2, &[("2026-03-05T00:00:00Z", "1")]));
     let mut home = Home::new(&old, &[reading(1, "3", "2026-03-02T00:00:00Z"), reading(2, "4", "2026-03-06T00:00:00Z")]);
     assert_eq!(shown(&home.rerate(9, &[&old, &new])), ["-3 p-0 v1 -3 #2", "3 unpriced", "-4 p-0 v1 -4 #3", "4 p-0 v2 4 #4"]);
-    assert_eq!(shown(&home.rerate(10, &[&new, &old])), ["-4 p-0 v2 -4 #5", "4 p-0 v1 4 #6"]);
+    assert_eq!(shown(&home.rerate(10, &[&new, &old])), ["3 p-0 v1 3 #5", "-4 p-0 v2 -4 #6", "4 p-0 v1 4 #7"]);
+    assert_eq!(shown(&home.rerate(11, &[&new, &old])), Vec::<String>::new(), "twice is once");
+}
+
+#[test]
+fn usage_in_quarantine_is_charged_by_one_row_once_it_has_a_price() {
+    let (old, new) = (plan(1, &[("2026-03-05T00:00:00Z", "1")]), plan(2, &[("2026-03-01T00:00:00Z", "1")]));
+    let refused = MeteredReading { refused: Some(Reason::PartsDiffer), ..reading(3, "0", "2026-03-02T00:00:00Z") };
+    let readings = [reading(1, "3", "2026-03-02T00:00:00Z"), reading(2, "4", "2026-02-02T00:00:00Z"), refused];
+    let mut home = Home::new(&old, &readings);
+    assert!(home.rows.iter().all(|row| row.fate.priced().is_none()));
+    // A meter refused the third one, and the second one began before there was a price.
+    let batch = home.rerate(9, &[&old, &new]);
+    assert_eq!(shown(&batch), ["3 p-0 v2 3 #0"]);
+    assert_eq!((batch.charges[0].position.sequence, batch.charges[0].supersedes), (Sequence(9), Some(readings[0].identity)));
+    assert_eq!(shown(&home.rerate(10, &[&old, &new])), Vec::<String>::new());
+    assert_eq!(shown(&home.rerate(11, &[&new, &plan(3, &[("2026-03-01T00:00:00Z", "2")])])), ["-3 p-0 v2 -3 #1", "3 p-0 v3 6 #2"]);
+}
+
+#[test]
+fn readings_that_are_read_otherwise_not_any_more_or_for_the_first_time_have_the_rows_that_say_so() {
+    let (old, new) = (plan(1, &[("2026-03-01T00:00:00Z", "1")]), plan(2, &[("2026-03-01T00:00:00Z", "1")]));
+    let readings = [1, 2, 3, 4].map(|sequence| reading(sequence, "3", "2026-03-02T00:00:00Z"));
+    let mut home = Home::new(&old, &readings);
+    let (mut unit, record) = home.unit(9);
+    let otherwise = |at: usize, quantity: &str| MeteredReading { quantity: quantity.parse().unwrap(), ..readings[at].clone() };
+    unit.standing[0].read = Read::Anew(Box::new(otherwise(0, "5")));
+    unit.standing[1].read = Read::Anew(Box::new(otherwise(1, "3")));
+    unit.standing[2].read = Read::Gone;
+    unit.born = vec![MeteredReading { ordinal: 1, ..otherwise(3, "7") }];
+    let before: HashMap<Digest, &Plan> = [(old.version, &old), (new.version, &new)].into();
+    let shown_of_it = rate_standing(&home.state, &new, &before, vec![unit.clone()], 1).unwrap();
+    let batch = rerate(&home.state, &new, &before, vec![(unit, record)], 1).unwrap();
+    // The second one is read again as it was, the fourth is not read again: both keep their rows.
+    assert_eq!(shown(&batch), ["-3 p-0 v1 -3 #4", "5 p-0 v2 5 #5", "-3 p-0 v1 -3 #6", "7 p-0 v2 7 #7"]);
+    assert_eq!(batch.totals[0].total.to_string(), "18");
+    let named: Vec<String> =
+        shown_of_it.iter().map(|row| format!("{} {} {}", row.position.sequence, row.quantity, row.supersedes.is_some())).collect();
+    assert_eq!(named, ["1 5 true", "2 3 false", "4 3 false", "4 7 true"]);
+    home.state.apply(batch.overlay);
+    home.rows.extend(batch.charges);
+    assert_eq!(shown(&home.rerate(10, &[&old, &new])), Vec::<String>::new(), "what was read stands");
+    let (mut unit, record) = home.unit(11);
+    assert_eq!(unit.standing.iter().filter(|standing| standing.taken_back).count(), 1);
+    unit.standing[2].read = Read::Anew(Box::new(otherwise(2, "3")));
+    let batch = rerate(&home.state, &new, &before, vec![(unit, record)], 1).unwrap();
+    // What follows it in the order of events is told apart by its state, not by its amount: it keeps its row.
+    assert_eq!(shown(&batch), ["3 p-0 v2 3 #8"]);
 }
 
 #[test]
@@ -200,8 +247,8 @@ fn readings_that_come_behind_a_prepared_unit_are_added_and_those_before_it_are_r
     // What came since is missing.
     let missing = book(&home.state, vec![(prepared[0].clone(), record)], 1).unwrap_err();
     assert!(matches!(missing, RerateError::BookedDiffers { .. }), "{missing}");
-    let went_on = go_on(&home.state, &new, &before, vec![(prepared[0].clone(), rest.to_vec())], 1).unwrap();
+    let went_on = go_on(&home.state, &new, &before, vec![(prepared[0].clone(), part(rest))], 1).unwrap();
     assert_eq!(book(&home.state, vec![(went_on[0].clone(), record)], 1).unwrap(), whole);
-    let again = go_on(&home.state, &new, &before, vec![(went_on[0].clone(), first.to_vec())], 1).unwrap_err();
+    let again = go_on(&home.state, &new, &before, vec![(went_on[0].clone(), part(first))], 1).unwrap_err();
     assert!(matches!(again, RerateError::Rate { source: RateError::Unordered { .. }, .. }), "{again}");
 }

@@ -1,4 +1,5 @@
-//! Rows of usage that was rated again: each takes back exactly what stands, and one other row stands in its place.
+//! Rows of usage that was rated again: each takes back exactly what stands, and one other row stands in its place; what was in quarantine has one
+//! row that stands for it.
 
 use std::collections::HashMap;
 
@@ -15,8 +16,22 @@ pub struct Stands(HashMap<([u8; 16], u16), Standing>);
 struct Standing {
     quantity: i128,
     amount: i64,
+    is: Is,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Is {
+    /// Charged or free.
+    Counted,
     /// Taken back, and nothing in its place yet.
-    taken_back: bool,
+    TakenBack,
+    InQuarantine,
+}
+
+impl Is {
+    fn of(charge: &Charge) -> Self {
+        if charge.fate.priced().is_some() { Self::Counted } else { Self::InQuarantine }
+    }
 }
 
 impl Stands {
@@ -41,9 +56,7 @@ impl Stands {
                 report.add("rated-again", subject, what);
             };
             let Some(superseded) = charge.supersedes else {
-                if charge.fate.priced().is_some() {
-                    self.0.insert(name, Standing { quantity, amount, taken_back: false });
-                }
+                self.0.insert(name, Standing { quantity, amount, is: Is::of(charge) });
                 continue;
             };
             if superseded != charge.identity {
@@ -51,28 +64,27 @@ impl Stands {
             }
             match self.0.get_mut(&name) {
                 None => wrong("supersedes a reading that does not stand"),
-                Some(standing) if !standing.taken_back => {
+                Some(standing) if standing.is == Is::Counted => {
                     let opposite = standing.quantity.checked_neg() == Some(quantity) && standing.amount.checked_neg() == Some(amount);
                     if !opposite || charge.fate.priced().is_none() {
                         wrong("takes back another quantity or amount than stands");
                     }
-                    standing.taken_back = true;
+                    standing.is = Is::TakenBack;
                     open.push((name, charge.position));
                 }
                 Some(standing) => {
                     if standing.quantity != quantity {
-                        wrong("stands for another quantity than was taken back");
+                        wrong("stands for another quantity than was taken back, or is in quarantine");
                     }
-                    if charge.fate.priced().is_some() {
-                        *standing = Standing { quantity, amount, taken_back: false };
-                    } else {
-                        self.0.remove(&name);
+                    if standing.is == Is::InQuarantine && charge.fate.priced().is_none() {
+                        wrong("stands for a reading that stays in quarantine");
                     }
+                    *standing = Standing { quantity, amount, is: Is::of(charge) };
                 }
             }
         }
         for ((identity, ordinal), position) in open {
-            if self.0.get(&(identity, ordinal)).is_some_and(|standing| standing.taken_back) {
+            if self.0.get(&(identity, ordinal)).is_some_and(|standing| standing.is == Is::TakenBack) {
                 let identity = shared_types::IdentityHash(identity);
                 report.add(
                     "rated-again",

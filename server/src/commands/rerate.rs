@@ -5,6 +5,7 @@ mod invoiced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
@@ -77,6 +78,10 @@ struct Differences {
     lines: Vec<Line>,
     /// Readings that would have no price any more, by organization and reason.
     lost: BTreeMap<(String, String), u64>,
+    /// Readings that would leave quarantine.
+    left: u64,
+    /// Whether any reading that is charged or free would be so otherwise.
+    others: bool,
     sums: BTreeMap<String, i128>,
     /// T of every key of the units that are rated again.
     moved: Moved,
@@ -91,6 +96,8 @@ struct Line {
     after: Amount,
     difference: Amount,
     readings: usize,
+    /// Of these, how many would leave quarantine.
+    left: usize,
     causes: Vec<String>,
 }
 
@@ -114,7 +121,7 @@ pub async fn run(arguments: RerateArguments, common: &Common) -> anyhow::Result<
         _ => print!("{}", again.text(preview)),
     }
     // Under the book in force everything stands already: a difference is a finding.
-    Ok(if again.in_force && !again.differences.is_empty() { Outcome::Found } else { Outcome::Done })
+    Ok(if again.in_force && again.differences.others { Outcome::Found } else { Outcome::Done })
 }
 
 /// What rating again came to.
@@ -149,7 +156,7 @@ async fn again(home: &Home, book: Option<&str>, preview: bool, scope: &[Scope]) 
     let version = draft.as_ref().unwrap_or(&active);
     let differences = differences(home, &readers, &active, version, scope).await?;
     let in_force = version.address() == active.address();
-    let booked = match book.filter(|_| !preview && !in_force) {
+    let booked = match book.filter(|_| !preview && (!in_force || differences.left > 0)) {
         Some(book) => Some(book_under(home, book, &differences).await?),
         None => None,
     };
@@ -180,17 +187,19 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
         (store::shard_states(&mut tx).await?, store::head(&mut tx).await?.0)
     };
     let state = restore(&readers.log, &readers.lake, through).await?;
-    let mut reached = if version.address() == active.address() {
+    let reached = if version.address() == active.address() {
         Reached::everything(state.keys())
     } else {
         refuse_what_stays(active, version, &state)?;
         Reached::of(active, version, state.keys())
     };
-    reached.retain(|unit| Scope::holds(scope, unit));
     let registries = Registries::new(readers.books.clone(), &home.secrets()?);
     let threads = home.settings.batch.threads;
     let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
     let plan: Plan = platform_registry::compile(version)?.plan;
+    let waiting = work.wait(version, &plan, Arc::default()).await?;
+    let mut reached = reached.and_waiting(waiting, state.keys(), |_| true);
+    reached.retain(|unit| Scope::holds(scope, unit));
     let units: BTreeSet<&UnitKey> = reached.shards.values().flat_map(|(units, _)| units).collect();
     let known = state.keys().filter(|(key, _)| units.contains(&unit_of(key)));
     let moved = known.map(|(key, known)| (key.clone(), (known.total, known.total))).collect();
@@ -202,7 +211,7 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
             shards.insert(position.shard, Record { position, accepted_at: now(), oldest_open: state.oldest_open });
         }
         let batch = work.rerate(&state, &plan, &reached, &shards, None).await?;
-        differences.take(&batch, &reached)?;
+        differences.take(&batch, &reached, version.address())?;
     }
     differences.lines.sort_by(|a, b| a.key.cmp(&b.key));
     differences.invoiced = invoiced(&differences.moved, &policies_of(active)?, &policies_of(version)?)?;
@@ -221,8 +230,20 @@ impl Differences {
         self.lines.is_empty() && self.lost.is_empty()
     }
 
-    fn take(&mut self, batch: &RatedBatch, reached: &Reached) -> anyhow::Result<()> {
-        let mut readings: BTreeMap<Key, BTreeSet<_>> = BTreeMap::new();
+    fn take(&mut self, batch: &RatedBatch, reached: &Reached, version: Digest) -> anyhow::Result<()> {
+        let (mut readings, mut left): (BTreeMap<Key, BTreeSet<_>>, BTreeMap<Key, usize>) = (BTreeMap::new(), BTreeMap::new());
+        for of_one in batch.charges.chunk_by(|a, b| (a.identity, a.ordinal) == (b.identity, b.ordinal)) {
+            // What stands is taken back before another row stands in its place.
+            match of_one {
+                [one] if one.registry_version == version => {
+                    if let Some(key) = one.key() {
+                        *left.entry(key).or_default() += 1;
+                        self.left += 1;
+                    }
+                }
+                _ => self.others = true,
+            }
+        }
         for charge in &batch.charges {
             let Some(key) = charge.key() else {
                 let reason = charge.fate.reason().unwrap_or_default().to_owned();
@@ -240,7 +261,8 @@ impl Differences {
                 concerns.map(|(reach, _)| reach.what.clone()).collect()
             };
             let mut causes = of(&|other| *other == key);
-            if causes.is_empty() {
+            let left = left.get(&key).copied().unwrap_or_default();
+            if causes.is_empty() && left == 0 {
                 causes = of(&same_unit);
             }
             let difference = i128::from(total.amount.units());
@@ -252,6 +274,7 @@ impl Differences {
                 after: total.total,
                 difference: total.amount,
                 readings: readings.get(&key).map_or(0, BTreeSet::len),
+                left,
                 causes,
                 key,
             });
@@ -265,7 +288,7 @@ impl Differences {
                 "organization": line.key.organization, "contract": line.key.contract, "sku": line.key.sku,
                 "service_period": line.key.service_period.to_string(), "accounting_period": line.books.to_string(),
                 "currency": line.key.currency, "before": exact(line.before), "after": line.after, "difference": line.difference,
-                "readings": line.readings, "causes": line.causes,
+                "readings": line.readings, "from_quarantine": line.left, "causes": line.causes,
             })
         });
         let lost = self
@@ -301,9 +324,12 @@ impl Differences {
                     line.after,
                     exact(line.before),
                     signed(line.difference),
-                    if line.readings == 1 { "1 reading".to_owned() } else { format!("{} readings", line.readings) },
+                    counted(line.readings, "", "").trim_end(),
                     line.books,
                 ));
+                if line.left > 0 {
+                    say(format!("    cause: {} in quarantine and would be charged", counted(line.left, "is", "are")));
+                }
                 line.causes.iter().for_each(|cause| say(format!("    cause: {cause}")));
             }
             self.invoiced.get(organization).into_iter().flatten().flat_map(Invoiced::lines).for_each(&mut say);
@@ -321,13 +347,23 @@ impl Differences {
             None if in_force && self.is_empty() => {
                 format!("everything stands as version {address}, which is in force, rates it: nothing to book")
             }
-            None if in_force => format!("version {address} is in force and rates some usage otherwise than it stands: run `tally check`"),
+            None if in_force && self.others => {
+                format!("version {address} is in force and rates some usage otherwise than it stands: run `tally check`")
+            }
+            None if in_force => format!(
+                "version {address} is in force and has prices for usage in quarantine: publish its documents once more, with --rerate, to charge it"
+            ),
             None if self.is_empty() => format!("version {address} changes nothing that was rated; nothing is booked"),
             None if preview => "this is a preview: nothing is booked".to_owned(),
             None => "nothing is booked".to_owned(),
         });
         out
     }
+}
+
+/// A number of readings and what they do.
+fn counted(readings: usize, one: &str, more: &str) -> String {
+    if readings == 1 { format!("1 reading {one}") } else { format!("{readings} readings {more}") }
 }
 
 fn exact(units: i128) -> String {

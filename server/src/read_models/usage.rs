@@ -1,6 +1,6 @@
 //! `usage.charges`, `usage.events`, `usage.quarantine`, `usage.hours`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use platform_catalog::{
 use platform_ingest::events::events_schema;
 use platform_rating::{Key, SegmentState, Total, charges_schema, decode_segments, totals_from_arrow};
 use shared_lake::ducklake;
-use shared_types::{Month, PriceId};
+use shared_types::{ControlNo, Month, PriceId};
 
 use super::Readers;
 use super::prune::may_match;
@@ -260,13 +260,19 @@ fn quarantine(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             let root = readers.lake.root();
             let events = list(&readers.catalog, root, EVENTS, &[only("outcome", "quarantined")]).await?;
             let charges = list(&readers.catalog, root, CHARGES, &[only("fate", "quarantined")]).await?;
-            tokio::task::spawn_blocking(move || quarantined(&events, &charges)).await?
+            // What was rated again since is not in quarantine any more; it is looked for only where anything was.
+            let controls = platform_registry::store::controls_after(&mut readers.books.read().await?, ControlNo(0)).await?;
+            let again = match controls.iter().any(platform_registry::Control::rerates) && !charges.is_empty() {
+                true => list(&readers.catalog, root, CHARGES, &[]).await?,
+                false => Vec::new(),
+            };
+            tokio::task::spawn_blocking(move || quarantined(&events, &charges, &again)).await?
         })
     }))
 }
 
-/// The quarantined rows of these files of events and of charges.
-fn quarantined(events: &[PathBuf], charges: &[PathBuf]) -> anyhow::Result<Vec<Vec<Cell>>> {
+/// The quarantined rows of these files of events and of charges, but for readings of which `again` has a later row.
+fn quarantined(events: &[PathBuf], charges: &[PathBuf], again: &[PathBuf]) -> anyhow::Result<Vec<Vec<Cell>>> {
     let of_events = [
         "shard",
         "incarnation",
@@ -283,6 +289,7 @@ fn quarantined(events: &[PathBuf], charges: &[PathBuf]) -> anyhow::Result<Vec<Ve
         "raw",
     ];
     let of_charges = [
+        "identity",
         "ordinal",
         "shard",
         "incarnation",
@@ -302,12 +309,60 @@ fn quarantined(events: &[PathBuf], charges: &[PathBuf]) -> anyhow::Result<Vec<Ve
             quarantined_events(&batch, &mut rows)?;
         }
     }
+    let last = Last::of(again)?;
     for path in charges {
         for batch in shared_lake::read_file(path, Some(&of_charges))? {
-            quarantined_readings(&batch, &mut rows)?;
+            quarantined_readings(&batch, &last, &mut rows)?;
         }
     }
     Ok(rows)
+}
+
+/// Where the last row of each reading that was rated again stands: incarnation and sequence of the record, and the place in the log, behind all
+/// others for a row in quarantine. An organization lies in one shard.
+struct Last(HashMap<([u8; 16], i32), (i64, i64, i64)>);
+
+impl Last {
+    fn of(paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let columns = ["identity", "ordinal", "incarnation", "sequence", "log_seq", "supersedes"];
+        let mut last = HashMap::new();
+        for path in paths {
+            let superseding = shared_lake::read_file(path, Some(&["supersedes"]))?;
+            if superseding.iter().filter_map(|rows| rows.column_by_name("supersedes")).all(|column| column.null_count() == column.len()) {
+                continue;
+            }
+            for batch in shared_lake::read_file(path, Some(&columns))? {
+                let supersedes = column(&batch, "supersedes")?;
+                for row in (0..batch.num_rows()).filter(|row| !supersedes.is_null(*row)) {
+                    let (name, place) = (Self::name(&batch, row)?, Self::place(&batch, row)?);
+                    let known = last.entry(name).or_insert(place);
+                    *known = place.max(*known);
+                }
+            }
+        }
+        Ok(Self(last))
+    }
+
+    fn name(batch: &RecordBatch, row: usize) -> anyhow::Result<([u8; 16], i32)> {
+        let identity = column(batch, "identity")?.as_fixed_size_binary().value(row).try_into()?;
+        Ok((identity, column(batch, "ordinal")?.as_primitive::<Int32Type>().value(row)))
+    }
+
+    fn place(batch: &RecordBatch, row: usize) -> anyhow::Result<(i64, i64, i64)> {
+        let long = |name: &str| anyhow::Ok(column(batch, name)?.as_primitive::<Int64Type>());
+        let logs = long("log_seq")?;
+        let log_seq = if logs.is_null(row) { i64::MAX } else { logs.value(row) };
+        Ok((long("incarnation")?.value(row), long("sequence")?.value(row), log_seq))
+    }
+
+    /// Whether a later row stands for a reading than this one, which is in quarantine.
+    fn replaces(&self, batch: &RecordBatch, row: usize) -> anyhow::Result<bool> {
+        let Some(last) = (!self.0.is_empty()).then(|| Self::name(batch, row)).transpose()?.and_then(|name| self.0.get(&name)) else {
+            return Ok(false);
+        };
+        let long = |name: &str| anyhow::Ok(column(batch, name)?.as_primitive::<Int64Type>().value(row));
+        Ok(*last > (long("incarnation")?, long("sequence")?, i64::MAX))
+    }
 }
 
 /// A text cell of a row, null kept.
@@ -360,10 +415,13 @@ fn quarantined_events(batch: &RecordBatch, rows: &mut Vec<Vec<Cell>>) -> anyhow:
     Ok(())
 }
 
-fn quarantined_readings(batch: &RecordBatch, rows: &mut Vec<Vec<Cell>>) -> anyhow::Result<()> {
+fn quarantined_readings(batch: &RecordBatch, last: &Last, rows: &mut Vec<Vec<Cell>>) -> anyhow::Result<()> {
     let fates = column(batch, "fate")?.as_string::<i32>();
     let quantities = column(batch, "quantity")?.as_primitive::<arrow::datatypes::Decimal128Type>();
     for row in (0..batch.num_rows()).filter(|row| fates.value(*row) == "quarantined") {
+        if last.replaces(batch, row)? {
+            continue;
+        }
         rows.push(vec![
             int(batch, "shard", row)?,
             long(batch, "incarnation", row)?,

@@ -18,7 +18,7 @@ use super::Readers;
 use super::rows::{failed, refuse_history};
 use super::usage::{CHARGES_SENTENCES, plain};
 use crate::registries::Registries;
-use crate::rerating::{UnitKey, Work, not_followed, parts, rated_key, restore, unit_of};
+use crate::rerating::{UnitKey, Waiting, Work, not_followed, parts, rated_key, restore, unit_of};
 
 const NAME: &str = "what_if.charges";
 
@@ -35,7 +35,7 @@ pub fn charges(readers: &Readers, version: Version, memory_bytes: usize) -> anyh
     let description = Description::new(
         NAME,
         "platform-rating",
-        "One row for each reading that stands, rated under the book that the question names. Nothing of it is booked.",
+        "One row for each reading that stands, or would leave quarantine, rated under the book that the question names. Nothing of it is booked.",
         Audience::Operator,
         plain(&charges_schema()),
         &sentences,
@@ -64,7 +64,9 @@ fn sentence(column: &str) -> Option<&'static str> {
         "registry_version" => "Content address of the book.",
         "fate" => "charged, free, or quarantined where the book has no price for it.",
         "accounting_period" => "Month of the books of the row that stands, yyyymm.",
-        "supersedes" => "The reading itself where booking the book would put another row in the place of the one that stands.",
+        "supersedes" => {
+            "The reading itself where booking the book would put another row in the place of the one that stands, or is in quarantine."
+        }
         _ => return None,
     })
 }
@@ -88,6 +90,7 @@ struct Asked {
     plan: Arc<Plan>,
     state: RatingState,
     through: BatchNo,
+    waiting: Arc<Waiting>,
     parts: VecDeque<BTreeSet<UnitKey>>,
 }
 
@@ -113,14 +116,21 @@ impl Asked {
         if let Some(error) = not_followed(&readers.books, version, &keys).await? {
             return Err(NotMade(error.to_string()).into());
         }
+        let registries = Registries::new(readers.books.clone(), &readers.home.secrets()?);
+        let threads = readers.home.settings.batch.threads;
+        let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
+        let waiting = work.wait(version, &plan, Arc::default()).await?;
+        for (unit, (_, waits)) in waiting.units().into_iter().filter(|(unit, _)| range.holds(unit)) {
+            let readings = units.entry(unit.clone()).or_default();
+            *readings = readings.saturating_add(waits);
+        }
         let too_many = |((organization, month), readings)| {
             NotMade(format!(
                 "organization {organization} has {readings} readings in {month}, and {readings_max} fit into the memory that a query may have: \
                  give it more (query.memory_bytes_max), or ask for other organizations and months"
             ))
         };
-        let registries = Registries::new(readers.books.clone(), &readers.home.secrets()?);
-        Ok(Self { parts: parts(units, readings_max).map_err(too_many)?, readers, registries, plan, state, through })
+        Ok(Self { parts: parts(units, readings_max).map_err(too_many)?, readers, registries, plan, state, through, waiting })
     }
 
     /// The rows of the next part; none behind the last.
@@ -133,7 +143,7 @@ impl Asked {
             through: self.through,
             threads: self.readers.home.settings.batch.threads,
         };
-        let rows = work.stand_under(&self.state, &self.plan, &units).await?;
+        let rows = work.stand_under(&self.state, &self.plan, &self.waiting, &units).await?;
         Ok(Some(without_places(&rows)?))
     }
 }

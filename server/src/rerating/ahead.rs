@@ -2,12 +2,13 @@
 //! on with live usage meanwhile. At the record only what came since is rated, behind what is ready; the result is the same as without it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::bail;
 use platform_rating::{Charge, Plan, Prepared, RatingState};
 use shared_types::{BatchNo, Digest};
 
-use super::{Reached, UnitKey, Work, plans, stand};
+use super::{Reached, UnitKey, Waiting, Work, plans, unit_with};
 use crate::roles::billing::NotRerated;
 
 /// Readings with other rows that are kept in memory until the record; the units of more are rated there.
@@ -21,13 +22,20 @@ pub struct Ahead {
     through: BatchNo,
     /// With the size that the unit's log had.
     units: BTreeMap<UnitKey, (u64, Prepared)>,
+    /// What waits in quarantine, as far as it was looked for.
+    pub waiting: Arc<Waiting>,
 }
 
 impl Ahead {
+    /// Of nothing.
+    pub fn nothing(version: Digest) -> Self {
+        Self { version, through: BatchNo(0), units: BTreeMap::new(), waiting: Arc::default() }
+    }
+
     /// What is ready of some units; it is gone here.
     pub fn take(&mut self, units: &BTreeSet<UnitKey>) -> Self {
         let taken = units.iter().filter_map(|unit| self.units.remove_entry(unit)).collect();
-        Self { version: self.version, through: self.through, units: taken }
+        Self { version: self.version, through: self.through, units: taken, waiting: Arc::clone(&self.waiting) }
     }
 }
 
@@ -37,12 +45,12 @@ impl Work<'_> {
     /// - `state`: of the reached units at least, behind the last batch.
     /// - Errors: also [`NotRerated`], where a reading would have no price any more.
     pub async fn ahead(&self, state: &RatingState, plan: &Plan, reached: &Reached) -> anyhow::Result<Ahead> {
-        let mut ahead = Ahead { version: plan.version, through: self.through, units: BTreeMap::new() };
+        let mut ahead = Ahead { through: self.through, waiting: Arc::clone(&reached.waiting), ..Ahead::nothing(plan.version) };
         let mut room = KEPT_MAX;
         for group in reached.groups() {
             let units: BTreeSet<UnitKey> =
                 group.iter().filter_map(|shard| reached.shards.get(shard)).flat_map(|(units, _)| units).cloned().collect();
-            let prepared = self.prepare(state, plan, &units).await?;
+            let prepared = self.prepare(state, plan, &reached.waiting, &units).await?;
             let lost: Vec<&Charge> = prepared.values().flat_map(Prepared::lost).collect();
             if let [first, more @ ..] = lost.as_slice() {
                 let (reason, more) = (first.fate.reason().unwrap_or_default(), more.len());
@@ -67,36 +75,40 @@ impl Work<'_> {
         &self,
         state: &RatingState,
         plan: &Plan,
+        waiting: &Waiting,
         wanted: &BTreeSet<UnitKey>,
         ahead: &mut Ahead,
     ) -> anyhow::Result<BTreeMap<UnitKey, Prepared>> {
         let (mut ready, mut grown, mut rest) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for unit in wanted {
             match ahead.units.remove(unit) {
-                // Every row that counts has a place in the unit's log.
-                Some((size, prepared)) if size == state.log_size(&unit.0, unit.1) => drop(ready.insert(unit.clone(), prepared)),
+                // Every row that counts has a place in the unit's log; what is in quarantine has none.
+                Some((size, prepared)) if size == state.log_size(&unit.0, unit.1) && !waiting.came_behind(unit, ahead.through) => {
+                    ready.insert(unit.clone(), prepared);
+                }
                 Some(known) => drop(grown.insert(unit.clone(), known)),
                 None => drop(rest.insert(unit.clone())),
             }
         }
-        let mut rows = self.rows(&grown.keys().cloned().collect(), ahead.through).await?;
+        let names: BTreeSet<UnitKey> = grown.keys().cloned().collect();
+        let mut rows = self.rows(&names, &waiting.batches(&names), ahead.through).await?;
         let (mut names, mut more) = (Vec::new(), Vec::new());
         for (unit, (size, prepared)) in grown {
             let since = rows.remove(&unit).unwrap_or_default();
             let counted = since.iter().filter(|row| row.fate.priced().is_some()).count();
             let all = u64::try_from(counted).ok().and_then(|counted| size.checked_add(counted)) == Some(state.log_size(&unit.0, unit.1));
             if all && since.iter().all(|row| row.supersedes.is_none()) {
-                names.push(unit);
-                more.push((prepared, stand(since)));
+                names.push(unit.clone());
+                more.push((prepared, unit_with(unit, since)));
             } else {
                 rest.insert(unit);
             }
         }
-        let snapshots = self.rated_under(more.iter().flat_map(|(_, standing)| standing)).await?;
+        let snapshots = self.rated_under(more.iter().map(|(_, unit)| unit)).await?;
         let before = plans(&snapshots);
         let went_on = tokio::task::block_in_place(|| platform_rating::go_on(state, plan, &before, more, self.threads))?;
         ready.extend(names.into_iter().zip(went_on));
-        ready.extend(self.prepare(state, plan, &rest).await?);
+        ready.extend(self.prepare(state, plan, waiting, &rest).await?);
         Ok(ready)
     }
 }

@@ -21,15 +21,56 @@ const TURN: usize = 4;
 /// Rows unit by unit.
 type Found = Vec<(UnitKey, Vec<Charge>)>;
 
-/// Organizations with the months that are wanted of them.
-struct Wanted<'u>(HashMap<&'u str, BTreeSet<Month>>);
+/// What is wanted.
+struct Wanted<'u> {
+    /// Organizations with the months that are wanted of them.
+    months: HashMap<&'u str, BTreeSet<Month>>,
+    /// Batches that are looked at in any case.
+    more: &'u BTreeSet<BatchNo>,
+}
 
 impl Work<'_> {
     /// The rows of some units in the batches behind one, in the order of their batches and, within one, of their places.
-    pub(super) async fn rows(&self, units: &BTreeSet<UnitKey>, mut after: BatchNo) -> anyhow::Result<BTreeMap<UnitKey, Vec<Charge>>> {
-        let wanted = Wanted::of(units);
+    ///
+    /// - `more`: batches to be looked at although their totals name none of the units.
+    pub(super) async fn rows(
+        &self,
+        units: &BTreeSet<UnitKey>,
+        more: &BTreeSet<BatchNo>,
+        after: BatchNo,
+    ) -> anyhow::Result<BTreeMap<UnitKey, Vec<Charge>>> {
         let mut rows: BTreeMap<UnitKey, Vec<Charge>> = BTreeMap::new();
-        while after < self.through && !units.is_empty() {
+        if units.is_empty() {
+            return Ok(rows);
+        }
+        let wanted = Wanted::of(units, more);
+        let read = |lake: &Lake, headers: &[&Header]| {
+            let mut found = Vec::new();
+            for header in headers {
+                wanted.read(lake, header, &mut found)?;
+            }
+            Ok(found)
+        };
+        let take = |found: Found| {
+            for (unit, found) in found {
+                match rows.get_mut(&unit) {
+                    Some(rows) => rows.extend(found),
+                    None => drop(rows.insert(unit, found)),
+                }
+            }
+        };
+        self.each_file(after, read, take).await?;
+        Ok(rows)
+    }
+
+    /// Reads the files of the batches behind one, some at a time; what was found is taken in the order of the batches.
+    pub(super) async fn each_file<T: Send>(
+        &self,
+        mut after: BatchNo,
+        read: impl Fn(&Lake, &[&Header]) -> anyhow::Result<T> + Sync,
+        mut take: impl FnMut(T),
+    ) -> anyhow::Result<()> {
+        while after < self.through {
             let headers = {
                 let mut tx = self.log.read().await?;
                 platform_ingest::store::batches_after(&mut tx, after, PAGE).await?
@@ -37,33 +78,28 @@ impl Work<'_> {
             after = headers.last().map(|(header, _)| header.batch_no).context("the batch log ends before its head")?;
             let headers: Vec<&Header> = headers.iter().map(|(header, _)| header).filter(|header| header.batch_no <= self.through).collect();
             for some in files(self.lake, &headers).chunks(self.threads.max(1).saturating_mul(TURN)) {
-                for (unit, found) in tokio::task::block_in_place(|| self.read(some, &wanted))?.into_iter().flatten() {
-                    match rows.get_mut(&unit) {
-                        Some(rows) => rows.extend(found),
-                        None => drop(rows.insert(unit, found)),
-                    }
-                }
+                tokio::task::block_in_place(|| self.read(some, &read))?.into_iter().for_each(&mut take);
                 tokio::task::yield_now().await;
             }
         }
-        Ok(rows)
+        Ok(())
     }
 
     /// Reads files, some at a time; what was found in the order of the files.
-    fn read(&self, files: &[Vec<&Header>], wanted: &Wanted<'_>) -> anyhow::Result<Vec<Found>> {
+    fn read<T: Send>(
+        &self,
+        files: &[Vec<&Header>],
+        read: &(impl Fn(&Lake, &[&Header]) -> anyhow::Result<T> + Sync),
+    ) -> anyhow::Result<Vec<T>> {
         let next = AtomicUsize::new(0);
-        let work = || -> anyhow::Result<Vec<(usize, Found)>> {
+        let work = || -> anyhow::Result<Vec<(usize, T)>> {
             // Of its own: a merged file that is read is remembered for its next batch.
             let lake = self.lake.clone();
             let mut done = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(headers) = files.get(index) else { return Ok(done) };
-                let mut found = Vec::new();
-                for header in headers {
-                    wanted.read(&lake, header, &mut found)?;
-                }
-                done.push((index, found));
+                done.push((index, read(&lake, headers)?));
             }
         };
         let threads = self.threads.clamp(1, files.len().max(1));
@@ -98,22 +134,22 @@ fn files<'h>(lake: &Lake, headers: &[&'h Header]) -> Vec<Vec<&'h Header>> {
 }
 
 impl<'u> Wanted<'u> {
-    fn of(units: &'u BTreeSet<UnitKey>) -> Self {
-        let mut wanted: HashMap<&str, BTreeSet<Month>> = HashMap::new();
+    fn of(units: &'u BTreeSet<UnitKey>, more: &'u BTreeSet<BatchNo>) -> Self {
+        let mut months: HashMap<&str, BTreeSet<Month>> = HashMap::new();
         for (organization, month) in units {
-            wanted.entry(organization.as_str()).or_default().insert(*month);
+            months.entry(organization.as_str()).or_default().insert(*month);
         }
-        Self(wanted)
+        Self { months, more }
     }
 
     fn holds(&self, organization: &str, month: Month) -> bool {
-        self.0.get(organization).is_some_and(|months| months.contains(&month))
+        self.months.get(organization).is_some_and(|months| months.contains(&month))
     }
 
     /// Adds the rows of a batch.
     fn read(&self, lake: &Lake, header: &Header, found: &mut Found) -> anyhow::Result<()> {
         // Totals are few, and name every organization and month with a row that counts.
-        let mut touched = false;
+        let mut touched = self.more.contains(&header.batch_no);
         for rows in lake.read(header, TOTALS, Some(&["organization", "service_period"]))? {
             touched = touched || self.touched(&rows)?;
         }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{Billing, Candidate, Command, NotRerated, Publication, Registries};
 use crate::home::ReviewWhen;
 use crate::lake::Lake;
-use crate::rerating::{self, Ahead, Reached, UnitKey, Work};
+use crate::rerating::{self, Ahead, Reached, UnitKey, Waiting, Work};
 
 /// A publication whose usage was rated again beside the task, or why it cannot be.
 pub(super) type Prepared = (Publication, anyhow::Result<Ahead>);
@@ -46,15 +46,23 @@ struct Beside {
     threads: usize,
     state: RatingState,
     plan: Plan,
+    version: Version,
     reached: Reached,
 }
 
 impl Beside {
     async fn run(self) -> anyhow::Result<Ahead> {
         let started = std::time::Instant::now();
-        let Self { log, lake, registries, through, threads, state, plan, reached } = &self;
-        let work = Work { log, lake, registries, through: *through, threads: *threads };
-        let ahead = work.ahead(state, plan, reached).await?;
+        let Self { log, lake, registries, through, threads, mut state, plan, version, mut reached } = self;
+        let work = Work { log: &log, lake: &lake, registries: &registries, through, threads };
+        let waiting = work.wait(&version, &plan, Arc::default()).await?;
+        let known: BTreeSet<UnitKey> = reached.shards.values().flat_map(|(units, _)| units).cloned().collect();
+        let waits: BTreeSet<UnitKey> = waiting.units().into_keys().cloned().collect();
+        if !waits.is_subset(&known) {
+            state = rerating::restore_units(&log, &lake, through, |unit| known.contains(unit) || waits.contains(unit)).await?;
+        }
+        reached = reached.and_waiting(waiting, state.keys(), |_| true);
+        let ahead = work.ahead(&state, &plan, &reached).await?;
         tracing::debug!(micros = started.elapsed().as_micros(), %through, "prepared rating again");
         Ok(ahead)
     }
@@ -136,9 +144,6 @@ impl Billing {
         self.refuse_rerating(&active, &version)?;
         let reached = Reached::of(&active, &version, self.rating.keys());
         let units: BTreeSet<UnitKey> = reached.shards.values().flat_map(|(units, _)| units).cloned().collect();
-        if units.is_empty() {
-            return Ok(None);
-        }
         Ok(Some(Beside {
             log: self.log.clone(),
             lake: self.lake.clone(),
@@ -148,6 +153,7 @@ impl Billing {
             threads: self.settings.threads.saturating_sub(1).max(1),
             state: self.rating.part(|organization, month| units.contains(&(organization.clone(), month))),
             plan: platform_registry::compile(&version)?.plan,
+            version,
             reached,
         }))
     }
@@ -162,5 +168,17 @@ impl Billing {
             bail!(NotRerated(format!("usage was charged in {}, for which the version has no [[rounding]]: leave it there", key.currency)));
         }
         Ok(())
+    }
+
+    /// What waits in quarantine by now; behind what was looked at before, for the same version, only what came since is.
+    pub(super) async fn waiting(&mut self, version: &Version, plan: &Plan) -> anyhow::Result<Arc<Waiting>> {
+        let ahead = self.ahead.take().filter(|ahead| ahead.version == plan.version);
+        let mut ahead = ahead.unwrap_or_else(|| Ahead::nothing(plan.version));
+        let work =
+            Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads };
+        let waiting = work.wait(version, plan, Arc::clone(&ahead.waiting)).await?;
+        ahead.waiting = Arc::clone(&waiting);
+        self.ahead = Some(ahead);
+        Ok(waiting)
     }
 }

@@ -124,7 +124,10 @@ impl Billing {
                 if ahead.as_ref().is_some_and(|ahead| ahead.version != version.address()) {
                     bail!(NotRerated("the draft was changed while its usage was rated again: publish it once more".to_owned()));
                 }
-                rerates = platform_registry::reached(&reaches, &rated).iter().any(|keys| !keys.is_empty());
+                let plan = platform_registry::compile(&version)?.plan;
+                self.ahead = ahead;
+                rerates = platform_registry::reached(&reaches, &rated).iter().any(|keys| !keys.is_empty())
+                    || self.waiting(&version, &plan).await?.any();
             } else {
                 platform_registry::refuse_reach_back(&reaches, &rated)?;
             }
@@ -144,7 +147,7 @@ impl Billing {
             platform_audit::record(&mut tx, &record).await?;
         }
         tx.commit().await?;
-        self.ahead = ahead.filter(|_| rerates);
+        self.ahead = self.ahead.take().filter(|_| rerates);
         self.relay().await?;
         self.look_ahead().await?;
         self.tick().await?;
