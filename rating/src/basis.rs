@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use platform_usage::calendar::{Span, Zone};
 use shared_types::Quantity;
 
 use crate::plan::PriceModel;
@@ -13,6 +14,8 @@ use crate::ratio::{Ratio, RoundTo};
 pub struct Basis {
     /// What is measured.
     pub measure: Measure,
+    /// The zone of the days and hours that it counts; UTC where it counts none.
+    pub zone: Zone,
     /// Into which unit it is turned; none keeps the meter's.
     pub convert: Option<Convert>,
     /// Taken off the converted quantity while that is above zero, in the converted unit; never below zero.
@@ -45,7 +48,8 @@ pub enum Measure {
     Min,
     /// The quantity of the latest reading by (start, identity, ordinal); zero where that is below zero.
     Latest,
-    /// How many different values of a dimension there were, or how many pairs of a value and a UTC day, as a share of the period's days.
+    /// How many different values of a dimension there were, or how many pairs of a value and a local day, as a share of the days that the
+    /// period touches.
     Unique {
         /// The dimension.
         of: Arc<str>,
@@ -68,7 +72,7 @@ pub enum Measure {
     Stepped(Stepped),
     /// A value for each bucket of the service period, then one quantity from all of them.
     Bucketed {
-        /// Length of a bucket in seconds, above zero; the first begins with the period.
+        /// Length of a bucket in seconds, above zero; the first begins with the period. 3,600 and 86,400 are local hours and days.
         seconds: u32,
         /// What a bucket's value is.
         each: Each,
@@ -130,7 +134,7 @@ pub enum Clock {
     /// Whole microseconds.
     #[default]
     Microsecond,
-    /// UTC days, each that is touched counted in full.
+    /// Local days, each that is touched counted in full, as far as it lies in the service period: 23 or 25 hours where clocks change.
     Day,
 }
 
@@ -216,6 +220,12 @@ impl Basis {
         }
     }
 
+    /// What is measured, in words for people.
+    pub(crate) fn words(&self) -> String {
+        let words = self.measure.words();
+        if self.zone == Zone::default() { words } else { format!("{words}, by the clocks of {}", self.zone.name()) }
+    }
+
     /// What the state of a row with this basis and model holds.
     pub fn shape(&self, model: &PriceModel) -> Shape {
         match (&self.measure, model) {
@@ -234,6 +244,9 @@ impl Basis {
 
     /// What is wrong with it whatever the state.
     pub(crate) fn defect(&self, model: &PriceModel) -> Option<&'static str> {
+        if self.zone != Zone::default() && !self.measure.counts_local_time() {
+            return Some("it has a time zone, but counts neither days nor hours");
+        }
         if self.convert.is_some_and(|convert| convert.divide <= Quantity::ZERO) {
             return Some("its conversion divides by zero or less");
         }
@@ -268,6 +281,15 @@ impl Basis {
     }
 }
 
+/// The local windows of a length in seconds; none where the length alone makes the windows.
+pub(crate) fn span_of(seconds: u32) -> Option<Span> {
+    match seconds {
+        3_600 => Some(Span::Hour),
+        86_400 => Some(Span::Day),
+        _ => None,
+    }
+}
+
 impl Stepped {
     /// In words, for people.
     fn words(&self) -> String {
@@ -295,13 +317,23 @@ impl Stepped {
 }
 
 impl Measure {
+    /// Whether it counts days or hours, which differ from zone to zone.
+    pub fn counts_local_time(&self) -> bool {
+        match self {
+            Self::Unique { per_day, .. } => *per_day,
+            Self::TimeWeighted { by } | Self::Prorated { by } => *by == Clock::Day,
+            Self::Bucketed { seconds, .. } => span_of(*seconds).is_some(),
+            _ => false,
+        }
+    }
+
     /// What nothing measures: counts are zero, the others have no value.
     pub fn of_nothing(&self) -> Option<Ratio> {
         matches!(self, Self::Unique { .. }).then_some(Ratio::ZERO)
     }
 
     /// In words, for people.
-    pub(crate) fn words(&self) -> String {
+    fn words(&self) -> String {
         let by = |by: &Clock| if *by == Clock::Day { ", in whole days" } else { "" };
         match self {
             Self::Sum => "the sum of the readings".to_owned(),
@@ -322,7 +354,11 @@ impl Measure {
                     Then::Alone => "each priced alone".to_owned(),
                     Then::Percentile(percent) => format!("of which {percent} in a hundred do not exceed this"),
                 };
-                format!("{each} in every {seconds} seconds, {then}")
+                match span_of(*seconds) {
+                    Some(Span::Hour) => format!("{each} in every hour, {then}"),
+                    Some(Span::Day) => format!("{each} in every day, {then}"),
+                    None => format!("{each} in every {seconds} seconds, {then}"),
+                }
             }
         }
     }

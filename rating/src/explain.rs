@@ -405,7 +405,7 @@ fn commitment_words(commitment: &WindowCommitment, promised: &str) -> String {
 fn basis(row: &PriceRow, segment: &Segment, state: Option<&SegmentState>, period: Month) -> Option<PartBasis> {
     let mut rules = Vec::new();
     if row.basis.measure != Measure::Sum {
-        rules.push(format!("measured is {}", row.basis.measure.words()));
+        rules.push(format!("measured is {}", row.basis.words()));
     }
     if let Some(convert) = &row.basis.convert {
         let rounding = match convert.rounding {

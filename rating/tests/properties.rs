@@ -2,6 +2,9 @@
 //! the order, the cuts between batches, the threads, the restarts. Counters show that the edges were met.
 
 #[cfg(test)]
+#[path = "properties/calendar.rs"]
+mod calendar;
+#[cfg(test)]
 #[path = "properties/forecast.rs"]
 mod forecast;
 #[cfg(test)]

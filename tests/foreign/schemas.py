@@ -76,6 +76,7 @@ FOLDER = [
     change("meter", 0, "negative", to=True),
     change("meter", 0, "dimensions", to={str(number): "path" for number in range(17)}),
     change("meter", 0, "bucket", to="hour"),
+    change("meter", 0, "zone", to="Asia/Tokyo"),
     change("sku", 0, "family", to="token factory"),
     change("sku", 0, "match", to={"model": 7}),
     change("sku", 0, "above", to={"input_tokens": "many"}),

@@ -72,3 +72,6 @@ mod traces;
 #[cfg(test)]
 #[path = "whole/what_if.rs"]
 mod what_if;
+#[cfg(test)]
+#[path = "whole/zones.rs"]
+mod zones;

@@ -5,6 +5,7 @@ mod billable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use platform_rating::calendar::Zone;
 use platform_rating::{Basis, Measure, plan};
 use platform_usage::Dimensions;
 use shared_types::{AssetId, Digest, MeterId, OrganizationId, Quantity, SkuId, UnitId};
@@ -155,13 +156,15 @@ fn price_book(book: &PriceBook, documents: &Documents<'_>) -> Result<plan::Price
             Some(id) => billable::measure(meter, policy_of(meter, id, documents.policies)?)?,
             None => measure(&meter.aggregation),
         };
+        let unusable = |_| CompileError::Unusable { from: format!("meter {:?}", meter.id.as_str()), field: "zone" };
+        let zone = Zone::parse(&meter.zone).map_err(unusable)?;
         compiled.lines.entry(sku.meter.clone()).or_default().push(plan::Line {
             sku: sku.id.clone(),
             family: sku.family.as_str().into(),
             meter: sku.meter.clone(),
             matches: Dimensions::new(sku.matches.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()))),
             bands: bands(sku),
-            prices: rows.iter().map(|row| price_row(row, &measure)).collect(),
+            prices: rows.iter().map(|row| price_row(row, &measure, &zone)).collect(),
         });
     }
     for lines in compiled.lines.values_mut() {
@@ -171,7 +174,7 @@ fn price_book(book: &PriceBook, documents: &Documents<'_>) -> Result<plan::Price
     Ok(compiled)
 }
 
-fn price_row(row: &PriceRow, measure: &Measure) -> plan::PriceRow {
+fn price_row(row: &PriceRow, measure: &Measure, zone: &Zone) -> plan::PriceRow {
     let (convert, free, applies_to, model) = row.model.parts();
     let (per, model) = match model {
         PriceModel::PerUnit { per, unit_price } => (*per, plan::PriceModel::PerUnit { unit_price: *unit_price }),
@@ -191,7 +194,7 @@ fn price_row(row: &PriceRow, measure: &Measure) -> plan::PriceRow {
         None => model,
     };
     let measure = if applies_to == AppliesTo::EachEvent { Measure::Each } else { measure.clone() };
-    let basis = Basis { measure, convert: convert.map(conversion), free, ..Basis::default() };
+    let basis = Basis { measure, zone: zone.clone(), convert: convert.map(conversion), free, ..Basis::default() };
     plan::PriceRow { id: row.id.clone(), effective_at: row.effective_at, per, model, basis }
 }
 

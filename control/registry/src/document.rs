@@ -179,6 +179,14 @@ pub struct Meter {
     /// The billable states by which its time is billed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billable: Option<String>,
+    /// IANA zone of the days or hours that it counts; UTC where it counts none.
+    #[serde(default = "zone::utc", skip_serializing_if = "zone::is_utc")]
+    pub zone: String,
+}
+
+impl Meter {
+    /// Where days and hours begin unless a meter says otherwise.
+    pub const UTC: &str = "UTC";
 }
 
 /// What is sold.
@@ -550,6 +558,19 @@ impl RoundingMode {
             Self::HalfAwayFromZero => "half_away_from_zero",
             Self::HalfEven => "half_even",
         }
+    }
+}
+
+/// The zone that is left out.
+mod zone {
+    use super::Meter;
+
+    pub(super) fn utc() -> String {
+        Meter::UTC.to_owned()
+    }
+
+    pub(super) fn is_utc(zone: &str) -> bool {
+        zone == Meter::UTC
     }
 }
 

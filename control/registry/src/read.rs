@@ -196,7 +196,7 @@ impl Reader<'_> {
         let event_type = self.required_text(table, "event_type", "name the CloudEvents type, for example event_type = \"llm.request\"");
         let (fields, aggregation) = self.aggregation(table);
         self.not_live(table, meter::NOT_LIVE);
-        let common = ["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of", "billable"];
+        let common = ["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of", "billable", "zone"];
         self.only_but(table, &[&common[..], fields].concat(), meter::NOT_LIVE);
         let value = self.text_field(table, "value");
         let value = self.path(table, "value", value);
@@ -219,6 +219,7 @@ impl Reader<'_> {
         let negative = self.or(negative, Negative::Quarantine);
         let part_of = self.part_of(table, aggregation.as_ref());
         let billable = self.billable(table, aggregation.as_ref());
+        let zone = self.zone_of_meter(table, aggregation.as_ref());
         Some(Meter {
             id: id?,
             event_type: event_type?,
@@ -229,6 +230,7 @@ impl Reader<'_> {
             negative: negative?,
             part_of: part_of?,
             billable: billable?,
+            zone: zone?,
         })
     }
 

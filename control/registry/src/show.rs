@@ -7,7 +7,7 @@ use shared_types::Quantity;
 
 use crate::Version;
 use crate::document::{
-    Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, Document, Negative, PriceModel,
+    Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, Document, Meter, Negative, PriceModel,
     PriceRow, Promised, Recurring, Term, TermRule, TermsOver, Tier, Told, WindowCommitment,
 };
 
@@ -50,6 +50,7 @@ impl Document {
                 toml.field("id", meter.id.as_str());
                 toml.field("event_type", &meter.event_type);
                 toml.aggregation(&meter.aggregation);
+                toml.optional("zone", (meter.zone != Meter::UTC).then_some(meter.zone.as_str()));
                 toml.optional("value", meter.value.as_deref());
                 toml.field("unit", meter.unit.as_str());
                 toml.texts("dimensions", &meter.dimensions);

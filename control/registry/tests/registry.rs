@@ -42,3 +42,6 @@ mod terms;
 #[cfg(test)]
 #[path = "registry/windows.rs"]
 mod windows;
+#[cfg(test)]
+#[path = "registry/zones.rs"]
+mod zones;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
 use crate::money::{Number, Round, round_to, scaled, whole, zero};
-use crate::time::{DAY, period};
+use crate::time::{Zone, period};
 
 /// What a state needs to know of a reading beside its quantity's part in the sum.
 #[derive(Debug)]
@@ -60,22 +60,22 @@ pub enum Measure {
     Min,
     /// The latest, never below zero.
     Latest,
-    /// Different values of a dimension, or pairs of one and a UTC day as a share of the period's days.
+    /// Different values of a dimension, or pairs of one and a local day as a share of the days that the period touches.
     Unique {
         /// The dimension.
         of: String,
-        /// Whether days count.
-        per_day: bool,
+        /// Of which zone days count, if they do.
+        days: Option<Zone>,
     },
     /// Quantity × seconds held.
     TimeWeighted {
-        /// Whether days are counted in full.
-        days: bool,
+        /// Of which zone days are counted in full, if they are.
+        days: Option<Zone>,
     },
     /// Quantity × the share of the period that it is held.
     Prorated {
-        /// Whether days are counted in full.
-        days: bool,
+        /// Of which zone days are counted in full, if they are.
+        days: Option<Zone>,
     },
     /// Quantity × time held, the time of what belongs together counted in whole steps: in seconds, or as a share of the period.
     Stepped {
@@ -86,13 +86,38 @@ pub enum Measure {
     },
     /// A value for each bucket of the period.
     Bucketed {
-        /// Length of a bucket in microseconds.
-        length: i64,
+        /// How long a bucket is.
+        bucket: Bucket,
         /// Whether its value is the sum of the readings; else the greatest, never below zero.
         sums: bool,
         /// What becomes of the values.
         then: Then,
     },
+}
+
+/// How long a bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bucket {
+    /// So many microseconds.
+    Length(i64),
+    /// An hour of a zone.
+    Hour(Zone),
+    /// A day of a zone.
+    Day(Zone),
+}
+
+impl Bucket {
+    /// When the buckets of a service period (yyyymm) begin, in order.
+    pub fn begins(&self, month: i32) -> anyhow::Result<Vec<i64>> {
+        let (start, end) = period(month)?;
+        Ok(match self {
+            Self::Length(length) => (0..).map(|number| start + number * length).take_while(|begin| *begin < end).collect(),
+            Self::Hour(zone) => zone.hours(start, end)?,
+            Self::Day(zone) => {
+                zone.dates(start, end)?.into_iter().map(|date| Ok(zone.start(date)?.max(start))).collect::<anyhow::Result<_>>()?
+            }
+        })
+    }
 }
 
 /// How time is counted.
@@ -145,18 +170,19 @@ fn word<'a>(fields: &'a Value, name: &str) -> anyhow::Result<&'a str> {
     fields.get(name).and_then(Value::as_str).with_context(|| format!("it has no {name}"))
 }
 
-fn days(fields: &Value) -> anyhow::Result<bool> {
+fn days(fields: &Value, zone: Zone) -> anyhow::Result<Option<Zone>> {
     match word(fields, "by")? {
-        "microsecond" => Ok(false),
-        "day" => Ok(true),
+        "microsecond" => Ok(None),
+        "day" => Ok(Some(zone)),
         other => bail!("it counts time in {other:?}"),
     }
 }
 
 impl Measure {
-    /// From a meter's `aggregation` and, where billable states cut its events, how they count time. An error for one that this program has
-    /// not learnt.
-    pub fn of(aggregation: &Value, steps: Option<&Steps>) -> anyhow::Result<Self> {
+    /// From a meter's `aggregation`, the zone of its days and hours and, where billable states cut its events, how they count time. An error
+    /// for one that this program has not learnt.
+    pub fn of(aggregation: &Value, zone: Option<&str>, steps: Option<&Steps>) -> anyhow::Result<Self> {
+        let local = zone.map_or(Ok(Zone::utc()), Zone::of)?;
         let (name, fields) = match aggregation {
             Value::String(name) => (name.as_str(), &Value::Null),
             Value::Object(members) => members.iter().next().map(|(name, fields)| (name.as_str(), fields)).context("it is empty")?,
@@ -164,32 +190,32 @@ impl Measure {
         };
         if let Some(steps) = steps {
             ensure!(
-                ["time_weighted", "prorated"].contains(&name) && !days(fields)?,
+                ["time_weighted", "prorated"].contains(&name) && days(fields, local)?.is_none() && zone.is_none(),
                 "billable states measure {name:?} by whole days or not at all"
             );
             return Ok(Self::Stepped { steps: steps.clone(), share: name == "prorated" });
         }
-        Ok(match name {
+        let measure = match name {
             "sum" | "count" => Self::Sum,
             "average" => Self::Average,
             "max" => Self::Max,
             "min" => Self::Min,
             "latest" => Self::Latest,
             "unique" => {
-                let per_day = match word(fields, "per")? {
-                    "period" => false,
-                    "day" => true,
+                let days = match word(fields, "per")? {
+                    "period" => None,
+                    "day" => Some(local),
                     other => bail!("it counts values per {other:?}"),
                 };
-                Self::Unique { of: word(fields, "of")?.to_owned(), per_day }
+                Self::Unique { of: word(fields, "of")?.to_owned(), days }
             }
-            "time_weighted" => Self::TimeWeighted { days: days(fields)? },
-            "prorated" => Self::Prorated { days: days(fields)? },
+            "time_weighted" => Self::TimeWeighted { days: days(fields, local)? },
+            "prorated" => Self::Prorated { days: days(fields, local)? },
             "bucketed" => Self::Bucketed {
-                length: match word(fields, "bucket")? {
-                    "five_minutes" => 300_000_000,
-                    "hour" => 3_600_000_000,
-                    "day" => DAY,
+                bucket: match word(fields, "bucket")? {
+                    "five_minutes" => Bucket::Length(300_000_000),
+                    "hour" => Bucket::Hour(local),
+                    "day" => Bucket::Day(local),
                     other => bail!("its buckets are {other:?}"),
                 },
                 sums: match word(fields, "each")? {
@@ -208,12 +234,22 @@ impl Measure {
                 },
             },
             other => bail!("{other:?} is unknown"),
-        })
+        };
+        ensure!(zone.is_none() || measure.counts_local_time(), "it counts neither days nor hours, but has a zone");
+        Ok(measure)
     }
 
-    /// Length in microseconds of the windows that are priced alone, where there are any.
-    pub fn windows(&self) -> Option<i64> {
-        if let Self::Bucketed { length, then: Then::Alone, .. } = self { Some(*length) } else { None }
+    fn counts_local_time(&self) -> bool {
+        match self {
+            Self::Unique { days, .. } | Self::TimeWeighted { days } | Self::Prorated { days } => days.is_some(),
+            Self::Bucketed { bucket, .. } => !matches!(bucket, Bucket::Length(_)),
+            _ => false,
+        }
+    }
+
+    /// The windows that are priced alone, where there are any.
+    pub fn windows(&self) -> Option<Bucket> {
+        if let Self::Bucketed { bucket, then: Then::Alone, .. } = self { Some(*bucket) } else { None }
     }
 
     /// Whether Σ quantity and the number of readings are enough.
@@ -236,16 +272,20 @@ impl Measure {
                 let latest = state.facts.iter().max_by_key(|fact| fact.place).context(some)?;
                 one(scaled(latest.quantity.max(0), 9))
             }
-            Self::Unique { per_day, .. } => {
+            Self::Unique { days, .. } => {
                 let mut seen = BTreeSet::new();
                 for fact in &state.facts {
                     let value = fact.value.as_deref().context("a reading has no value of the dimension that is counted")?;
-                    let touched = if *per_day { fact.days(fact.end.unwrap_or(fact.place.0)) } else { 0..=0 };
-                    seen.extend(touched.map(|day| (day, value)));
+                    let start = fact.place.0;
+                    let touched = days.map_or(Ok(vec![0]), |zone| zone.dates(start, fact.end.unwrap_or(start)))?;
+                    seen.extend(touched.into_iter().map(|day| (day, value)));
                 }
                 let (start, end) = period(month)?;
                 let count = whole(i128::try_from(seen.len())?);
-                one(if *per_day { count / whole(((end - start) / DAY).into()) } else { count })
+                one(match days {
+                    Some(zone) => count / whole(zone.dates(start, end)?.len().try_into()?),
+                    None => count,
+                })
             }
             Self::TimeWeighted { days } => one(state.held(*days, month)? / whole(1_000_000)),
             Self::Prorated { days } => {
@@ -261,17 +301,24 @@ impl Measure {
                         Together::Period => (0, ""),
                     };
                     let sum = held.entry((reading, session, fact.quantity)).or_insert(0);
-                    *sum = sum.checked_add(fact.held(false, month)?).context("the time of a level leaves 64 bits")?;
+                    *sum = sum.checked_add(fact.held(None, month)?).context("the time of a level leaves 64 bits")?;
                 }
                 let sum = held.iter().fold(zero(), |sum, ((_, _, level), micros)| sum + scaled(*level, 9) * steps.count(*micros));
                 let (start, end) = period(month)?;
                 one(sum / whole(if *share { (end - start).into() } else { 1_000_000 }))
             }
-            Self::Bucketed { length, sums, then } => {
-                let (start, end) = period(month)?;
+            Self::Bucketed { bucket, sums, then } => {
+                let begins = bucket.begins(month)?;
                 let mut values: BTreeMap<i64, i128> = BTreeMap::new();
                 for fact in &state.facts {
-                    let value = values.entry((fact.place.0 - start).div_euclid(*length)).or_insert(0);
+                    let at = fact.place.0;
+                    // Of days the date decides: in history clocks were put back over midnight.
+                    let number = if let Bucket::Day(zone) = bucket {
+                        zone.date(at)?
+                    } else {
+                        begins.partition_point(|begin| *begin <= at).try_into()?
+                    };
+                    let value = values.entry(number).or_insert(0);
                     *value = if *sums {
                         value.checked_add(fact.quantity).context("a bucket leaves 128 bits")?
                     } else {
@@ -283,8 +330,7 @@ impl Measure {
                     Then::Sum => one(values.into_iter().fold(zero(), |sum, value| sum + value)),
                     Then::Alone => Ok(values.into_iter().map(Billed::of).collect()),
                     Then::Percentile(percent) => {
-                        let count = usize::try_from((end - start + length - 1) / length)?;
-                        values.resize(count.max(values.len()), zero());
+                        values.resize(begins.len().max(values.len()), zero());
                         values.sort();
                         let rank = (values.len() * percent).div_ceil(100);
                         one(values.get(rank.saturating_sub(1)).cloned().context("a period without buckets")?)
@@ -296,18 +342,15 @@ impl Measure {
 }
 
 impl Fact {
-    /// UTC days since 1970, from the first to the last that it touches.
-    fn days(&self, end: i64) -> std::ops::RangeInclusive<i64> {
-        let start = self.place.0;
-        start.div_euclid(DAY)..=(end - 1).max(start).div_euclid(DAY)
-    }
-
-    /// Microseconds held: to its end, without one to the end of the service period.
-    pub fn held(&self, days: bool, month: i32) -> anyhow::Result<i64> {
-        let end = self.end.map_or_else(|| Ok(period(month)?.1), anyhow::Ok)?;
-        if days {
-            let touched = self.days(end);
-            return Ok((touched.end() - touched.start() + 1) * DAY);
+    /// Microseconds held: to its end, without one to the end of the service period (yyyymm). With days of a zone from the begin of the first
+    /// to the end of the last one that it touches, without what of them lies in the month before or, unless it does itself, in the one behind.
+    pub fn held(&self, days: Option<Zone>, month: i32) -> anyhow::Result<i64> {
+        let (opening, closing) = period(month)?;
+        let end = self.end.unwrap_or(closing);
+        if let Some(zone) = days {
+            let start = zone.start(zone.date(self.place.0)?)?.max(opening);
+            let over = zone.start(zone.date((end - 1).max(self.place.0))? + 1)?;
+            return Ok(if end <= closing { over.min(closing) } else { over } - start);
         }
         ensure!(end >= self.place.0, "a reading ends before it starts");
         Ok(end - self.place.0)
@@ -331,7 +374,7 @@ impl State {
     }
 
     /// Σ quantity × microseconds held.
-    fn held(&self, days: bool, month: i32) -> anyhow::Result<Number> {
+    fn held(&self, days: Option<Zone>, month: i32) -> anyhow::Result<Number> {
         self.facts.iter().try_fold(zero(), |sum, fact| Ok(sum + scaled(fact.quantity, 9) * whole(fact.held(days, month)?.into())))
     }
 }
@@ -345,6 +388,10 @@ mod tests {
 
     /// Readings (start, end, quantity, value) of October 2026.
     fn check(aggregation: &Value, readings: &[(&str, &str, &str, &str)], expected: &[&str]) {
+        check_in(None, aggregation, readings, expected);
+    }
+
+    fn check_in(zone: Option<&str>, aggregation: &Value, readings: &[(&str, &str, &str, &str)], expected: &[&str]) {
         let mut state = State::default();
         for (at, (start, end, quantity, value)) in readings.iter().enumerate() {
             let instant = |text: &str| parse(&format!("2026-10-{text}Z")).unwrap();
@@ -352,9 +399,9 @@ mod tests {
             let (place, end) = ((instant(start), at as u128), (!end.is_empty()).then(|| instant(end)));
             state.add(quantity, Some(Fact { place, end, quantity, value: Some((*value).to_owned()) })).unwrap();
         }
-        let measured = Measure::of(aggregation, None).unwrap().measured(&state, 202_610).unwrap();
+        let measured = Measure::of(aggregation, zone, None).unwrap().measured(&state, 202_610).unwrap();
         let shown: Vec<String> = measured.iter().map(|billed| plain(&billed.priced)).collect();
-        assert_eq!(shown, expected, "{aggregation}");
+        assert_eq!(shown, expected, "{aggregation} {zone:?}");
     }
 
     #[test]
@@ -385,6 +432,32 @@ mod tests {
     }
 
     #[test]
+    fn days_and_hours_are_those_of_the_zone() {
+        // Local dates of California: September 30 to October 31, the outer ones cut by the month, 7 and 17 hours.
+        let readings = [("01T06:59:59", "", "1", "a"), ("01T07:00:00", "01T08:00:00", "2", "a"), ("31T23:00:00", "31T23:30:00", "4", "b")];
+        let zone = Some("America/Los_Angeles");
+        let bucketed = |bucket: &str, then: &str| json!({"bucketed": {"bucket": bucket, "each": "sum", "then": then}});
+        check_in(zone, &bucketed("day", "alone"), &readings, &["1", "2", "4"]);
+        // The 31st of 32 days.
+        check_in(zone, &bucketed("day", "p95"), &readings, &["2"]);
+        check(&bucketed("day", "alone"), &readings, &["3", "4"]);
+        check_in(zone, &json!({"unique": {"of": "user", "per": "day"}}), &readings[1..], &["0.0625"]);
+        check_in(zone, &json!({"time_weighted": {"by": "day"}}), &readings[1..], &["417600"]);
+        check_in(zone, &json!({"prorated": {"by": "day"}}), &readings[..1], &["1"]);
+        // Hours of India begin at half past; those of Lord Howe too, but from the 3rd on, 15:30, at full ones of UTC.
+        let around = [
+            ("01T00:20:00", "", "1", ""),
+            ("01T00:40:00", "", "2", ""),
+            ("03T15:29:59", "", "4", ""),
+            ("03T15:30:00", "", "8", ""),
+            ("03T16:00:00", "", "16", ""),
+        ];
+        check_in(Some("Asia/Kolkata"), &bucketed("hour", "alone"), &around, &["1", "2", "4", "24"]);
+        check_in(Some("Australia/Lord_Howe"), &bucketed("hour", "alone"), &around, &["1", "2", "4", "8", "16"]);
+        check_in(Some("America/Los_Angeles"), &bucketed("hour", "alone"), &around, &["3", "12", "16"]);
+    }
+
+    #[test]
     fn time_is_counted_in_steps_by_what_belongs_together() {
         let check = |together: Together, step: i64, rounding: Round, least: i64, expected: &str| {
             let mut state = State::default();
@@ -400,7 +473,7 @@ mod tests {
                 state.add(level, Some(fact)).unwrap();
             }
             let steps = Steps { together, step, rounding, least };
-            let measure = Measure::of(&json!({"time_weighted": {"by": "microsecond"}}), Some(&steps)).unwrap();
+            let measure = Measure::of(&json!({"time_weighted": {"by": "microsecond"}}), None, Some(&steps)).unwrap();
             assert_eq!(plain(&measure.measured(&state, 202_610).unwrap()[0].priced), expected, "{steps:?}");
         };
         let minute = 60_000_000;
@@ -418,7 +491,14 @@ mod tests {
     fn what_was_not_learnt_is_an_error() {
         let wrong = [json!("median"), json!({"unique": {"of": "user", "per": "week"}}), json!({"prorated": {"by": "hour"}}), json!(7)];
         for aggregation in wrong {
-            assert!(Measure::of(&aggregation, None).is_err(), "{aggregation}");
+            assert!(Measure::of(&aggregation, None, None).is_err(), "{aggregation}");
         }
+        let five_minutes = json!({"bucketed": {"bucket": "five_minutes", "each": "sum", "then": "sum"}});
+        for aggregation in
+            [json!("sum"), json!({"unique": {"of": "user", "per": "period"}}), json!({"prorated": {"by": "microsecond"}}), five_minutes]
+        {
+            assert!(Measure::of(&aggregation, Some("Asia/Tokyo"), None).is_err(), "{aggregation}");
+        }
+        assert!(Measure::of(&json!({"prorated": {"by": "day"}}), Some("Mars/Olympus"), None).is_err());
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::measure::{Billed, State};
 use crate::money::{Number, decimal, scaled, whole, zero};
-use crate::time::period;
+use crate::time::{Zone, period};
 
 /// How a quantity becomes money.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +220,7 @@ impl Percentage {
 
 /// Graduated tiers over prorated levels: each change, in order, is spread over the tiers that it passes and weighted with the share of
 /// the service period that it is held.
-pub fn levels(tiers: &[Tier], state: &State, days: bool, month: i32) -> anyhow::Result<Number> {
+pub fn levels(tiers: &[Tier], state: &State, days: Option<Zone>, month: i32) -> anyhow::Result<Number> {
     let (start, end) = period(month)?;
     let changes = state.in_order();
     let mut sum = zero();
@@ -318,11 +318,11 @@ mod tests {
         let model = json!({"graduated": {"per": "1", "tiers": [
             {"up_to": "2", "unit_price": "30", "flat_fee": "1"}, {"unit_price": "10", "flat_fee": "5"}]}});
         let Model::Graduated(tiers) = Model::of(&model).unwrap() else { panic!("no tiers") };
-        let worth = |readings: &[(i64, i128)]| plain(&levels(&tiers, &state(readings), false, 202_611).unwrap());
+        let worth = |readings: &[(i64, i128)]| plain(&levels(&tiers, &state(readings), None, 202_611).unwrap());
         assert_eq!(worth(&[(0, 2)]), "61");
         // Four for the first half, two for the second.
         assert_eq!(worth(&[(0, 4), (360, -2)]), "76");
         assert_eq!(worth(&[(0, -1)]), "-30");
-        assert_eq!(plain(&levels(&tiers, &state(&[(719, 3)]), true, 202_611).unwrap()), "25/3");
+        assert_eq!(plain(&levels(&tiers, &state(&[(719, 3)]), Some(Zone::utc()), 202_611).unwrap()), "25/3");
     }
 }

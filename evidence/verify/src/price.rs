@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::measure::{Billed, Measure, State, Steps, Together};
 use crate::model::{Model, levels};
 use crate::money::{Number, Round, decimal, round_to, scaled, whole, zero};
-use crate::time::period;
 
 /// A price row as it prices the readings of a meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,9 +105,9 @@ impl Convert {
 }
 
 impl Price {
-    /// From a row's `model`, its meter's `aggregation` and, of billable states, the steps of its time. An error for what this program has not learnt.
-    pub fn of(model: &Value, aggregation: &Value, steps: Option<&Steps>) -> anyhow::Result<Self> {
-        let measure = Measure::of(aggregation, steps).context("the aggregation of its meter")?;
+    /// From a row's `model`, its meter's `aggregation` and `zone` and, of billable states, the steps of its time. An error for what this program has not learnt.
+    pub fn of(model: &Value, aggregation: &Value, zone: Option<&str>, steps: Option<&Steps>) -> anyhow::Result<Self> {
+        let measure = Measure::of(aggregation, zone, steps).context("the aggregation of its meter")?;
         let (commitment, model) = match model.get("committed") {
             Some(committed) => {
                 let commitment = committed.get("commitment").context("a committed price has no commitment")?;
@@ -177,9 +176,8 @@ impl Price {
                 Promised::Amount(amount) => amount.clone(),
                 Promised::Quantity(quantity) => cost(quantity.clone())?,
             };
-            let length = self.measure.windows().context("no windows")?;
-            let (start, end) = period(month)?;
-            return commitment.owed(&promised, &costs, usize::try_from((end - start + length - 1) / length)?);
+            let windows = self.measure.windows().context("no windows")?.begins(month)?;
+            return commitment.owed(&promised, &costs, windows.len());
         }
         match (&self.measure, &self.model) {
             (Measure::Sum, Model::Percentage(percentage)) => Ok(percentage.worth(state)),
@@ -214,7 +212,7 @@ mod tests {
     use serde_json::json;
 
     fn worth(model: Value, aggregation: Value, quantities: &[&str]) -> String {
-        let price = Price::of(&model, &aggregation, None).unwrap();
+        let price = Price::of(&model, &aggregation, None, None).unwrap();
         let mut state = State::default();
         for (at, quantity) in quantities.iter().enumerate() {
             let quantity = (decimal(quantity).unwrap() * whole(1_000_000_000)).to_integer().try_into().unwrap();
@@ -264,7 +262,7 @@ mod tests {
         let per_unit = || json!({"per_unit": {"per": "1", "unit_price": "2"}});
         let days = json!({"bucketed": {"bucket": "day", "each": "sum", "then": "alone"}});
         let owed = |promised: Value, true_up: &str, quantities: &[(i64, i128)]| {
-            let price = Price::of(&committed(promised, "1.5", true_up, per_unit()), &days, None).unwrap();
+            let price = Price::of(&committed(promised, "1.5", true_up, per_unit()), &days, None, None).unwrap();
             let mut state = State::default();
             for (day, quantity) in quantities {
                 let start = crate::time::parse("2026-11-01T00:00:00Z").unwrap() + (day - 1) * crate::time::DAY;
@@ -279,7 +277,7 @@ mod tests {
         assert_eq!(owed(json!({"quantity": "5"}), "owed_when_used", &days), "55");
         assert_eq!(owed(json!({"amount": "10"}), "owed_always", &days), "315");
         let bucketed = |then: &str| json!({"bucketed": {"bucket": "day", "each": "sum", "then": then}});
-        let refused = |model: Value, then: &str| Price::of(&model, &bucketed(then), None).is_err();
+        let refused = |model: Value, then: &str| Price::of(&model, &bucketed(then), None, None).is_err();
         let good = committed(json!({"amount": "10"}), "1", "none", per_unit());
         assert!(!refused(good.clone(), "alone") && refused(good, "sum"));
         for wrong in [
@@ -296,11 +294,11 @@ mod tests {
     #[test]
     fn what_was_not_learnt_is_an_error() {
         let per_unit = json!({"per_unit": {"per": "1", "unit_price": "2"}});
-        assert!(Price::of(&per_unit, &json!("median"), None).is_err());
-        assert!(Price::of(&json!({"flat": {"amount": "1"}}), &json!("sum"), None).is_err());
-        assert!(Price::of(&adjusted(Value::Null, "0", "each_week", per_unit.clone()), &json!("sum"), None).is_err());
-        assert!(Price::of(&adjusted(Value::Null, "0", "each_event", per_unit), &json!("max"), None).is_err());
+        assert!(Price::of(&per_unit, &json!("median"), None, None).is_err());
+        assert!(Price::of(&json!({"flat": {"amount": "1"}}), &json!("sum"), None, None).is_err());
+        assert!(Price::of(&adjusted(Value::Null, "0", "each_week", per_unit.clone()), &json!("sum"), None, None).is_err());
+        assert!(Price::of(&adjusted(Value::Null, "0", "each_event", per_unit), &json!("max"), None, None).is_err());
         let percentage = json!({"percentage": {"rate": "1", "fee": "0", "free_readings": "0", "free_value": "0"}});
-        assert!(Price::of(&percentage, &json!("sum"), None).is_ok() && Price::of(&percentage, &json!("latest"), None).is_err());
+        assert!(Price::of(&percentage, &json!("sum"), None, None).is_ok() && Price::of(&percentage, &json!("latest"), None, None).is_err());
     }
 }

@@ -63,6 +63,8 @@ pub struct Meter {
     dimensions: BTreeMap<String, String>,
     /// How its readings add up, as the document says it.
     aggregation: Value,
+    /// Of the days or hours that it counts; none for UTC.
+    zone: Option<String>,
     /// Billable states that cut its events into pieces.
     pub billable: Option<String>,
 }
@@ -107,6 +109,7 @@ pub struct UsedRows(HashMap<String, Used>);
 struct Used {
     row: Value,
     aggregation: Value,
+    zone: Option<String>,
     steps: Option<Steps>,
     price: Price,
 }
@@ -120,14 +123,15 @@ impl UsedRows {
         let (Some(row), Some(read)) = (version.rows.get(price), version.meters.get(meter)) else { return Ok(true) };
         let steps = read.billable.as_ref().and_then(|policy| version.policies.get(policy)?.steps(meter));
         if let Some(used) = self.0.get(price) {
-            return Ok(used.row == *row && used.aggregation == read.aggregation && used.steps.as_ref() == steps);
+            return Ok(used.row == *row && used.aggregation == read.aggregation && used.zone == read.zone && used.steps.as_ref() == steps);
         }
         if let Some(states) = read.billable.as_ref().filter(|_| steps.is_none()) {
             anyhow::bail!("price {price} cannot be judged: billable states {states} are not shown, or bill nothing of meter {meter}");
         }
-        let learnt = Price::of(row.get("model").unwrap_or(&Value::Null), &read.aggregation, steps);
+        let learnt = Price::of(row.get("model").unwrap_or(&Value::Null), &read.aggregation, read.zone.as_deref(), steps);
         let learnt = learnt.with_context(|| format!("price {price} cannot be judged by this version"))?;
-        let used = Used { row: row.clone(), aggregation: read.aggregation.clone(), steps: steps.cloned(), price: learnt };
+        let used =
+            Used { row: row.clone(), aggregation: read.aggregation.clone(), zone: read.zone.clone(), steps: steps.cloned(), price: learnt };
         self.0.insert(price.to_owned(), used);
         Ok(true)
     }
@@ -214,6 +218,7 @@ impl Version {
                     unit: text(document, "unit")?,
                     dimensions: texts(document, "dimensions"),
                     aggregation: document.get("aggregation").cloned().unwrap_or_default(),
+                    zone: document.get("zone").map(|zone| zone.as_str().unwrap_or_default().to_owned()),
                     billable: document.get("billable").map(|states| states.as_str().unwrap_or_default().to_owned()),
                 };
                 self.meters.insert(text(document, "id")?, meter);

@@ -103,13 +103,72 @@ pub fn read(instant: &str) -> anyhow::Result<i64> {
 }
 
 /// A zone of the IANA database.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone(Tz);
 
 impl Zone {
     /// By its name.
     pub fn of(name: &str) -> anyhow::Result<Self> {
         name.parse().map(Self).map_err(|_| anyhow::anyhow!("{name:?} is no zone that this program knows"))
+    }
+
+    /// UTC.
+    pub fn utc() -> Self {
+        Self(Tz::UTC)
+    }
+
+    /// What local clocks show at an instant, as if they were those of UTC.
+    pub fn shown(&self, micros: i64) -> anyhow::Result<i64> {
+        let at = DateTime::<Utc>::from_timestamp_micros(micros).context("an instant lies outside the calendar")?;
+        Ok(micros + i64::from(self.0.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()) * 1_000_000)
+    }
+
+    /// The local date of an instant, numbered from 1970.
+    pub fn date(&self, micros: i64) -> anyhow::Result<i64> {
+        Ok(self.shown(micros)?.div_euclid(DAY))
+    }
+
+    /// When a date, numbered from 1970, begins; where clocks skip all of it, when the next one does.
+    pub fn start(&self, date: i64) -> anyhow::Result<i64> {
+        self.at(date, 0)
+    }
+
+    /// The dates that a time touches, without those that clocks skip. A time of no length touches that of its start.
+    pub fn dates(&self, start: i64, end: i64) -> anyhow::Result<Vec<i64>> {
+        let (first, last) = (self.date(start)?, self.date((end - 1).max(start))?);
+        let mut dates = Vec::new();
+        for date in first..=last {
+            if date == first || date == last || self.start(date)? < self.start(date + 1)? {
+                dates.push(date);
+            }
+        }
+        Ok(dates)
+    }
+
+    /// When the local hours begin that a time touches, the first one with the time: at full hours of local clocks, and where these are
+    /// changed by a part of an hour.
+    pub fn hours(&self, start: i64, end: i64) -> anyhow::Result<Vec<i64>> {
+        const HOUR: i64 = DAY / 24;
+        let mut begins = vec![start];
+        let mut at = start;
+        while at < end {
+            let past = (self.shown(at)? - at).rem_euclid(HOUR);
+            let full = at + HOUR - self.shown(at)?.rem_euclid(HOUR);
+            // Clocks are changed at whole minutes.
+            let minutes = (at / 60_000_000 + 1..).map(|minute| minute * 60_000_000).take_while(|minute| *minute < full);
+            let mut changed = None;
+            if (self.shown(full)? - full).rem_euclid(HOUR) != past {
+                for minute in minutes.chain([full]) {
+                    if (self.shown(minute)? - minute).rem_euclid(HOUR) != past {
+                        changed = Some(minute);
+                        break;
+                    }
+                }
+            }
+            at = changed.unwrap_or(full);
+            begins.extend(Some(at).filter(|at| *at < end));
+        }
+        Ok(begins)
     }
 
     /// A local time of a day (numbered from 1970), in minutes since midnight. Where clocks skip it, as long after midnight as it would have been;

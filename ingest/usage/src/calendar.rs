@@ -1,12 +1,16 @@
 //! Days, months and zones: where intervals are cut, and the lengths that proration divides by. IANA zones from data that is compiled in, so that every machine counts
 //! alike. It knows no price and no clock: "now" is no question that it answers.
 
+mod windows;
+
 use std::fmt;
 
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan as _, Unit};
 use shared_types::Instant;
+
+pub use self::windows::Span;
 
 /// Why there is no such day, zone or instant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,9 +42,15 @@ pub enum CalendarError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(Date);
 
-/// A zone of the IANA database.
+/// A zone of the IANA database; UTC unless another one is named.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone(TimeZone);
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self(TimeZone::UTC)
+    }
+}
 
 impl Day {
     /// From `2026-11-24`.

@@ -1,10 +1,11 @@
 //! How a measured quantity came about, in sentences with its numbers: which bucket has the rank of a percentile, which levels were held how
 //! long. It knows a state and its row; what a state does not hold, such as the reading behind an extreme, is for whoever has the readings.
 
+use platform_usage::calendar::Zone;
 use shared_types::{Instant, Month, Quantity};
 
 use crate::amount::{Exact, decimal_text};
-use crate::basis::{Measure, Then};
+use crate::basis::{Basis, Measure, Then, span_of};
 use crate::evaluate::{Window, each_window};
 use crate::plan::{PriceModel, PriceRow, TrueUp};
 use crate::ratio::Ratio;
@@ -67,7 +68,7 @@ pub(super) fn came_about(row: &PriceRow, state: &SegmentState, period: Month) ->
             lines
         }
         (Measure::Bucketed { seconds: length, then, .. }, Detail::Buckets { count: buckets, values }) => {
-            let at = |bucket: u32| starts(period, bucket, *length);
+            let at = |bucket: u32| starts(&row.basis, period, bucket, *length);
             let mut lines = vec![format!("{} of {buckets} buckets have readings", values.len())];
             match then {
                 Then::Percentile(percent) => lines.extend(ranked(values, *buckets, *percent, at)),
@@ -173,11 +174,18 @@ fn windows(row: &PriceRow, state: &SegmentState, at: impl Fn(u32) -> String) -> 
     lines
 }
 
-/// Where a bucket begins.
-fn starts(period: Month, bucket: u32, length: u32) -> String {
-    let since = i64::from(bucket).saturating_mul(i64::from(length)).saturating_mul(1_000_000);
-    let at = period.start().micros().checked_add(since).and_then(|micros| Instant::from_micros(micros).ok());
-    at.map_or_else(|| format!("bucket {bucket}"), |at| at.to_string())
+/// Where a bucket begins, by the clocks of its zone.
+fn starts(basis: &Basis, period: Month, bucket: u32, length: u32) -> String {
+    let at = match span_of(length) {
+        Some(span) => basis.zone.begin_of(span, period.start(), i64::from(bucket)).ok(),
+        None => {
+            let since = i64::from(bucket).saturating_mul(i64::from(length)).saturating_mul(1_000_000);
+            period.start().micros().checked_add(since).and_then(|micros| Instant::from_micros(micros).ok())
+        }
+    };
+    let utc = basis.zone == Zone::default();
+    let shown = at.and_then(|at| if utc { Some(at.to_string()) } else { basis.zone.shown(at).ok() });
+    shown.unwrap_or_else(|| format!("bucket {bucket}"))
 }
 
 fn seconds(micros: i64) -> String {

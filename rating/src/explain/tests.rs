@@ -290,6 +290,10 @@ fn windows_show_what_was_promised_for_each_and_what_became_of_it() {
     let days: Vec<(i64, &str)> = (1..9).map(|day| (day, "5")).collect();
     let (plan, charge) = charge_of(&committed(crate::TrueUp::Always), &days);
     check("windows_always", &Explanation::of_key(charge, &plan, None).unwrap());
+    let mut local = committed(crate::TrueUp::Always);
+    local.basis.zone = platform_usage::calendar::Zone::parse("America/Los_Angeles").unwrap();
+    let (plan, charge) = charge_of(&local, &[(1, "1"), (3, "6"), (31, "4")]);
+    check("windows_zone", &Explanation::of_charge(charge, &plan, None).unwrap());
 }
 
 #[test]

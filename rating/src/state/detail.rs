@@ -3,18 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use platform_usage::calendar::{Span, Zone};
 use platform_usage::{Dimensions, MeteredReading};
 use shared_types::{Digest, IdentityHash, Instant, Month, Price, Quantity};
 
 use super::take;
-use crate::basis::{Clock, Each, Measure, Shape, Stepped, Together};
+use crate::basis::{Basis, Clock, Each, Measure, Shape, Stepped, Together, span_of};
 use crate::evaluate::Allowance;
 use crate::plan::{Percentage, PriceModel, PriceRow};
 
 /// Most entries of one detail: a state is written beside every charge.
 pub const ENTRIES_MAX: usize = 65_536;
-
-const DAY_MICROS: i64 = 86_400_000_000;
 
 /// Where a reading stands among those of its key: by start, then by what no two readings share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,9 +60,9 @@ pub enum Detail {
     Extreme(Quantity),
     /// The latest reading.
     Latest(Place, Quantity),
-    /// Items seen, each with its UTC day since 1970, or with day zero where days do not count.
+    /// Items seen, each with its local date in days since 1970, or with day zero where days do not count.
     Set {
-        /// Days of the service period; zero where days do not count.
+        /// Local dates that the service period touches; zero where days do not count.
         days: u32,
         /// The items: the first 128 bits of the value's SHA-256.
         items: BTreeSet<(u32, [u8; 16])>,
@@ -161,21 +160,28 @@ impl<'a> Fact<'a> {
         Some(self.period.next()?.start())
     }
 
-    /// UTC days since 1970, from the first to the last that it touches.
-    fn days(&self, end: Instant) -> Option<std::ops::RangeInclusive<i64>> {
-        let start = self.place.at.micros();
-        let last = end.micros().checked_sub(1)?.max(start);
-        Some(start.checked_div_euclid(DAY_MICROS)?..=last.checked_div_euclid(DAY_MICROS)?)
+    /// The last instant of a time that ends: its start where it has no length.
+    fn last(&self, end: Instant) -> Option<Instant> {
+        Some(Instant::from_micros(end.micros().checked_sub(1)?).ok()?.max(self.place.at))
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.end_at.map_or_else(|| self.period_end(), Some)
     }
 
     /// Microseconds held.
-    fn held(&self, by: Clock) -> Option<i64> {
-        let end = self.end_at.map_or_else(|| self.period_end(), Some)?;
-        match by {
+    fn held(&self, basis: &Basis) -> Option<i64> {
+        let end = self.end()?;
+        match basis.clock() {
             Clock::Microsecond => end.micros().checked_sub(self.place.at.micros()),
             Clock::Day => {
-                let days = self.days(end)?;
-                days.end().checked_sub(*days.start())?.checked_add(1)?.checked_mul(DAY_MICROS)
+                let zone = &basis.zone;
+                let start = zone.start_of_date(zone.date_of(self.place.at).ok()?).ok()?.max(self.period.start());
+                let over = zone.start_of_date(zone.date_of(self.last(end)?).ok()?.checked_add(1)?).ok()?;
+                // What of a day lies in the next period is the next period's, unless the reading itself goes on.
+                let period_end = self.period_end()?;
+                let over = if end <= period_end { over.min(period_end) } else { over };
+                over.micros().checked_sub(start.micros())
             }
         }
     }
@@ -210,7 +216,9 @@ impl Detail {
             Shape::Latest => Self::Latest(fact.place, fact.quantity),
             Shape::Set => {
                 let days = match row.basis.measure {
-                    Measure::Unique { per_day: true, .. } => u32::try_from(fact.period_micros()?.checked_div(DAY_MICROS)?).ok()?,
+                    Measure::Unique { per_day: true, .. } => {
+                        u32::try_from(row.basis.zone.windows(Span::Day, fact.period.start(), fact.period_end()?).ok()?).ok()?
+                    }
                     _ => 0,
                 };
                 Self::Set { days, items: BTreeSet::new() }
@@ -219,8 +227,13 @@ impl Detail {
             Shape::Levels => Self::Levels { period_micros: fact.period_micros()?, changes: BTreeMap::new() },
             Shape::Buckets => {
                 let Measure::Bucketed { seconds, .. } = row.basis.measure else { return None };
-                let length = i64::from(seconds).checked_mul(1_000_000)?;
-                let whole = fact.period_micros()?.checked_add(length)?.checked_sub(1)?.checked_div(length)?;
+                let whole = match span_of(seconds) {
+                    Some(span) => row.basis.zone.windows(span, fact.period.start(), fact.period_end()?).ok()?,
+                    None => {
+                        let length = i64::from(seconds).checked_mul(1_000_000)?;
+                        fact.period_micros()?.checked_add(length)?.checked_sub(1)?.checked_div(length)?
+                    }
+                };
                 Self::Buckets { count: u32::try_from(whole).ok()?, values: BTreeMap::new() }
             }
             Shape::Transactions => Self::Transactions { head: BTreeMap::new(), tail: Classes::default() },
@@ -238,7 +251,7 @@ impl Detail {
             Self::Set { days, items } => {
                 let Measure::Unique { of, .. } = &row.basis.measure else { return Err(Refused::Range) };
                 let value = fact.dimensions.get(of).ok_or(Refused::WithoutDimension)?;
-                see(*days > 0, items, value, fact).ok_or(Refused::Range)
+                see((*days > 0).then_some(&row.basis.zone), items, value, fact).ok_or(Refused::Range)
             }
             Self::Sessions { held, .. } => {
                 let Measure::Stepped(stepped) = &row.basis.measure else { return Err(Refused::Range) };
@@ -266,12 +279,12 @@ impl Detail {
                 }
             }
             Self::Held { unit_micros, .. } => {
-                let held = fact.held(row.basis.clock())?;
+                let held = fact.held(&row.basis)?;
                 let held = if let Measure::Stepped(stepped) = &row.basis.measure { stepped.count(held)? } else { held };
                 *unit_micros = unit_micros.checked_add(quantity.units().checked_mul(i128::from(held))?)?;
             }
             Self::Levels { changes, .. } => {
-                let held = fact.held(row.basis.clock())?;
+                let held = fact.held(&row.basis)?;
                 if changes.len() >= ENTRIES_MAX {
                     return None;
                 }
@@ -279,8 +292,14 @@ impl Detail {
             }
             Self::Buckets { values, .. } => {
                 let Measure::Bucketed { seconds, each, .. } = row.basis.measure else { return None };
-                let since = fact.place.at.micros().checked_sub(fact.period.start().micros())?;
-                let bucket = u32::try_from(since.checked_div(i64::from(seconds).checked_mul(1_000_000)?)?).ok()?;
+                let bucket = match span_of(seconds) {
+                    Some(span) => row.basis.zone.number_of(span, fact.period.start(), fact.place.at).ok()?,
+                    None => {
+                        let since = fact.place.at.micros().checked_sub(fact.period.start().micros())?;
+                        since.checked_div(i64::from(seconds).checked_mul(1_000_000)?)?
+                    }
+                };
+                let bucket = u32::try_from(bucket).ok()?;
                 if values.len() >= ENTRIES_MAX && !values.contains_key(&bucket) {
                     return None;
                 }
@@ -434,22 +453,20 @@ impl Detail {
     }
 }
 
-/// Adds an item on each day that the reading touches.
-fn see(per_day: bool, items: &mut BTreeSet<(u32, [u8; 16])>, value: &str, fact: &Fact<'_>) -> Option<()> {
+/// Adds an item, in a zone on each day that the reading touches.
+fn see(zone: Option<&Zone>, items: &mut BTreeSet<(u32, [u8; 16])>, value: &str, fact: &Fact<'_>) -> Option<()> {
     let item = *Digest::of(value.as_bytes()).0.first_chunk()?;
-    let days = if per_day { fact.days(fact.end_at.unwrap_or(fact.place.at))? } else { 0..=0 };
-    for day in days {
+    let mut add = |day: i64| {
         items.insert((u32::try_from(day).ok()?, item));
-        if items.len() > ENTRIES_MAX {
-            return None;
-        }
-    }
-    Some(())
+        (items.len() <= ENTRIES_MAX).then_some(())
+    };
+    let Some(zone) = zone else { return add(0) };
+    zone.dates(fact.place.at, fact.last(fact.end_at.unwrap_or(fact.place.at))?).ok()?.try_for_each(add)
 }
 
 /// Adds the time that a level was held; a level below zero takes time of the same level back.
 fn hold(held: &mut BTreeMap<([u8; 16], Quantity), i64>, session: Option<&str>, fact: &Fact<'_>) -> Option<()> {
-    let micros = fact.held(Clock::Microsecond)?;
+    let micros = fact.end()?.micros().checked_sub(fact.place.at.micros())?;
     let level = Quantity::from_units(fact.quantity.units().checked_abs()?).ok()?;
     if level == Quantity::ZERO || micros == 0 {
         return Some(());

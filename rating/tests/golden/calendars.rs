@@ -5,12 +5,12 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use platform_rating::calendar::{Day, Zone, monthly};
 use platform_rating::contract::{self, Rounding};
-use platform_rating::{Basis, PriceModel, RoundTo};
+use platform_rating::{Basis, Each, Measure, PriceModel, RoundTo, Then};
 use serde_json::{Value, json};
-use shared_types::{Amount, Instant};
+use shared_types::{Amount, Instant, Price};
 
 use super::value::{In, amount, money, need, parsed, quantity, rational, shown, text};
-use super::workbench::{rated, uses};
+use super::workbench::{Use, rated, uses};
 
 const WHOLE: Rounding = Rounding { places: 0, to: RoundTo::HalfAwayFromZero };
 const CENTS: Rounding = Rounding { places: 2, to: RoundTo::HalfAwayFromZero };
@@ -57,6 +57,16 @@ pub fn day_window(given: &In<'_>) -> anyhow::Result<Value> {
     ensure!(need(given.config, "window")? == "DAY", "the window is not a day");
     let zone = Zone::parse(&need(given.config, "time_zone")?)?;
     let (start, end) = zone.window(Day::parse(&need(given.usage, "day")?)?)?;
+    // Readings on both sides of its begin and end: rating puts into its window what lies between, and no more.
+    let uses = [start.micros() - 1, start.micros(), end.micros() - 1, end.micros()].map(|at| -> anyhow::Result<Use> {
+        Ok(Use { quantity: "1".parse()?, start_at: Instant::from_micros(at)?, end_at: None, item: None })
+    });
+    let uses = uses.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let measure = Measure::Bucketed { seconds: 86_400, each: Each::Sum, then: Then::Alone };
+    let basis = Basis { measure, zone: zone.clone(), ..Basis::default() };
+    let values = rated("1", PriceModel::PerUnit { unit_price: Price::ZERO }, basis, &uses)?.segment()?.billed;
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    ensure!(values == ["1", "2", "1"], "the windows around hold {values:?}");
     let hours = BigRational::new(BigInt::from(end.micros() - start.micros()), BigInt::from(3_600_000_000_i64));
     Ok(json!({ "window_start": zone.shown(start)?, "window_end": zone.shown(end)?, "length_hours": shown(&hours) }))
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
+use platform_rating::calendar::Zone;
 use platform_rating::{
     Basis, BlockTier, Clock, Contract, Convert, Each, FirstFee, Line, Measure, Percentage, Plan, PriceBook, PriceIndex, PriceModel,
     PriceRow, Promised, RatingState, RoundTo, Stepped, Then, Tier, Together, TrueUp, WindowCommitment, evaluate, rate, totals_from_arrow,
@@ -21,9 +22,9 @@ use shared_types::{
     ShardId, SkuId, SourceId, UnitId,
 };
 
+use crate::calendar::{DAY, HOUR, Month};
+
 const CASES: u32 = 1_200;
-const DAY: i64 = 86_400_000_000;
-const PERIOD: i64 = 31 * DAY;
 
 /// One reading: quantity in units of 10^-9, times in microseconds since the begin of the period.
 #[derive(Clone, Debug)]
@@ -47,25 +48,21 @@ fn money(price: Price) -> BigRational {
     n(price.units()) / n(10_i128.pow(18))
 }
 
-/// Days that a reading touches.
-fn days(used: &Use, end: i64) -> std::ops::RangeInclusive<i64> {
-    used.start / DAY..=(end - 1).max(used.start) / DAY
-}
-
-fn held(used: &Use, by: Clock) -> BigRational {
-    let end = used.end.unwrap_or(PERIOD);
-    match by {
-        Clock::Microsecond => n((end - used.start).into()),
-        Clock::Day => n(days(used, end).count().try_into().unwrap()) * n(DAY.into()),
+fn held(used: &Use, by: Clock, month: &Month) -> BigRational {
+    let end = used.end.unwrap_or(month.length);
+    n(match by {
+        Clock::Microsecond => end - used.start,
+        Clock::Day => month.whole_days(used.start, end),
     }
+    .into())
 }
 
 /// (what is priced, what tiers go by), once or for each bucket.
-fn measured(measure: &Measure, uses: &[Use]) -> Vec<(BigRational, BigRational)> {
+fn measured(measure: &Measure, uses: &[Use], month: &Month) -> Vec<(BigRational, BigRational)> {
     let units = |units: i128| n(units) / n(1_000_000_000);
     let sum = || uses.iter().map(|used| units(used.units)).fold(n(0), |sum, one| sum + one);
     let one = |value: BigRational| vec![(value.clone(), value)];
-    let time = |by: Clock| uses.iter().map(|used| units(used.units) * held(used, by)).fold(n(0), |sum, one| sum + one);
+    let time = |by: Clock| uses.iter().map(|used| units(used.units) * held(used, by, month)).fold(n(0), |sum, one| sum + one);
     match measure {
         Measure::Sum => one(sum()),
         Measure::Average => one(sum() / n(uses.len().try_into().unwrap())),
@@ -77,12 +74,14 @@ fn measured(measure: &Measure, uses: &[Use]) -> Vec<(BigRational, BigRational)> 
             one(n(uses.iter().map(|used| used.item).collect::<BTreeSet<_>>().len().try_into().unwrap()))
         }
         Measure::Unique { .. } => {
-            let seen: BTreeSet<(u8, i64)> =
-                uses.iter().flat_map(|used| days(used, used.end.unwrap_or(used.start)).map(|day| (used.item, day))).collect();
-            one(n(seen.len().try_into().unwrap()) / n(31))
+            let seen: BTreeSet<(u8, i64)> = uses
+                .iter()
+                .flat_map(|used| month.dates(used.start, used.end.unwrap_or(used.start)).into_iter().map(|day| (used.item, day)))
+                .collect();
+            one(n(seen.len().try_into().unwrap()) / n(month.dates(0, month.length).len().try_into().unwrap()))
         }
         Measure::TimeWeighted { by } => one(time(*by) / n(1_000_000)),
-        Measure::Prorated { by } => vec![(time(*by) / n(PERIOD.into()), sum())],
+        Measure::Prorated { by } => vec![(time(*by) / n(month.length.into()), sum())],
         Measure::Stepped(stepped) => {
             // Time by what belongs together and level; each sum in steps.
             let mut times: BTreeMap<(String, i128), BigRational> = BTreeMap::new();
@@ -92,7 +91,7 @@ fn measured(measure: &Measure, uses: &[Use]) -> Vec<(BigRational, BigRational)> 
                     Together::Dimension(_) => format!("{}", used.item),
                     Together::Period => String::new(),
                 };
-                let time = held(used, Clock::Microsecond) * n(used.units.signum());
+                let time = held(used, Clock::Microsecond, month) * n(used.units.signum());
                 let sum = times.entry((together, used.units.abs())).or_insert_with(|| n(0));
                 *sum = &*sum + time;
             }
@@ -105,20 +104,20 @@ fn measured(measure: &Measure, uses: &[Use]) -> Vec<(BigRational, BigRational)> 
                     if time == n(0) { n(0) } else { (converted(&convert, &(time / &step)) * &step).max(n(stepped.least_micros.into())) };
                 sum + units(level) * counted * sign
             });
-            one(if stepped.share { sum / n(PERIOD.into()) } else { sum / n(1_000_000) })
+            one(if stepped.share { sum / n(month.length.into()) } else { sum / n(1_000_000) })
         }
         Measure::Bucketed { seconds, each, then } => {
-            let length = i64::from(*seconds) * 1_000_000;
+            let (count, window) = month.windows(*seconds);
             let mut buckets: BTreeMap<i64, i128> = BTreeMap::new();
             for used in uses {
-                let value = buckets.entry(used.start / length).or_default();
+                let value = buckets.entry(window(used.start)).or_default();
                 *value = if *each == Each::Max { used.units.max(*value) } else { *value + used.units };
             }
             match then {
                 Then::Sum => one(buckets.values().map(|value| units(*value)).fold(n(0), |sum, value| sum + value)),
                 Then::Alone => buckets.values().map(|value| (units(*value), units(*value))).collect(),
                 Then::Percentile(percent) => {
-                    let count = usize::try_from((PERIOD + length - 1) / length).unwrap();
+                    let count = usize::try_from(count).unwrap();
                     let mut all: Vec<i128> = buckets.values().copied().chain(std::iter::repeat_n(0, count - buckets.len())).collect();
                     all.sort_unstable();
                     let rank = (count * usize::from(*percent)).div_ceil(100);
@@ -208,20 +207,20 @@ fn percentage(terms: &Percentage, per: &BigRational, uses: &[Use]) -> BigRationa
 }
 
 /// Hours, five minutes or days that readings are in, each with what its own readings alone come to under the price without the commitment.
-fn windows(row: &PriceRow, commitment: &WindowCommitment, model: &PriceModel, uses: &[Use]) -> Windows {
+fn windows(row: &PriceRow, commitment: &WindowCommitment, model: &PriceModel, uses: &[Use], month: &Month) -> Windows {
     let plain = PriceRow { model: model.clone(), ..row.clone() };
     let Measure::Bucketed { seconds, .. } = row.basis.measure else { panic!("no windows") };
-    let length = i64::from(seconds) * 1_000_000;
+    let (count, window) = month.windows(seconds);
     let mut of_window: BTreeMap<i64, Vec<Use>> = BTreeMap::new();
     for used in uses {
-        of_window.entry(used.start / length).or_default().push(used.clone());
+        of_window.entry(window(used.start)).or_default().push(used.clone());
     }
     let promised = match commitment.promised {
         Promised::Amount(amount) => money(amount),
-        Promised::Quantity(quantity) => worth(&plain, &[Use { units: quantity.units(), start: 0, end: None, item: 0, id: 0 }]),
+        Promised::Quantity(quantity) => worth(&plain, &[Use { units: quantity.units(), start: 0, end: None, item: 0, id: 0 }], month),
     };
-    let costs = of_window.values().map(|uses| worth(&plain, uses)).collect::<Vec<_>>();
-    Windows { count: PERIOD / length, promised, costs }
+    let costs = of_window.values().map(|uses| worth(&plain, uses, month)).collect::<Vec<_>>();
+    Windows { count, promised, costs }
 }
 
 struct Windows {
@@ -231,11 +230,11 @@ struct Windows {
 }
 
 /// F by the words of the models.
-fn worth(row: &PriceRow, uses: &[Use]) -> BigRational {
+fn worth(row: &PriceRow, uses: &[Use], month: &Month) -> BigRational {
     let per = quantity(row.per);
     let always = row.basis.first_fee == FirstFee::Always;
     if let PriceModel::Committed { commitment, model } = &row.model {
-        let Windows { count, promised, costs } = windows(row, commitment, model, uses);
+        let Windows { count, promised, costs } = windows(row, commitment, model, uses, month);
         let unused = count - i64::try_from(costs.len()).unwrap();
         let of_used = costs.into_iter().fold(n(0), |sum, cost| {
             let beyond = (&cost - &promised).max(n(0));
@@ -260,7 +259,8 @@ fn worth(row: &PriceRow, uses: &[Use]) -> BigRational {
                 let (mut level, mut entered) = (n(0), number == 0 && always);
                 for used in &uses {
                     let after = &level + n(used.units) / n(1_000_000_000);
-                    owed += (inside(&after) - inside(&level)) * held(used, *by) / n(PERIOD.into()) * money(tier.unit_price) / &per;
+                    owed +=
+                        (inside(&after) - inside(&level)) * held(used, *by, month) / n(month.length.into()) * money(tier.unit_price) / &per;
                     entered |= after > lower;
                     level = after;
                 }
@@ -273,7 +273,7 @@ fn worth(row: &PriceRow, uses: &[Use]) -> BigRational {
         _ => {}
     }
     let mut owed = n(0);
-    for (priced, reached) in measured(&row.basis.measure, uses) {
+    for (priced, reached) in measured(&row.basis.measure, uses, month) {
         let bill = |value: BigRational| {
             let value = row.basis.convert.as_ref().map_or(value.clone(), |convert| converted(convert, &value));
             if value > n(0) { (value - quantity(row.basis.free)).max(n(0)) } else { value }
@@ -385,15 +385,26 @@ fn basis() -> impl Strategy<Value = Basis> {
         rounding: rounding.map(|(places, to)| (places - 1, to)),
     });
     (measure(), prop::option::of(convert), q(&["0", "0", "2", "0.5"]), select(vec![FirstFee::WhenUsed, FirstFee::Always]))
-        .prop_map(|(measure, convert, free, first_fee)| Basis { measure, convert, free, first_fee })
+        .prop_map(|(measure, convert, free, first_fee)| Basis { measure, convert, free, first_fee, ..Basis::default() })
 }
 
-fn one() -> impl Strategy<Value = Use> {
+fn one(month: &Month) -> impl Strategy<Value = Use> + use<> {
+    // Where clocks change, and the midnights and hours around.
+    let near = month.change.map_or(14 * DAY, |(at, _)| at);
+    let around = [-DAY, -2 * HOUR, -HOUR, -HOUR / 2, -1, 0, 1, HOUR / 2, HOUR, 2 * HOUR, DAY].map(|by| near + by);
+    let midnight = (-90..90_i64).prop_map(move |quarter| near + quarter * HOUR / 4);
     let start = prop_oneof![
-        3 => select(vec![0, 1, 3_599_999_999, 3_600_000_000, DAY - 1, DAY, 2 * DAY, 14 * DAY, PERIOD - 1]),
-        1 => 0..PERIOD,
-    ];
-    let length = select(vec![None, None, Some(0), Some(1), Some(3_600_000_000), Some(DAY), Some(3 * DAY)]);
+        3 => select(vec![0, 1, HOUR - 1, HOUR, DAY - 1, DAY, 2 * DAY, 14 * DAY, month.length - 1]),
+        2 => select(around.to_vec()),
+        1 => midnight,
+        1 => select(vec![HOUR / 2, HOUR / 2 - 1, month.length - HOUR / 2, month.length - 7 * HOUR, 7 * HOUR]),
+        1 => 0..month.length,
+    ]
+    .prop_map({
+        let length = month.length;
+        move |start| start.clamp(0, length - 1)
+    });
+    let length = select(vec![None, None, Some(0), Some(1), Some(HOUR), Some(DAY), Some(3 * DAY)]);
     let quantity = prop_oneof![
         8 => select(vec![1_000_000_000, 2_000_000_000, 500_000_000, 10_000_000_000, 3_000_000_000, 1, 0]),
         2 => select(vec![-1_000_000_000, -500_000_000, -2_000_000_000]),
@@ -408,8 +419,8 @@ fn one() -> impl Strategy<Value = Use> {
     })
 }
 
-fn uses() -> impl Strategy<Value = Vec<Use>> {
-    prop::collection::vec(one(), 1..12).prop_map(|mut uses| {
+fn uses(month: &Month) -> impl Strategy<Value = Vec<Use>> + use<> {
+    prop::collection::vec(one(month), 1..12).prop_map(|mut uses| {
         uses.iter_mut().zip(0_u8..).for_each(|(used, id)| used.id = id);
         uses
     })
@@ -433,9 +444,8 @@ fn plan(row: PriceRow) -> Plan {
     }
 }
 
-fn readings(uses: &[Use], sequence: u64) -> Vec<MeteredReading> {
-    let start = Instant::parse("2026-01-01T00:00:00Z").unwrap().micros();
-    let at = |micros: i64| Instant::from_micros(start + micros).unwrap();
+fn readings(uses: &[Use], sequence: u64, month: &Month) -> Vec<MeteredReading> {
+    let at = |micros: i64| Instant::from_micros(month.begin + micros).unwrap();
     let reading = |(used, sequence): (&Use, u64)| MeteredReading {
         position: Position { shard: ShardId::of_organization("o"), incarnation: Incarnation(1), sequence: Sequence(sequence) },
         ordinal: 0,
@@ -458,12 +468,12 @@ fn readings(uses: &[Use], sequence: u64) -> Vec<MeteredReading> {
 }
 
 /// Rates readings in batches, each on a state restored from the rows of the ones before; T, in units of 10^-9.
-fn total(plan: &Plan, batches: &[&[Use]]) -> Result<i128, TestCaseError> {
+fn total(plan: &Plan, batches: &[&[Use]], month: &Month) -> Result<i128, TestCaseError> {
     let failed = |error: &dyn std::fmt::Display| TestCaseError::fail(error.to_string());
     let (mut rows, mut sequence, mut charged) = (Vec::new(), 1, 0_i128);
     for batch in batches {
         let state = RatingState::restore(&rows).map_err(|error| failed(&error))?;
-        let rated = rate(&state, plan, &readings(batch, sequence), 2).map_err(|error| failed(&error))?;
+        let rated = rate(&state, plan, &readings(batch, sequence, month), 2).map_err(|error| failed(&error))?;
         sequence += batch.len() as u64;
         for charge in &rated.charges {
             charged += i128::from(charge.fate.amount().ok_or_else(|| failed(&format!("{:?}", charge.fate.reason())))?.units());
@@ -484,15 +494,15 @@ fn met(edges: &Edges, edge: &'static str, when: bool) {
     *edges.borrow_mut().entry(edge).or_default() += u64::from(when);
 }
 
-fn agrees(edges: &Edges, row: &PriceRow, uses: &[Use], shuffled: &[Use], cut: usize) -> TestCaseResult {
+fn agrees(edges: &Edges, row: &PriceRow, month: &Month, uses: &[Use], shuffled: &[Use], cut: usize) -> TestCaseResult {
     let plan = plan(row.clone());
     prop_assert_eq!(plan.validate(), Ok(()));
-    let exact = worth(row, uses);
+    let exact = worth(row, uses, month);
     let (wanted, tie) = crate::oracle::round(&exact);
     let wanted = i128::try_from(wanted).unwrap();
-    prop_assert_eq!(total(&plan, &[uses])?, wanted, "one batch");
+    prop_assert_eq!(total(&plan, &[uses], month)?, wanted, "one batch");
     let (first, second) = shuffled.split_at(cut.min(shuffled.len() - 1));
-    prop_assert_eq!(total(&plan, &[first, second])?, wanted, "another order, a restart between");
+    prop_assert_eq!(total(&plan, &[first, second], month)?, wanted, "another order, a restart between");
     let summed = row.basis.measure == Measure::Sum && !matches!(row.model, PriceModel::Percentage(_));
     if summed {
         let pieces: Vec<Use> = uses
@@ -504,11 +514,11 @@ fn agrees(edges: &Edges, row: &PriceRow, uses: &[Use], shuffled: &[Use], cut: us
                 ]
             })
             .collect();
-        prop_assert_eq!(total(&plan, &[pieces.as_slice()])?, wanted, "in pieces");
+        prop_assert_eq!(total(&plan, &[pieces.as_slice()], month)?, wanted, "in pieces");
         // A group takes readings back: what was sent too much is sent again below zero.
         let wrong = Use { units: 5_000_000_001, id: 250, ..uses[0].clone() };
         let back = Use { units: -wrong.units, id: 251, ..wrong.clone() };
-        prop_assert_eq!(total(&plan, &[std::slice::from_ref(&wrong), uses, std::slice::from_ref(&back)])?, wanted, "taken back");
+        prop_assert_eq!(total(&plan, &[std::slice::from_ref(&wrong), uses, std::slice::from_ref(&back)], month)?, wanted, "taken back");
     }
     met(edges, "a sum in pieces", summed);
     met(edges, "a tie", tie.is_some());
@@ -517,8 +527,17 @@ fn agrees(edges: &Edges, row: &PriceRow, uses: &[Use], shuffled: &[Use], cut: us
     met(edges, "negative readings", uses.iter().any(|used| used.units < 0));
     met(edges, "readings at one instant", uses.windows(2).any(|pair| pair[0].start == pair[1].start));
     met(edges, "a restart", cut > 0);
+    let local = row.basis.zone != Zone::default();
+    met(edges, "days or hours of a zone", local);
+    met(
+        edges,
+        "a zone around a change of its clocks",
+        local && month.change.is_some_and(|(at, _)| uses.iter().any(|used| (used.start - at).abs() <= DAY)),
+    );
+    let odd = |used: &Use| month.is_odd(used.start, used.end.unwrap_or(used.start)) && used.start > DAY && used.start < month.length - DAY;
+    met(edges, "a day that is shorter or longer", local && uses.iter().any(odd));
     if let PriceModel::Committed { commitment, model } = &row.model {
-        let Windows { promised, costs, .. } = windows(row, commitment, model, uses);
+        let Windows { promised, costs, .. } = windows(row, commitment, model, uses, month);
         met(edges, "a window beyond its commitment", costs.iter().any(|cost| *cost > promised));
         met(edges, "a window that reaches it exactly", costs.contains(&promised));
         met(edges, "a window short of it that owes", commitment.true_up != TrueUp::None && costs.iter().any(|cost| *cost < promised));
@@ -531,18 +550,23 @@ fn agrees(edges: &Edges, row: &PriceRow, uses: &[Use], shuffled: &[Use], cut: us
 /// Runs a model over random measures, readings and orders.
 fn run(name: &str, model: impl Strategy<Value = PriceModel>, basis: impl Strategy<Value = Basis>, per: &'static [&'static str]) {
     let edges = Edges::default();
-    let arrivals = uses().prop_flat_map(|uses| (Just(uses.clone()), Just(uses).prop_shuffle(), 0..6_usize));
+    let month = prop_oneof![1 => Just(Month::utc()), 1 => select(Month::all())];
+    let arrivals = month.prop_flat_map(|month| {
+        let uses = uses(&month).prop_flat_map(|uses| (Just(uses.clone()), Just(uses).prop_shuffle(), 0..6_usize));
+        (Just(month), uses)
+    });
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 5_000, ..Config::default() };
     TestRunner::new(config)
-        .run(&(model, basis, q(per), arrivals), |(model, basis, per, (uses, shuffled, cut))| {
+        .run(&(model, basis, q(per), arrivals), |(model, basis, per, (month, (uses, shuffled, cut)))| {
             let leveled = matches!((&model, &basis.measure), (PriceModel::Graduated { .. }, Measure::Prorated { .. }));
             // Tiers over levels take neither; readings that are priced alone are rounded where they are converted.
             let basis = if leveled { Basis { convert: None, free: Quantity::ZERO, ..basis } } else { basis };
             let alone = |convert: Convert| Convert { rounding: convert.rounding.or(Some((2, RoundTo::Ceiling))), ..convert };
             let convert = if basis.measure == Measure::Each { basis.convert.map(alone) } else { basis.convert };
-            let basis = Basis { convert, ..basis };
+            let zone = if basis.measure.counts_local_time() { Zone::parse(month.zone).unwrap() } else { Zone::default() };
+            let basis = Basis { convert, zone, ..basis };
             let row = PriceRow { id: PriceId::parse("p").unwrap(), effective_at: Instant::EPOCH, per, model, basis };
-            agrees(&edges, &row, &uses, &shuffled, cut)
+            agrees(&edges, &row, &month, &uses, &shuffled, cut)
         })
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     for (edge, times) in edges.into_inner() {
@@ -551,6 +575,7 @@ fn run(name: &str, model: impl Strategy<Value = PriceModel>, basis: impl Strateg
             "a sum in pieces" => ["percentage", "window_commitment"].contains(&name),
             // Counts times prices are decimals.
             "a repeating fraction" => matches!(name, "package" | "blocks"),
+            "days or hours of a zone" | "a zone around a change of its clocks" | "a day that is shorter or longer" => name == "percentage",
             _ => false,
         };
         assert!(times > 0 || never || name == "flat", "{name}: {edge} was never met");

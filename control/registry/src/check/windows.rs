@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use platform_rating::calendar::{Span, Zone};
 use platform_rating::{Measure, Then};
 use platform_usage::billable::BAND;
 use shared_types::{Instant, OrganizationId, Quantity, SkuId};
@@ -10,41 +11,63 @@ use shared_types::{Instant, OrganizationId, Quantity, SkuId};
 use super::{Checker, book, contract, documents};
 use crate::Kind;
 use crate::compile::measure;
-use crate::document::{Contract, Covers, Document, PriceBook, PriceRow, Promised, Sku, WindowCommitment, WindowTrueUp};
+use crate::document::{Contract, Covers, Document, Meter, PriceBook, PriceRow, Promised, Sku, WindowCommitment, WindowTrueUp};
 use crate::problem::At;
 use crate::read::Located;
 
-/// What prices and contracts must begin with. The order is the one of strictness.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What prices and contracts must begin with.
+#[derive(Clone, PartialEq, Eq)]
 enum Grain {
-    /// A window of so many seconds.
-    Window(u32),
     /// A service period.
     Month,
+    /// A window of so many seconds.
+    Window(u32),
+    /// A window of a zone.
+    Local(Span, Zone),
 }
 
 impl Grain {
-    fn begins(self, at: Instant) -> bool {
+    fn of_windows(seconds: u32, meter: &Meter) -> Option<Self> {
+        let zone = Zone::parse(&meter.zone).ok()?;
+        Some(match seconds {
+            3_600 if zone != Zone::default() => Self::Local(Span::Hour, zone),
+            86_400 if zone != Zone::default() => Self::Local(Span::Day, zone),
+            seconds => Self::Window(seconds),
+        })
+    }
+
+    fn begins(&self, at: Instant) -> bool {
+        let month = at.month().start() == at;
         match self {
+            Self::Month => month,
             // Windows divide days, and days begin the epoch and every month.
-            Self::Window(seconds) => at.micros().checked_rem(i64::from(seconds).saturating_mul(1_000_000)) == Some(0),
-            Self::Month => at.month().start() == at,
+            Self::Window(seconds) => at.micros().checked_rem(i64::from(*seconds).saturating_mul(1_000_000)) == Some(0),
+            // A month begins a window, also where it cuts one.
+            Self::Local(span, zone) => month || zone.begins(*span, at) == Ok(true),
         }
     }
 
-    fn name(self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
-            Self::Window(_) => "window",
             Self::Month => "month",
+            Self::Window(_) | Self::Local(..) => "window",
         }
     }
 
-    fn remedy(self) -> String {
+    /// What to write in the place of an instant within one.
+    fn remedy(&self, at: Instant) -> String {
         match self {
             Self::Window(seconds) => {
                 format!(
                     "let it begin with a window, a multiple of {seconds} seconds behind the begin of a day in UTC, so that none counts twice"
                 )
+            }
+            Self::Local(span, zone) => {
+                let month = at.month().start();
+                let begin = zone.number_of(*span, month, at).and_then(|number| zone.begin_of(*span, month, number));
+                let shown = begin.and_then(|begin| zone.shown(begin)).unwrap_or_default();
+                let what = if *span == Span::Day { "a day" } else { "an hour" };
+                format!("let it begin with {what} of {}, for example {shown}, so that no window counts twice", zone.name())
             }
             Self::Month => {
                 "every window of a service period is owed once: let it begin with a month in UTC, for example 2026-10-01T00:00:00Z"
@@ -56,11 +79,12 @@ impl Grain {
 
 impl<'c> Checker<'_, 'c, '_> {
     pub(super) fn windows(&mut self) {
-        let mut books: BTreeMap<&str, Grain> = BTreeMap::new();
+        let mut books: BTreeMap<&str, Vec<Grain>> = BTreeMap::new();
         for (located, book) in documents(self.contents, book) {
             let grains = self.grains(located, book);
             for (row, price) in book.prices.iter().enumerate() {
-                let Some(grain) = grains.get(&price.sku).filter(|grain| !grain.begins(price.effective_at)) else { continue };
+                let grains = grains.get(&price.sku).into_iter().flatten();
+                let Some(grain) = cut_by(price.effective_at, grains) else { continue };
                 let message = format!(
                     "price {:?} begins at {}, within a {} of sku {:?}, which has a commitment for each window",
                     price.id.as_str(),
@@ -68,23 +92,21 @@ impl<'c> Checker<'_, 'c, '_> {
                     grain.name(),
                     price.sku.as_str()
                 );
-                self.findings.add(located.at_row("price.effective_at", row), message, grain.remedy());
+                self.findings.add(located.at_row("price.effective_at", row), message, grain.remedy(price.effective_at));
             }
-            if let Some(strictest) = grains.into_values().max() {
-                books.insert(&book.id, strictest);
-            }
+            let grains: Vec<Grain> = grains.into_values().flatten().collect();
+            books.insert(&book.id, grains);
         }
         self.contracts_of(&books);
     }
 
     /// What the rows of each SKU must begin with; SKUs without a commitment are left out.
-    fn grains(&mut self, located: &Located, book: &'c PriceBook) -> BTreeMap<&'c SkuId, Grain> {
-        let mut grains: BTreeMap<&SkuId, Grain> = BTreeMap::new();
+    fn grains(&mut self, located: &Located, book: &'c PriceBook) -> BTreeMap<&'c SkuId, Vec<Grain>> {
+        let mut grains: BTreeMap<&SkuId, Vec<Grain>> = BTreeMap::new();
         for (row, price) in book.prices.iter().enumerate() {
             let Some(commitment) = price.model.commitment() else { continue };
             if let Some(grain) = self.commitment(located.at_row("price", row), price, commitment) {
-                let known = grains.entry(&price.sku).or_insert(grain);
-                *known = grain.max(*known);
+                grains.entry(&price.sku).or_default().push(grain);
             }
         }
         grains
@@ -114,7 +136,7 @@ impl<'c> Checker<'_, 'c, '_> {
             self.findings.add(at, message, "round it, or raise the scale of the unit");
         }
         if commitment.true_up != WindowTrueUp::OwedAlways {
-            return Some(Grain::Window(seconds));
+            return Grain::of_windows(seconds, meter);
         }
         if in_a_band(sku) {
             let message =
@@ -126,7 +148,7 @@ impl<'c> Checker<'_, 'c, '_> {
     }
 
     /// Contracts end where the organization's next one begins.
-    fn contracts_of(&mut self, books: &BTreeMap<&str, Grain>) {
+    fn contracts_of(&mut self, books: &BTreeMap<&str, Vec<Grain>>) {
         let mut schedule: BTreeMap<Option<&OrganizationId>, BTreeMap<Instant, (&Located, &Contract)>> = BTreeMap::new();
         for (located, contract) in documents(self.contents, contract) {
             let whom: Vec<Option<&OrganizationId>> = match &contract.covers {
@@ -141,9 +163,9 @@ impl<'c> Checker<'_, 'c, '_> {
         for contracts in schedule.values() {
             let before = std::iter::once(None).chain(contracts.values().map(|(_, contract)| Some(*contract)));
             for (before, (located, contract)) in before.zip(contracts.values()) {
-                let priced = [before, Some(*contract)].into_iter().flatten().map(|contract| contract.price_book.as_str());
-                let strictest = priced.filter_map(|book| Some((*books.get(book)?, book))).max();
-                let Some((grain, book)) = strictest.filter(|(grain, _)| !grain.begins(contract.effective_at)) else { continue };
+                let mut priced = [before, Some(*contract)].into_iter().flatten().map(|contract| contract.price_book.as_str());
+                let cut = priced.find_map(|book| Some((cut_by(contract.effective_at, books.get(book)?)?, book)));
+                let Some((grain, book)) = cut else { continue };
                 if !said.insert(&contract.id) {
                     continue;
                 }
@@ -153,10 +175,20 @@ impl<'c> Checker<'_, 'c, '_> {
                     contract.effective_at,
                     grain.name()
                 );
-                self.findings.add(located.at("effective_at"), message, grain.remedy());
+                self.findings.add(located.at("effective_at"), message, grain.remedy(contract.effective_at));
             }
         }
     }
+}
+
+/// Which of them an instant lies within: a month before a window.
+fn cut_by<'g>(at: Instant, grains: impl IntoIterator<Item = &'g Grain>) -> Option<&'g Grain> {
+    grains.into_iter().filter(|grain| !grain.begins(at)).max_by_key(|grain| match grain {
+        Grain::Month => u32::MAX,
+        Grain::Window(seconds) => *seconds,
+        Grain::Local(Span::Day, _) => 86_400,
+        Grain::Local(Span::Hour, _) => 3_600,
+    })
 }
 
 fn in_a_band(sku: &Sku) -> bool {

@@ -110,10 +110,13 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
                 }
             }
         }
-        Document::Meter(Meter { id: _, event_type, aggregation: how, value, unit, dimensions, negative, part_of, billable }) => {
+        Document::Meter(Meter { id: _, event_type, aggregation: how, value, unit, dimensions, negative, part_of, billable, zone }) => {
             billable.iter().for_each(|states| add("billable states", states));
             add("event type", event_type);
             add("aggregation", &aggregation(how));
+            if zone != Meter::UTC {
+                add("zone", zone);
+            }
             add("unit", unit.as_str());
             let negative = match negative {
                 Negative::Quarantine => "quarantined",

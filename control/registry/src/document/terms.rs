@@ -32,7 +32,7 @@ words!(
     Clock {
         /// Whole microseconds.
         Microsecond = "microsecond",
-        /// UTC days, each that is touched counted in full.
+        /// Days of the meter's zone, each that is touched counted in full.
         Day = "day",
     }
 );
@@ -42,7 +42,7 @@ words!(
     UniquePer {
         /// Once in a service period.
         Period = "period",
-        /// Once on each UTC day, as a share of the days of the period.
+        /// Once on each day of the meter's zone, as a share of the days that the period touches.
         Day = "day",
     }
 );
@@ -62,9 +62,9 @@ words!(
     Bucket {
         /// 300 seconds.
         FiveMinutes = "five_minutes",
-        /// 3,600 seconds.
+        /// An hour of the meter's zone.
         Hour = "hour",
-        /// A UTC day.
+        /// A day of the meter's zone.
         Day = "day",
     }
 );

@@ -126,6 +126,7 @@ impl Measure {
         let dimensions = usual.into_iter().chain([(CONTEXT, context)]).chain(more);
         Ok(Meter {
             billable: None,
+            zone: Meter::UTC.to_owned(),
             id: MeterId::parse(self.meter)?,
             event_type: self.event_type(),
             aggregation: Aggregation::Sum,

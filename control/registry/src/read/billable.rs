@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use platform_rating::calendar::Zone;
 use shared_types::Quantity;
 use toml::de::DeValue;
 
@@ -83,12 +82,7 @@ impl Reader<'_> {
         let session = self.optional(session);
         let split = self.word(table, "split", CutAt::WORDS);
         let split = self.or(split, CutAt::Month);
-        let zone = self.parsed(
-            table,
-            "zone",
-            |text| Zone::parse(text).map(|_| text.to_owned()),
-            |_| "name a zone such as \"Asia/Tokyo\"".to_owned(),
-        );
+        let zone = self.zone(table);
         let zone = self.or(zone, "UTC".to_owned());
         let bands = self.bands_of_day(table);
         let meters = self.billed_meters(table, places, &known, session.as_ref().is_some_and(Option::is_some));

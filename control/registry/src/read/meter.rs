@@ -1,7 +1,10 @@
 //! How the readings of a meter add up: its aggregation and the fields that belong to it. It does not know prices.
 
-use super::{Reader, Table};
-use crate::document::{Aggregation, Bucket, Clock, Each, Then, UniquePer};
+use platform_rating::calendar::Zone;
+
+use super::{Field, Reader, Table};
+use crate::compile::measure;
+use crate::document::{Aggregation, Bucket, Clock, Each, Meter, Then, UniquePer};
 
 /// Every aggregation that a meter can name.
 const AGGREGATIONS: [&str; 10] = ["sum", "count", "max", "min", "average", "latest", "unique", "time_weighted", "prorated", "bucketed"];
@@ -45,6 +48,42 @@ impl Reader<'_> {
                 let all = bucket.zip(each).zip(then);
                 (&["bucket", "each", "then"], all.map(|((bucket, each), then)| Aggregation::Bucketed { bucket, each, then }))
             }
+        }
+    }
+
+    /// `zone` of a meter: where the days or hours that it counts begin.
+    pub(super) fn zone_of_meter(&mut self, table: &Table<'_, '_>, aggregation: Option<&Aggregation>) -> Option<String> {
+        let zone = self.zone(table);
+        if let (Field::Good(_, at), Some(aggregation)) = (&zone, aggregation)
+            && !measure(aggregation).counts_local_time()
+        {
+            let message = format!("zone of {} would be ignored: it counts neither days nor hours", table.name);
+            let remedy = "remove zone, or count them: aggregation = \"unique\" with per = \"day\", \"bucketed\" with bucket = \"day\" or \"hour\", \
+                          \"time_weighted\" or \"prorated\" with by = \"day\"; billable states have a zone of their own";
+            self.findings.add(*at, message, remedy);
+            return None;
+        }
+        self.or(zone, Meter::UTC.to_owned())
+    }
+
+    /// The name of a zone, as the IANA database spells it: other programs read it too.
+    pub(super) fn zone(&mut self, table: &Table<'_, '_>) -> Field<String> {
+        let spelt = |text: &str| match Zone::parse(text) {
+            Ok(zone) if zone.name() != text => {
+                Err((format!("{text:?} is spelt {:?}", zone.name()), format!("write zone = {:?}", zone.name())))
+            }
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err((error.to_string(), "name a zone such as \"Asia/Tokyo\"".to_owned())),
+        };
+        match self.text_field(table, "zone") {
+            Field::Good(text, at) => match spelt(&text) {
+                Ok(zone) => Field::Good(zone, at),
+                Err((error, remedy)) => {
+                    self.findings.add(at, format!("zone of {}: {error}", table.name), remedy);
+                    Field::Wrong
+                }
+            },
+            field => field,
         }
     }
 

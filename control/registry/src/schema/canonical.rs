@@ -6,7 +6,7 @@ use super::{
     DIALECT, TERM_OPTIONAL, billable, by_dimension, id, list, name, object, path, price_places, quantity_places, recurring, term,
     term_rules, terms_over, text, words,
 };
-use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer, WindowTrueUp};
+use crate::document::{AppliesTo, Bucket, Clock, Each, Meter, RoundTo, RoundingMode, Then, UniquePer, WindowTrueUp};
 use crate::read::DIMENSIONS_MAX;
 
 /// The content of a version: what [`Version::canonical`](crate::Version::canonical) writes and the address covers, document by document.
@@ -43,7 +43,8 @@ pub fn version_schema() -> Value {
             ("negative", words(["quarantine", "accept"])),
             ("part_of", path()),
             ("billable", name()),
-        ], &["value", "part_of", "billable"]),
+            ("zone", json!({"allOf": [text(), {"not": {"const": Meter::UTC}}]})),
+        ], &["value", "part_of", "billable", "zone"]),
         "price_book": document("price_book", vec![
             ("id", name()),
             ("currency", id()),

@@ -151,23 +151,35 @@ fn meter() -> Value {
         ]
     };
     // What counts has no value, so it is no part of a total either.
-    let counting = |aggregation: &'static str, own: Vec<(&'static str, Value)>| {
-        object(common(words([aggregation])).into_iter().chain(own), &["dimensions", "negative", "per"])
+    let counting = |aggregation: &'static str, own: Vec<(&'static str, Value)>, optional: &[&str]| {
+        object(common(words([aggregation])).into_iter().chain(own), &[&["dimensions", "negative"], optional].concat())
     };
-    let valued = |aggregations: Value, own: Vec<(&'static str, Value)>| {
+    let valued = |aggregations: Value, own: Vec<(&'static str, Value)>, optional: &[&str]| {
         let value = [("value", path()), ("part_of", path())];
-        object(common(aggregations).into_iter().chain(value).chain(own), &["dimensions", "negative", "part_of", "by", "each", "billable"])
+        object(common(aggregations).into_iter().chain(value).chain(own), &[&["dimensions", "negative", "part_of"], optional].concat())
     };
-    json!({"oneOf": [
-        valued(words(["sum", "max", "min", "average", "latest"]), vec![]),
-        counting("count", vec![]),
-        counting("unique", vec![("of", text()), ("per", words(UniquePer::WORDS.iter().map(|(word, _)| *word)))]),
-        valued(words(["time_weighted", "prorated"]), vec![("by", words(Clock::WORDS.iter().map(|(word, _)| *word))), ("billable", name())]),
-        valued(words(["bucketed"]), vec![
-            ("bucket", words(Bucket::WORDS.iter().map(|(word, _)| *word))),
+    let bucketed = |buckets: Vec<&'static str>| {
+        vec![
+            ("bucket", words(buckets)),
             ("each", words(Each::WORDS.iter().map(|(word, _)| *word))),
             ("then", words(Then::WORDS.iter().map(|(word, _)| *word))),
-        ]),
+        ]
+    };
+    let zoned = |mut own: Vec<(&'static str, Value)>| {
+        own.push(("zone", text()));
+        own
+    };
+    let held = || words(["time_weighted", "prorated"]);
+    // Days and hours have a zone.
+    json!({"oneOf": [
+        valued(words(["sum", "max", "min", "average", "latest"]), vec![], &[]),
+        counting("count", vec![], &[]),
+        counting("unique", vec![("of", text()), ("per", words([UniquePer::Period.name()]))], &["per"]),
+        counting("unique", zoned(vec![("of", text()), ("per", words([UniquePer::Day.name()]))]), &["zone"]),
+        valued(held(), vec![("by", words([Clock::Microsecond.name()])), ("billable", name())], &["by", "billable"]),
+        valued(held(), zoned(vec![("by", words([Clock::Day.name()]))]), &["zone"]),
+        valued(words(["bucketed"]), bucketed(vec![Bucket::FiveMinutes.name()]), &["each"]),
+        valued(words(["bucketed"]), zoned(bucketed(vec![Bucket::Hour.name(), Bucket::Day.name()])), &["each", "zone"]),
     ]})
 }
 

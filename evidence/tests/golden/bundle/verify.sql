@@ -1,4 +1,4 @@
--- Verifies this bundle in stock DuckDB 1.5 alone (built-in json and parquet; no other extension, no network). Run it inside the folder:
+-- Verifies this bundle in stock DuckDB 1.5 alone (built-in icu, json and parquet; no other extension, no network). Run it inside the folder:
 --     duckdb -c ".read verify.sql"
 -- and, with every earlier invoice of yours that you kept, of every currency (a pattern, or a list of paths):
 --     duckdb -c "SET VARIABLE earlier = '../earlier/*/invoice.json'" -c ".read verify.sql"
@@ -47,6 +47,17 @@ CREATE OR REPLACE TEMP MACRO rounded_from(number, scale, places, mode) AS
                     AND (mode = 'half_away_from_zero' OR (abs(number) // CAST(10 ** (scale - places) AS HUGEINT)) % 2 = 1))
             THEN 1 ELSE 0 END) * CAST(10 ** (9 - places) AS HUGEINT);
 CREATE OR REPLACE TEMP MACRO rounded(number, places, mode) AS rounded_from(number, 9, places, mode);
+-- Local clocks: what they show at an instant, in microseconds as if they were those of UTC; and when they show something: where they skip it, as long after midnight
+-- as it would have been, where they show it twice, the first time. Dates are days since 1970; one that clocks skip begins with the next one, and is not among dates.
+CREATE OR REPLACE TEMP MACRO shown_at(zone, micros) AS CASE WHEN zone = 'UTC' THEN micros ELSE epoch_us(timezone(zone, make_timestamptz(micros))) END;
+CREATE OR REPLACE TEMP MACRO ahead(zone, micros) AS shown_at(zone, micros) - micros;
+CREATE OR REPLACE TEMP MACRO instant_of(zone, shown) AS shown - CASE WHEN zone = 'UTC' THEN 0
+    WHEN shown_at(zone, shown - ahead(zone, shown - 86400000000)) <> shown AND shown_at(zone, shown - ahead(zone, shown + 86400000000)) = shown THEN ahead(zone, shown + 86400000000)
+    ELSE ahead(zone, shown - 86400000000) END;
+CREATE OR REPLACE TEMP MACRO date_of(zone, micros) AS floor_div(shown_at(zone, micros), 86400000000);
+CREATE OR REPLACE TEMP MACRO start_of(zone, date) AS instant_of(zone, date * 86400000000);
+CREATE OR REPLACE TEMP MACRO dates(zone, start, last) AS list_filter(range(date_of(zone, start), date_of(zone, last) + 1),
+    lambda d: d = date_of(zone, start) OR d = date_of(zone, last) OR start_of(zone, d) < start_of(zone, d + 1));
 -- Whether a term looks at a SKU: at all of the contract where it names none.
 CREATE OR REPLACE TEMP MACRO looks_at(families, skus, family, sku) AS
     len(families) + len(skus) = 0 OR list_contains(skus, sku) OR coalesce(list_contains(families, family), false);
@@ -144,7 +155,7 @@ FROM (
 );
 CREATE OR REPLACE TEMP TABLE meters AS
 SELECT version, (json ->> 'id') AS meter, (json ->> 'event_type') AS event_type, (json ->> 'value') AS value, (json ->> 'unit') AS unit,
-    (json ->> 'billable') AS billable, json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation,
+    (json ->> 'billable') AS billable, coalesce(json ->> 'zone', 'UTC') AS zone, json -> 'dimensions' AS dimensions, (json ->> 'aggregation') AS aggregation,
     CASE WHEN json_type(json -> 'aggregation') = 'OBJECT' THEN json_keys(json -> 'aggregation')[1] ELSE (json ->> 'aggregation') END AS measure,
     json_extract(json -> 'aggregation', '$.' || json_keys(json -> 'aggregation')[1]) AS settings
 FROM documents WHERE kind = 'meter' AND json IS NOT NULL;
@@ -274,7 +285,7 @@ CREATE OR REPLACE TEMP TABLE standing AS
 SELECT r.* EXCLUDE (leaf), coalesce(c.origin, r.version) AS origin, coalesce(c.back, false) AS back, coalesce(c.stands, true) AS stands, coalesce(c.stood, r.log_seq < coalesce(v.first, 0)) AS stood
 FROM readings AS r LEFT JOIN chains AS c USING (month, log_seq) LEFT JOIN covered AS v USING (month);
 
--- The pieces of events whose time is billed by states, by the version that read them first. What counts days in another zone than UTC is left to tally-verify.
+-- The pieces of events whose time is billed by states, by the version that read them first.
 CREATE OR REPLACE TEMP MACRO month_of(micros) AS year(make_timestamp(micros)) * 12 + month(make_timestamp(micros)) - 1;
 CREATE OR REPLACE TEMP MACRO names_of(fields, name) AS coalesce(CAST(json_extract(fields, '$.' || name) AS VARCHAR[]), []);
 CREATE OR REPLACE TEMP MACRO band_micros(band) AS (CAST(band[1:2] AS BIGINT) * 60 + CAST(band[4:5] AS BIGINT)) * 60000000;
@@ -296,8 +307,7 @@ SELECT version, meter, list(DISTINCT epoch_us(effective_at)) AS moments FROM (
 CREATE OR REPLACE TEMP TABLE spans AS
 WITH leases AS (
     SELECT l.event, l.version, l.meter, e.data, epoch_us(e.start_at) AS start, epoch_us(e.start_at) AS opening, epoch_us(e.end_at) AS closing, epoch_us(e.end_at) AS until, b.value, b.terms, names_of(b.policy, 'start') AS starting, names_of(b.policy, 'stop') AS stopping,
-        CASE WHEN (b.policy ->> 'zone') <> 'UTC' THEN error('billable states ' || (b.policy ->> 'id') || ' count days in ' || (b.policy ->> 'zone') || ', which this file cannot; tally-verify can')
-            WHEN list_has_any(names_of(b.policy, 'start'), names_of(b.policy, 'stop')) THEN error('billable states ' || (b.policy ->> 'id') || ' both start and stop by one state, which this file cannot judge; tally-verify can')
+        CASE WHEN list_has_any(names_of(b.policy, 'start'), names_of(b.policy, 'stop')) THEN error('billable states ' || (b.policy ->> 'id') || ' both start and stop by one state, which this file cannot judge; tally-verify can')
             ELSE b.policy END AS policy
     FROM (SELECT DISTINCT event, origin AS version, meter FROM standing) AS l JOIN billed_meters AS b USING (version, meter) JOIN events AS e USING (event)
 ), told AS (
@@ -337,14 +347,16 @@ WITH opened AS (
     SELECT event, version, meter, min(start) AS start, max(until) AS until, any_value(policy) AS policy, any_value(level) AS level, any_value(dimensions) AS dimensions
     FROM (SELECT *, sum(first) OVER (PARTITION BY event, version, meter ORDER BY i ROWS UNBOUNDED PRECEDING) AS island FROM joined) GROUP BY event, version, meter, island
 ), cut AS (
-    SELECT m.*, json_keys(policy -> 'bands') AS bands, list_sort(list_distinct(list_filter(coalesce(c.moments, []) || list_transform(range(month_of(start) + 1, month_of(until) + 1), lambda k: epoch_us(make_timestamp(k // 12, k % 12 + 1, 1, 0, 0, 0)))
-            || CASE WHEN (policy ->> 'split') = 'day' THEN list_transform(range(start // 86400000000 + 1, until // 86400000000 + 1), lambda d: d * 86400000000) ELSE [] END
-            || flatten(list_transform(range(start // 86400000000, until // 86400000000 + 1), lambda d: list_transform(json_keys(policy -> 'bands'), lambda t: d * 86400000000 + band_micros(t)))),
+    SELECT m.*, list_sort(list_distinct(list_filter(coalesce(c.moments, []) || list_transform(range(month_of(start) + 1, month_of(until) + 1), lambda k: epoch_us(make_timestamp(k // 12, k % 12 + 1, 1, 0, 0, 0)))
+            || list_transform(list_filter(days, lambda d: (policy ->> 'split') = 'day' OR day(DATE '1970-01-01' + CAST(d AS INTEGER)) = 1), lambda d: start_of(policy ->> 'zone', d))
+            || list_transform(bands, lambda b: b.moment),
         lambda x: x > start AND x < until))) AS inside
-    FROM merged AS m LEFT JOIN changes AS c USING (version, meter)
+    FROM (SELECT *, flatten(list_transform(days, lambda d: list_transform(list_sort(json_keys(policy -> 'bands')),
+            lambda t: {'moment': instant_of(policy ->> 'zone', d * 86400000000 + band_micros(t)), 'band': json_extract_string(policy -> 'bands', '$."' || t || '"')}))) AS bands
+        FROM (SELECT *, range(date_of(policy ->> 'zone', start) - 1, date_of(policy ->> 'zone', until) + 2) AS days FROM merged)) AS m LEFT JOIN changes AS c USING (version, meter)
 )
-SELECT event, version, meter, piece[1] AS start, piece[2] AS until, level, list_sort(dimensions || CASE WHEN len(bands) = 0 THEN [] ELSE
-    ['band' || chr(1) || json_extract_string(policy -> 'bands', '$."' || coalesce(list_filter(list_sort(bands), lambda t: band_micros(t) <= piece[1] % 86400000000)[-1], list_sort(bands)[-1]) || '"')] END) AS dimensions
+SELECT event, version, meter, piece[1] AS start, piece[2] AS until, level,
+    list_sort(dimensions || CASE WHEN len(bands) = 0 THEN [] ELSE ['band' || chr(1) || list_filter(bands, lambda b: b.moment <= piece[1])[-1].band] END) AS dimensions
 FROM (SELECT *, unnest(list_zip([start] || inside, inside || [until])) AS piece FROM cut);
 
 -- 3 and 4. What the version's meter reads, and the price of each reading; of what stands also the price that the invoice's version has for it (`now`). Readings of
@@ -406,7 +418,7 @@ LEFT JOIN covered AS v ON v.month = r.month;
 -- Unit size, size of packages and free units at scale 9; a conversion in lowest terms.
 CREATE OR REPLACE TEMP MACRO before_row(price_id) AS price_id || ' before';
 CREATE OR REPLACE TEMP TABLE price_rows AS
-SELECT price_id, texts, CASE WHEN terms IS NULL THEN measure ELSE 'stepped' END AS measure, measure = 'prorated' AS share, settings, stated_kind,
+SELECT price_id, texts, CASE WHEN terms IS NULL THEN measure ELSE 'stepped' END AS measure, measure = 'prorated' AS share, settings, zone, stated_kind,
     coalesce(units(terms ->> 'increment', 6), 1) AS step, coalesce(units(terms ->> 'minimum', 6), 0) AS least, (terms ->> 'rounding') AS step_rounding,
     CASE WHEN coalesce(units(terms ->> 'increment', 6), 1) = 1 AND units(terms ->> 'minimum', 6) = 0 THEN 'reading' ELSE (terms ->> 'each') END AS together, CASE WHEN stated_kind = 'graduated_percentage' THEN 'graduated' ELSE stated_kind END AS kind, model, adjusted,
     coalesce(units(model ->> 'per', 9), CASE WHEN ends_with(stated_kind, 'percentage') THEN 100 ELSE 1 END * CAST(1000000000 AS HUGEINT)) AS per,
@@ -418,8 +430,8 @@ SELECT price_id, texts, CASE WHEN terms IS NULL THEN measure ELSE 'stepped' END 
 FROM (
     SELECT *, committed -> 'commitment' AS commitment, units(committed -> 'commitment' ->> 'overage_factor', 9) AS overage FROM (
     SELECT f.price_id, any_value(p.kind) AS stated_kind, any_value(p.model) AS model, any_value(p.adjusted) AS adjusted, any_value(p.committed) AS committed, any_value(m.measure) AS measure,
-        any_value(m.settings) AS settings, any_value(b.terms) AS terms,
-        count(DISTINCT p.text || m.aggregation || concat_ws(' ', b.terms ->> 'increment', b.terms ->> 'rounding', b.terms ->> 'minimum', b.terms ->> 'each')) AS texts,
+        any_value(m.settings) AS settings, any_value(m.zone) AS zone, any_value(b.terms) AS terms,
+        count(DISTINCT p.text || m.aggregation || m.zone || concat_ws(' ', b.terms ->> 'increment', b.terms ->> 'rounding', b.terms ->> 'minimum', b.terms ->> 'each')) AS texts,
         coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'multiply', 9), 1) AS multiply, coalesce(units(any_value(p.adjusted) -> 'convert' ->> 'divide', 9), 1) AS divide
     FROM (
         SELECT version, meter, found_price, found_price AS price_id FROM priced WHERE stands
@@ -448,27 +460,40 @@ UNION ALL
 SELECT contract, sku, month, 'before', before_row(price_id), sum(q), count(*) FROM key_readings WHERE kind <> 'free' AND stood GROUP BY ALL;
 CREATE OR REPLACE TEMP MACRO key_name(contract, sku, month, stage) AS contract || chr(1) || sku || chr(1) || month || chr(1) || stage;
 -- Readings one by one, where sums are not enough: with the service period in microseconds, how long each is held (without an end to the end of
--- the period), and the value that is counted.
-CREATE OR REPLACE TEMP MACRO day_of(micros) AS micros // 86400000000;
+-- the period), and the value that is counted. With whole days, from the begin of the first to the end of the last local one that it touches, without what of them
+-- lies in the month before or, unless the reading goes on, in the one behind.
 CREATE OR REPLACE TEMP TABLE facts AS
-SELECT *, CASE WHEN (settings ->> 'by') = 'day' THEN (day_of(greatest(until - 1, start)) - day_of(start) + 1) * 86400000000 ELSE until - start END AS held FROM (
+SELECT *, CASE WHEN (settings ->> 'by') = 'day' THEN least(start_of(zone, date_of(zone, greatest(until - 1, start)) + 1), CASE WHEN until <= first + length THEN first + length END)
+    - greatest(start_of(zone, date_of(zone, start)), first) ELSE until - start END AS held FROM (
     SELECT key_name(contract, sku, month, stage) AS name, price_id, q, r.tie,
         epoch_us(start_at) AS start, epoch_us(coalesce(end_at, opening + INTERVAL 1 MONTH)) AS until, epoch_us(end_at) AS stated_end,
         epoch_us(opening) AS first, epoch_us(opening + INTERVAL 1 MONTH) - epoch_us(opening) AS length,
         CASE WHEN p.together = 'session' THEN substr(list_filter(dimensions, lambda d: starts_with(d, 'session' || chr(1)))[1], 9)
             ELSE substr(list_filter(dimensions, lambda d: starts_with(d, (settings ->> 'of') || chr(1)))[1], length(settings ->> 'of') + 2) END AS value,
-        p.together, p.step, p.step_rounding, p.least, p.share, p.measure, p.settings, p.kind, p.each
+        p.together, p.step, p.step_rounding, p.least, p.share, p.measure, p.settings, p.zone, p.kind, p.each
     FROM (
         SELECT *, make_timestamp(month // 100, month % 100, 1, 0, 0, 0) AS opening FROM (
             SELECT *, 'after' AS stage FROM key_readings WHERE stands UNION ALL SELECT * REPLACE (before_row(price_id) AS price_id), 'before' FROM key_readings WHERE stood)
     ) AS r JOIN price_rows AS p USING (price_id)
     WHERE p.kind <> 'free' AND (p.each OR p.kind = 'percentage' OR p.measure NOT IN ('sum', 'count', 'average'))
 );
+-- Where the buckets of a period begin: the first one with the period; an hour at each full one of local clocks, and where these are changed by a part of one.
+CREATE OR REPLACE TEMP TABLE grids AS
+SELECT zone, size, first, len(begins) AS n, unnest(begins) AS start FROM (
+    SELECT zone, size, first, CASE
+        WHEN size = 'five_minutes' THEN range(first, first + length, 300000000)
+        WHEN size = 'hour' AND zone = 'UTC' THEN range(first, first + length, 3600000000)
+        WHEN size = 'hour' THEN list_filter(range(first, first + length, 60000000), lambda m: m = first OR shown_at(zone, m) % 3600000000 = 0
+            OR (ahead(zone, m) - ahead(zone, m - 60000000)) % 3600000000 <> 0)
+        WHEN size = 'day' THEN list_transform(dates(zone, first, first + length - 1), lambda d: greatest(start_of(zone, d), first)) END AS begins
+    FROM (SELECT DISTINCT zone, settings ->> 'bucket' AS size, first, length FROM facts WHERE measure = 'bucketed'));
+-- Of days the date decides: there were clocks that were put back over midnight.
 CREATE OR REPLACE TEMP TABLE buckets AS
-SELECT name, price_id, settings ->> 'then' AS outcome, any_value(length) AS length, size, (start - first) // size AS bucket,
-    CASE WHEN (settings ->> 'each') = 'sum' THEN sum(q) ELSE greatest(max(q), 0) END AS q
-FROM (SELECT *, CASE settings ->> 'bucket' WHEN 'five_minutes' THEN 300000000 WHEN 'hour' THEN 3600000000 WHEN 'day' THEN 86400000000 END AS size FROM facts WHERE measure = 'bucketed')
-GROUP BY name, price_id, settings, size, (start - first) // size;
+SELECT name, price_id, outcome, any_value(n) AS n, bucket, CASE WHEN each = 'sum' THEN sum(q) ELSE greatest(max(q), 0) END AS q
+FROM (
+    SELECT f.name, f.price_id, f.q, f.settings ->> 'then' AS outcome, f.settings ->> 'each' AS each, g.n, CASE WHEN g.size = 'day' THEN date_of(f.zone, f.start) ELSE g.start END AS bucket
+    FROM (SELECT *, settings ->> 'bucket' AS size FROM facts WHERE measure = 'bucketed') AS f ASOF JOIN grids AS g ON f.zone = g.zone AND f.size = g.size AND f.first = g.first AND f.start >= g.start
+) GROUP BY name, price_id, outcome, each, bucket;
 -- Time held, of what belongs together and of each level by itself, counted in steps; of nothing, nothing is counted.
 CREATE OR REPLACE TEMP MACRO counted(held, step, rounding, least) AS CASE WHEN held = 0 THEN 0 ELSE greatest(least, held - held % step
     + CASE WHEN held % step = 0 OR rounding = 'down' OR (rounding = 'half_even' AND (2 * (held % step) < step OR (2 * (held % step) = step AND held // step % 2 = 0))) THEN 0 ELSE step END) END;
@@ -489,8 +514,8 @@ FROM facts WHERE measure IN ('max', 'min', 'latest') GROUP BY name, price_id
 UNION ALL
 SELECT name, price_id, false, count(DISTINCT value) * CAST(1000000000 AS HUGEINT), 1, 1 FROM facts WHERE measure = 'unique' AND (settings ->> 'per') = 'period' GROUP BY name, price_id
 UNION ALL
-SELECT name, price_id, false, count(DISTINCT day || ' ' || value) * CAST(1000000000 AS HUGEINT), any_value(day_of(length)), 1
-FROM (SELECT *, unnest(range(day_of(start), day_of(greatest(coalesce(stated_end, start) - 1, start)) + 1)) AS day FROM facts WHERE measure = 'unique' AND (settings ->> 'per') = 'day')
+SELECT name, price_id, false, count(DISTINCT day || ' ' || value) * CAST(1000000000 AS HUGEINT), len(any_value(dates(zone, first, first + length - 1))), 1
+FROM (SELECT *, unnest(dates(zone, start, greatest(coalesce(stated_end, start) - 1, start))) AS day FROM facts WHERE measure = 'unique' AND (settings ->> 'per') = 'day')
 GROUP BY name, price_id
 UNION ALL
 SELECT name, price_id, false, sum(q * held), CASE WHEN any_value(measure) = 'prorated' THEN any_value(length) ELSE 1000000 END, 1
@@ -508,8 +533,8 @@ UNION ALL
 SELECT DISTINCT b.name, price_id, false, p.promised_quantity, 1, 0 FROM buckets AS b JOIN price_rows AS p USING (price_id) WHERE p.promised_quantity IS NOT NULL
 UNION ALL
 -- The nearest rank, buckets without readings being zero.
-SELECT name, price_id, false, list_sort(list_resize(list(q), any_value((length + size - 1) // size), CAST(0 AS HUGEINT)))[
-    (any_value((length + size - 1) // size) * CAST(substr(any_value(outcome), 2) AS INTEGER) + 99) // 100], 1, 1
+SELECT name, price_id, false, list_sort(list_resize(list(q), any_value(n), CAST(0 AS HUGEINT)))[
+    (any_value(n) * CAST(substr(any_value(outcome), 2) AS INTEGER) + 99) // 100], 1, 1
 FROM buckets WHERE starts_with(outcome, 'p') GROUP BY name, price_id;
 -- Converted, rounded once, without what is free; `above` is the whole number of 10^-9 at or above n ÷ d: bounds are compared with it.
 CREATE OR REPLACE TEMP MACRO ceil_div(x, d) AS floor_div(x, d) + CASE WHEN x % d = 0 THEN 0 ELSE 1 END;
@@ -609,7 +634,7 @@ WITH reached AS (SELECT name, list_reduce(list(c ORDER BY k), lambda carry, c: f
 SELECT q.i, q.name, q.price_id, q.times, p.overage, p.whole_price, p.true_up, coalesce(r.beyond, true) AS beyond
 FROM quantities AS q JOIN price_rows AS p USING (price_id) LEFT JOIN reached AS r ON r.name = q.name || chr(1) || q.i WHERE q.committed AND q.times > 0;
 CREATE OR REPLACE TEMP TABLE unused AS
-SELECT name, price_id, any_value((b.length + b.size - 1) // b.size) - count(*) AS times FROM buckets AS b JOIN price_rows AS p USING (price_id)
+SELECT name, price_id, any_value(b.n) - count(*) AS times FROM buckets AS b JOIN price_rows AS p USING (price_id)
 WHERE p.true_up = 'owed_always' GROUP BY name, price_id;
 -- All terms of a name. Beyond what was promised a window costs so many times more; what is missing to it is owed where the commitment says so.
 CREATE OR REPLACE TEMP TABLE terms AS
@@ -932,7 +957,8 @@ UNION ALL
 SELECT 'tie between events', instant_text(start_at), CAST(count(*) AS VARCHAR), CAST(count(DISTINCT coalesce(tie, 0)) AS VARCHAR) FROM events
 GROUP BY start_at HAVING count(*) <> count(DISTINCT coalesce(tie, 0))
 UNION ALL
-SELECT 'measure that this file cannot judge', price_id, 'see the format', concat_ws(' ', measure, settings) FROM price_rows WHERE NOT coalesce(CASE
+SELECT 'measure that this file cannot judge', price_id, 'see the format', concat_ws(' ', measure, settings, zone) FROM price_rows
+WHERE (zone <> 'UTC' AND NOT coalesce((settings ->> 'per') = 'day' OR (settings ->> 'by') = 'day' OR (settings ->> 'bucket') IN ('hour', 'day'), false)) OR NOT coalesce(CASE
     WHEN measure IN ('sum', 'count', 'average', 'max', 'min', 'latest') THEN settings IS NULL
     WHEN measure = 'unique' THEN (settings ->> 'of') IS NOT NULL AND (settings ->> 'per') IN ('period', 'day')
     WHEN measure = 'stepped' THEN (settings ->> 'by') = 'microsecond' AND step > 0 AND least >= 0 AND step_rounding IN ('up', 'down', 'half_even') AND together IN ('reading', 'session', 'period')
