@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use shared_types::Quantity;
 
+use super::field::plain;
 use super::{Field, Reader, Table};
 use crate::document::Aggregation;
 
@@ -41,10 +42,14 @@ impl Reader<'_> {
         let texts = self.texts(table, field)?;
         let mut bounds = Some(Bounds::new());
         for (name, (text, at)) in texts {
-            let bound = Quantity::parse(&text)
+            let bound = plain::<Quantity>(&text)
                 .map_err(|error| {
                     let message = format!("{field} of {}: {error}", table.name);
-                    self.findings.add(at, message, "write a number in quotes with at most 9 decimal places, for example \"200000\"");
+                    self.findings.add(
+                        at,
+                        message,
+                        "write a plain decimal number in quotes with at most 9 decimal places, for example \"200000\"",
+                    );
                 })
                 .ok();
             bounds = bounds.zip(bound).map(|(mut bounds, bound)| {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared_types::Quantity;
 use toml::de::DeValue;
 
+use super::field::plain;
 use super::{Field, Places, Reader, Table};
 use crate::document::{Aggregation, BillableStates, BilledDuring, BilledMeter, Clock, CutAt, StepRounding, StepsOf, Told, micros, minutes};
 use crate::problem::At;
@@ -301,7 +302,7 @@ impl Reader<'_> {
     fn factors(&mut self, table: &Table<'_, '_>) -> Option<BTreeMap<String, Quantity>> {
         let mut factors = Some(BTreeMap::new());
         for (path, (factor, at)) in self.texts(table, "greater_of")? {
-            let number = Quantity::parse(&factor).ok().filter(|factor| *factor > Quantity::ZERO);
+            let number = plain::<Quantity>(&factor).ok().filter(|factor| *factor > Quantity::ZERO);
             match (number, path.split('.').any(str::is_empty)) {
                 (Some(number), false) => {
                     if let Some(factors) = &mut factors {

@@ -2,6 +2,7 @@
 //! It does not know which fields a document has.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use platform_usage::read::DIMENSION_BYTES_MAX;
 use shared_types::{IdError, Instant, NumberError, Price, Quantity};
@@ -204,7 +205,7 @@ impl Reader<'_> {
     }
 
     pub(super) fn quantity(&mut self, table: &Table<'_, '_>, name: &str) -> Field<Quantity> {
-        self.parsed(table, name, Quantity::parse, |error| number_remedy(error, "a quantity has at most 9 decimal places: round it"))
+        self.parsed(table, name, plain::<Quantity>, |error| number_remedy(error, "a quantity has at most 9 decimal places: round it"))
     }
 
     pub(super) fn above_zero(&mut self, table: &Table<'_, '_>, name: &str) -> Field<Quantity> {
@@ -227,7 +228,7 @@ impl Reader<'_> {
     /// A price, zero or more.
     pub(super) fn price_field(&mut self, table: &Table<'_, '_>, name: &str) -> Field<Price> {
         let finer = "round it, or state the price for more units with per: it then needs fewer decimal places";
-        match self.parsed(table, name, Price::parse, |error| number_remedy(error, finer)) {
+        match self.parsed(table, name, plain::<Price>, |error| number_remedy(error, finer)) {
             Field::Good(price, at) if price < Price::ZERO => {
                 let message = format!("{name} of {} is {price}, below zero", table.name);
                 self.findings.add(at, message, "write a price of zero or more: credits and refunds are not prices");
@@ -296,11 +297,22 @@ impl Reader<'_> {
     }
 }
 
+/// A number as documents write it, so that it has one reading for everybody: `-?digits[.digits]`, and no minus before zero.
+pub(super) fn plain<T: FromStr<Err = NumberError>>(text: &str) -> Result<T, NumberError> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_zero = digits.bytes().all(|byte| !(b'1'..=b'9').contains(&byte));
+    if !is_plain || (text.len() > digits.len() && is_zero) {
+        return Err(NumberError::Malformed { value: text.chars().take(80).collect() });
+    }
+    text.parse()
+}
+
 fn number_remedy(error: &NumberError, finer: &str) -> String {
     match error {
         NumberError::TooFine { .. } => finer.to_owned(),
         NumberError::TooLarge { .. } | NumberError::Overflow => "check the digits: the number is too large to be meant".to_owned(),
-        NumberError::Malformed { .. } => "write a plain decimal number with a point, for example \"1234.50\"".to_owned(),
+        NumberError::Malformed { .. } => "write a plain decimal number, without exponent or plus, for example \"1234.50\"".to_owned(),
     }
 }
 

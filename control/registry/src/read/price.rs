@@ -1,8 +1,9 @@
 //! Price models: their fields, tiers, conversions and allowances. It does not know meters, units or other documents.
 
-use shared_types::{Price, Quantity};
+use shared_types::{NumberError, Price, Quantity};
 use toml::de::DeValue;
 
+use super::field::plain;
 use super::{Field, Reader, Table};
 use crate::compile::one;
 use crate::document::{AppliesTo, BlockTier, Convert, Percentage, PriceModel, RoundTo, Tier};
@@ -202,7 +203,7 @@ impl Reader<'_> {
         let rounding = self.word(&inner, "rounding", RoundTo::WORDS);
         let rounding = self.or(rounding, RoundTo::None);
         let places =
-            self.parsed(&inner, "places", str::parse::<i32>, |_| "write a whole number in quotes, for example places = \"2\"".to_owned());
+            self.parsed(&inner, "places", whole_number, |_| "write a whole number in quotes, for example places = \"2\"".to_owned());
         let places = match places {
             Field::Good(places, at) if !(-20..=9).contains(&places) => {
                 self.findings.add(at, format!("places of {} is {places}, not between -20 and 9", inner.name), "write fewer places");
@@ -287,4 +288,10 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// `-?digits`, and no minus before zero.
+fn whole_number(text: &str) -> Result<i32, NumberError> {
+    let refused = || NumberError::Malformed { value: text.chars().take(80).collect() };
+    plain::<Quantity>(text).and_then(|_| text.parse().map_err(|_| refused()))
 }

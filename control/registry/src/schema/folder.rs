@@ -55,28 +55,27 @@ fn modes() -> Value {
     words([RoundingMode::HalfAwayFromZero, RoundingMode::HalfEven].map(RoundingMode::name))
 }
 
-/// A number in quotes, plain or with an exponent.
+/// A plain decimal number in quotes.
 fn number(sign: &str, places: u32) -> Value {
-    // With an exponent the places are counted after it: left to the check.
-    json!({"type": "string", "maxLength": 400, "pattern": format!("^{sign}([0-9]+([.][0-9]{{1,{places}}}0*)?|[0-9]+([.][0-9]+)?[eE][-+]?[0-9]{{1,3}})$")})
+    json!({"type": "string", "maxLength": 400, "pattern": format!("^{sign}[0-9]+([.][0-9]{{1,{places}}}0*)?$")})
 }
 
 fn quantity() -> Value {
-    number("[-+]?", quantity_places())
+    number("(-(?=.*[1-9]))?", quantity_places())
 }
 
 /// Zero or more.
 fn counted() -> Value {
-    number("[+]?", quantity_places())
+    number("", quantity_places())
 }
 
-/// More than zero: some digit before the exponent is not zero.
+/// More than zero: some digit is not zero.
 fn above_zero() -> Value {
-    json!({"allOf": [counted(), {"pattern": "^[^eE]*[1-9]"}]})
+    json!({"allOf": [counted(), {"pattern": "[1-9]"}]})
 }
 
 fn money() -> Value {
-    number("[+]?", price_places())
+    number("", price_places())
 }
 
 /// RFC 3339 with an offset.
@@ -185,7 +184,7 @@ fn meter() -> Value {
 
 /// What is promised for each window of a price: money, or what a quantity costs.
 fn window_commitment() -> Value {
-    let amount = json!({"allOf": [money(), {"pattern": "^[^eE]*[1-9]"}]});
+    let amount = json!({"allOf": [money(), {"pattern": "[1-9]"}]});
     let promises = [("amount", amount), ("quantity", above_zero())];
     let ways = promises.map(|promise| {
         let true_up = words(WindowTrueUp::WORDS.iter().map(|(word, _)| *word));
@@ -200,7 +199,7 @@ fn price() -> Value {
             ("multiply", above_zero()),
             ("divide", above_zero()),
             ("rounding", words(RoundTo::WORDS.iter().map(|(word, _)| *word))),
-            ("places", json!({"type": "string", "pattern": "^([+]?0*[0-9]|-0*1?[0-9]|-0*20)$"})),
+            ("places", json!({"type": "string", "pattern": "^(0*[0-9]|-0*(1[0-9]|[1-9]|20))$"})),
         ],
         &["multiply", "divide", "rounding", "places"],
     );
@@ -218,7 +217,7 @@ fn price() -> Value {
     let priced =
         |rate: &'static str| list(&object([("up_to", above_zero()), (rate, money()), ("flat_fee", money())], &["up_to", "flat_fee"]));
     let blocks = list(&object([("up_to", above_zero()), ("size", above_zero()), ("block_price", money())], &["up_to"]));
-    let whole = json!({"type": "string", "pattern": "^[+]?[0-9]+([.]0+)?$"});
+    let whole = json!({"type": "string", "pattern": "^[0-9]+([.]0+)?$"});
     json!({"oneOf": [
         model(words(["per_unit"]), vec![("per", above_zero()), ("unit_price", money())], adjusting()),
         model(words(["package"]), vec![("size", above_zero()), ("package_price", money())], adjusting()),

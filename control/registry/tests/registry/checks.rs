@@ -164,7 +164,7 @@ fn numbers_are_exact_or_refused() {
         "unit_price = \"0.5\"",
         "unit_price = \"0.5.5\"",
         "unit_price of the price of sku \"tokens\": \"0.5.5\" is not a decimal number",
-        "write a plain decimal number with a point, for example \"1234.50\"",
+        "write a plain decimal number, without exponent or plus, for example \"1234.50\"",
     );
     check(
         "unit_price = \"0.5\"",
@@ -172,4 +172,26 @@ fn numbers_are_exact_or_refused() {
         "unit_price of the price of sku \"tokens\" is the number 0.5 without quotes",
         "write unit_price = \"0.5\": numbers are quoted so that no digit is lost",
     );
+}
+
+#[test]
+fn numbers_are_plain_decimals() {
+    let remedy = "remedy: write a plain decimal number, without exponent or plus, for example \"1234.50\"";
+    for number in ["+1", "1e3", "1E-3", "-0", "-0.00", " 1", "1 ", "1.", ".5", "--1", ""] {
+        let text = RIGHT.replacen("unit_price = \"0.5\"", &format!("unit_price = \"{number}\""), 1);
+        let problems = Version::check(&[SourceFile { name: "registry.toml".to_owned(), text }]).expect_err(number).to_string();
+        assert!(
+            problems.contains("unit_price of the price of sku \"tokens\"") && problems.contains("registry.toml:"),
+            "{number}: {problems}"
+        );
+        assert!(
+            number.is_empty() || problems.contains(remedy) && problems.contains(&format!("{number:?} is not a decimal number")),
+            "{problems}"
+        );
+    }
+    for (from, to) in [("up_to = \"1000\"", "up_to = \"1e3\""), ("unit_price = \"2\"", "unit_price = \"+2\"")] {
+        let text = RIGHT.replacen(from, to, 1);
+        let problems = Version::check(&[SourceFile { name: "registry.toml".to_owned(), text }]).expect_err(to).to_string();
+        assert!(problems.contains(remedy), "{problems}");
+    }
 }
