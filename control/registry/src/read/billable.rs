@@ -78,6 +78,11 @@ impl Reader<'_> {
                 "write ready = [\"running\"] and never_ready = \"…\", the rate of a session that never was",
             );
         }
+        let opens = |start: &BTreeSet<String>, stop: &BTreeSet<String>| -> BTreeSet<String> {
+            // Without `start` a session is open from the beginning, in any state that does not close it.
+            if start.is_empty() { known.difference(stop).cloned().collect() } else { start.clone() }
+        };
+        let opening = start.as_ref().zip(stop.as_ref()).map(|(start, stop)| opens(start, stop));
         let session = self.text_field(table, "session");
         let session = self.path(table, "session", session);
         let session = self.optional(session);
@@ -87,6 +92,21 @@ impl Reader<'_> {
         let zone = self.or(zone, "UTC".to_owned());
         let bands = self.bands_of_day(table);
         let meters = self.billed_meters(table, places, &known, session.as_ref().is_some_and(Option::is_some));
+        if let (Some(ready), Some(meters), Some(opening)) = (&ready, &meters, opening)
+            && let Some(Some(rate)) = &never_ready
+        {
+            // All of a lease is one stretch for a meter that bills it between sessions too, whatever state it begins with.
+            let leases = meters.iter().any(|billed| billed.during == BilledDuring::Lease);
+            let first = if leases { &known } else { &opening };
+            if !ready.is_empty() && !first.is_empty() && first.is_subset(ready) {
+                let at = table.members.get("never_ready").map_or(table.at, |value| self.at(value.span().start));
+                let message =
+                    format!("never_ready of {} is {rate:?}, which never applies: every state that opens a session is ready", table.name);
+                let remedy =
+                    format!("remove ready and never_ready, or take {} out of ready", first.iter().cloned().collect::<Vec<_>>().join(", "));
+                self.findings.add(at, message, remedy);
+            }
+        }
         Some(BillableStates {
             id: id?,
             description: description?,
@@ -146,6 +166,10 @@ impl Reader<'_> {
                 Field::Absent | Field::Wrong => None,
             };
             words = words.zip(word).map(|(mut words, word)| {
+                if words.contains(&word) {
+                    let at = self.at(item.span().start);
+                    self.findings.add(at, format!("{name} of {} names {word:?} twice", table.name), "keep one of them");
+                }
                 words.insert(word);
                 words
             });
