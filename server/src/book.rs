@@ -31,6 +31,12 @@ pub fn draft_no(text: &str) -> Option<DraftNo> {
     text.strip_prefix("draft-")?.parse().ok().map(DraftNo)
 }
 
+/// The draft that is asked for where nothing but a draft can be: `draft-1`, or its number alone.
+pub fn draft_of(text: &str) -> Option<DraftNo> {
+    let number = text.strip_prefix("draft-").unwrap_or(text);
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok().map(DraftNo))?
+}
+
 /// A version by what people call it: `in-force`, `draft-1`, its address, or enough of its first digits.
 pub async fn named(tx: &mut Transaction, wanted: &str) -> Result<Version, BookError> {
     if let Some(draft_no) = draft_no(wanted) {

@@ -57,7 +57,7 @@ fn a_price_is_proposed_by_one_and_approved_by_another() {
     refused(&post(&alice, "/v1/registry/drafts/1/review", &approval), 403, "REGISTRY-0009");
     refused(&post(&bob, "/v1/registry/drafts/1/review", &json!({"verdict": "approved", "reason": " "})), 400, "REGISTRY-0004");
     refused(&post(&bob, "/v1/registry/drafts/1/review", &json!({"verdict": "perhaps", "reason": "x"})), 400, "REGISTRY-0004");
-    let shown = answered(&bob.ask("GET", "/v1/registry/drafts/1", JSON, b"").unwrap(), 200);
+    let shown = answered(&bob.ask("GET", "/v1/registry/drafts/draft-1", JSON, b"").unwrap(), 200);
     let said = "input: 0.1500000005 → 0.12 USD per 1M token from 2999-11-01";
     assert_eq!(shown["differences"][0]["text"], said, "{shown}");
     assert_eq!(answered(&post(&bob, "/v1/registry/drafts/1/review", &approval), 200)["state"], "approved");
@@ -105,7 +105,7 @@ fn one_person_works_with_commands_alone() {
     assert!(tally.done(&["registry", "diff", "in-force", folder]).contains(said));
     let proposed = tally.done(&["registry", "propose", folder, "--note", "cheaper"]);
     assert!(proposed.starts_with("draft-1 is proposed") && proposed.contains("proposed by local (cheaper), about money"), "{proposed}");
-    assert!(tally.done(&["registry", "drafts", "draft-1"]).contains(said));
+    assert!(tally.done(&["registry", "drafts", "1"]).contains(said));
     let refused = tally.run(&["registry", "review", "draft-1", "--approve", "--reason", "fine"]);
     assert!(refused.status.code() == Some(1) && err(&refused).contains("another person has to approve it"), "{}", err(&refused));
     tally.done(&["registry", "review", "draft-1", "--reject", "--reason", "withdrawn"]);

@@ -383,6 +383,7 @@ fn what_is_beyond_64_bits_is_booked_and_invoiced_and_what_no_invoice_holds_holds
             usage("4", "greedy", "2026-09-05", hours, 0),
         ],
     );
+    server.stop();
     // The forecast says so too, and foresees everyone else's.
     let foreseen: Value = serde_json::from_str(&tally.done(&["--format", "json", "forecast", "--as-of", "2026-09-30T23:59:59Z"])).unwrap();
     let invoice = |organization: &str| {
@@ -390,6 +391,7 @@ fn what_is_beyond_64_bits_is_booked_and_invoiced_and_what_no_invoice_holds_holds
         sum.unwrap_or_else(|| panic!("{organization} is not foreseen"))["invoice"].clone()
     };
     assert_eq!((invoice("greedy"), invoice("other")), (Value::Null, Value::from("25")));
+    let server = tally.serve();
     let closed = tally.run(&["close", "2026-09"]);
     assert_eq!(closed.status.code(), Some(1), "{}{}", out(&closed), err(&closed));
     let said = err(&closed);

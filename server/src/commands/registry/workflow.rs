@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{named, read_folder, read_version};
-use crate::book::draft_no;
+use crate::book::{draft_no, draft_of};
 use crate::commands::Refused;
 use crate::commands::owner::{Method, OwnerClient};
 use crate::home::{Home, Store};
@@ -22,7 +22,7 @@ use crate::routes::platform_registry::{
 use crate::{Common, Format, Outcome, access};
 
 fn wanted(text: &str) -> anyhow::Result<DraftNo> {
-    draft_no(text).ok_or_else(|| Refused(format!("{text:?} is no draft such as draft-1; `tally registry drafts` lists them")).into())
+    draft_of(text).ok_or_else(|| Refused(format!("{text:?} is no draft such as draft-1 or 1; `tally registry drafts` lists them")).into())
 }
 
 /// Puts a folder or an approved draft in force.

@@ -16,6 +16,7 @@ use super::differences::{DifferenceView, view as differences};
 use super::{PublishFile, PublishedView, refused, sources};
 use crate::access::Caller;
 use crate::answers::Answers;
+use crate::book::draft_of;
 use crate::contract::{Operation, wire};
 use crate::problem::{JsonBody, Problem, internal};
 use crate::roles::Publisher;
@@ -148,7 +149,7 @@ wire! {
 }
 
 pub(super) fn operations() -> Vec<Operation> {
-    let (number, missing) = ("Number of the draft.", "There is no such draft.");
+    let (number, missing) = ("Number of the draft: `1` or `draft-1`.", "There is no such draft.");
     let unready = "It cannot be done with the draft as it is; detail says why.";
     vec![
         Operation::get("/v1/registry/drafts", "list_drafts", "Drafts of registry versions.").answers::<DraftsView>(200, "The drafts."),
@@ -304,7 +305,7 @@ const UNREAD: &str = "The request does not read.";
 
 fn number(text: &str) -> Result<DraftNo, Problem> {
     let missing = || Problem::new(StatusCode::NOT_FOUND, "REGISTRY-0007", NO_DRAFT, format!("no draft is {text:?}"));
-    text.parse().map(DraftNo).map_err(|_| missing())
+    draft_of(text).ok_or_else(missing)
 }
 
 const NO_DRAFT: &str = "There is no such draft.";
