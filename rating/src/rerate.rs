@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use platform_usage::MeteredReading;
 use shared_types::{Amount, Digest, IdentityHash, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence};
 
+use self::gathering::refused;
 pub use self::gathering::{Gathering, Read, Standing};
 use crate::charges::{Charge, Fate, Priced};
 use crate::evaluate::PriceIndex;
@@ -148,7 +149,7 @@ pub fn go_on(
 /// - A reading that falls under the same price, equally worded, and comes to the same amount keeps its row. Any other one gets two rows
 ///   that name it in `supersedes`: one with −quantity and −amount in its old key under the version that it had, one with its new fate.
 ///   A reading that has no price any more is quarantined by its new row, one that is not read any more has the first of the two alone.
-/// - A reading in quarantine gets one row, if it has a price now; one that no version read before gets one in any case.
+/// - A reading in quarantine gets one row, if it has a price now or is read otherwise; one that no version read before gets one in any case.
 /// - Rows stand at the record, by (ordinal, identity), what is taken back first; so do their places in the log.
 /// - `threads`: as for [`prepare`].
 pub fn book(state: &RatingState, units: Vec<(Prepared, AtRecord)>, threads: usize) -> Result<RatedBatch, RerateError> {
@@ -343,14 +344,16 @@ impl Prepared {
         Ok(())
     }
 
-    /// Whether a reading keeps its row: it says the same of it, or it stays in quarantine.
+    /// Whether a reading keeps its row: it says the same of it, or it stays in quarantine as it was read.
     fn keeps(&self, prices: &Prices<'_>, standing: &Standing, anew: &Charge) -> Result<bool, RerateError> {
         let stands = &standing.charge;
+        let alike = (stands.quantity, stands.end_at, &stands.unit, &stands.dimensions)
+            == (anew.quantity, anew.end_at, &anew.unit, &anew.dimensions)
+            && refused(&stands.fate) == refused(&anew.fate);
         if !standing.stands() {
-            return Ok(!standing.taken_back && anew.fate.priced().is_none());
+            return Ok(!standing.taken_back && anew.fate.priced().is_none() && (alike || standing.read == Read::Same));
         }
-        let read = |charge: &Charge| (charge.quantity, charge.end_at);
-        if read(stands) != read(anew) || stands.unit != anew.unit || stands.dimensions != anew.dimensions {
+        if !alike {
             return Ok(false);
         }
         let version = stands.registry_version;

@@ -20,7 +20,7 @@ use platform_registry::{TermSchedule, Version};
 use platform_usage::{Event, EventLimits};
 use serde_json::Value;
 use shared_db::Database;
-use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId, PriceId};
+use shared_types::{BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, PriceId};
 
 use crate::commands::Refused;
 use crate::commands::invoice::find;
@@ -190,6 +190,7 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
         }
         logs.push(CoveredLog { month, readings, later });
     }
+    stands(&logs, &shown)?;
     versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
     versions.extend(issued.earlier_versions);
     provable_terms(sources.books, &organization, &invoice, &versions).await?;
@@ -207,6 +208,24 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
         proof,
         builder: format!("tally/{}", env!("CARGO_PKG_VERSION")),
     })
+}
+
+/// Refuses a reading that was taken back with nothing in its place, because a later version does not read it: verifiers look for what stands.
+fn stands(logs: &[CoveredLog], events: &[BundleEvent]) -> anyhow::Result<()> {
+    let mut leaves: HashMap<(usize, &MeterId, Instant), usize> = HashMap::new();
+    for reading in logs.iter().flat_map(|log| &log.readings) {
+        let Some(begin) = reading.piece.map(|(start, _)| start).or_else(|| events.get(reading.event).map(|event| event.start_at)) else {
+            continue;
+        };
+        *leaves.entry((reading.event, &reading.meter, begin)).or_default() += 1;
+    }
+    match leaves.into_iter().filter(|(_, leaves)| leaves % 2 == 0).map(|((_, meter, begin), _)| (begin, meter)).min() {
+        None => Ok(()),
+        Some((begin, meter)) => bail!(NotProvable {
+            what: format!("a reading of meter {meter} at {begin}, which a later version does not read any more,"),
+            kind: "readings that were taken back"
+        }),
+    }
 }
 
 /// Refuses terms in a currency that these versions round in more than one way: what a key without a line came to, rounded as an earlier invoice
@@ -264,15 +283,9 @@ async fn read_batches(
     through: BatchNo,
 ) -> anyhow::Result<(Leaves, HashMap<IdentityHash, BundleEvent>)> {
     let (mut leaves, mut events) = (Leaves::new(), HashMap::new());
-    let mut after = BatchNo(0);
-    loop {
-        let headers = {
-            let mut tx = sources.log.read().await?;
-            platform_ingest::store::batches_after(&mut tx, after, PAGE).await?
-        };
-        let Some((last, _)) = headers.last() else { break };
-        after = last.batch_no;
-        for (header, _) in headers.iter().filter(|(header, _)| header.batch_no <= through) {
+    let (mut after, mut missing) = (BatchNo(0), BTreeSet::new());
+    while let Some(headers) = headers_behind(sources, &mut after, through).await? {
+        for header in &headers {
             if !touches(sources.lake, header, organization)? {
                 continue;
             }
@@ -294,12 +307,31 @@ async fn read_batches(
                 }
             }
             read_events(sources, header, organization, &wanted, &mut events)?;
+            missing.extend(wanted);
         }
-        if after >= through {
-            break;
+    }
+    // Of what was in quarantine, or read later, the event lies in a batch that may have no leaf of the organization.
+    missing.retain(|identity| !events.contains_key(identity));
+    let mut after = BatchNo(0);
+    while let Some(headers) = headers_behind(sources, &mut after, through).await?.filter(|_| !missing.is_empty()) {
+        for header in &headers {
+            read_events(sources, header, organization, &missing, &mut events)?;
+            missing.retain(|identity| !events.contains_key(identity));
         }
     }
     Ok((leaves, events))
+}
+
+/// The next headers behind a batch, up to one that is the last; none behind it.
+async fn headers_behind(sources: &Sources<'_>, after: &mut BatchNo, through: BatchNo) -> anyhow::Result<Option<Vec<Header>>> {
+    if *after >= through {
+        return Ok(None);
+    }
+    let mut tx = sources.log.read().await?;
+    let headers = platform_ingest::store::batches_after(&mut tx, *after, PAGE).await?;
+    let Some((last, _)) = headers.last() else { return Ok(None) };
+    *after = last.batch_no;
+    Ok(Some(headers.into_iter().map(|(header, _)| header).filter(|header| header.batch_no <= through).collect()))
 }
 
 /// Whether a batch has anything of the organization: its totals are few and name every organization with a leaf.

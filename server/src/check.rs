@@ -304,7 +304,7 @@ fn batch_holds(readers: &Readers, header: &Header, digests: bool, gathered: &mut
             gathered.again.insert(header.batch_no);
         }
         if let Some(stands) = &mut gathered.stands {
-            stands.hold(header, &rows.charges, report);
+            stands.hold(header, &rows.charges, &gathered.accepted, report);
         }
         sums_hold(header, &rows.charges, &rows.totals, gathered, report);
     }

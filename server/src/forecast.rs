@@ -12,14 +12,17 @@ use platform_ingest::store;
 use platform_rating::forecast::{DAYS, behind, forecast, repeated};
 use platform_rating::{ForecastLine, Horizon, Plan, Stage, Standing};
 use platform_registry::recurring::Fee;
-use platform_registry::{Schedule, Version};
+use platform_registry::{RatedKey, Schedule, Version};
 use platform_usage::{Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
 use serde::Serialize;
-use shared_types::{Amount, AssetId, Digest, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence, ShardId, Sum};
+use shared_types::{
+    Amount, AssetId, Digest, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Quantity, Sequence, ShardId, Sum,
+};
 
 use crate::contract::wire;
 use crate::read_models::Readers;
 use crate::registries::Registries;
+use crate::rerating::reread::Meters;
 use crate::rerating::{UnitKey, Work, not_followed, parts, rated_key, restore, unit_of};
 use crate::roles::invoicing::policies_of;
 
@@ -222,6 +225,13 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
     if let Some(error) = not_followed(&readers.books, &asked.version, &keys).await? {
         return Err(NotForecast(error.to_string()).into());
     }
+    if let Some(meter) = read_otherwise(readers, &asked.version, &keys).await? {
+        return Err(NotForecast(format!(
+            "meter {meter} reads usage that was rated otherwise under this book: a forecast goes on from readings as they stand; leave the meter \
+             as it is, or publish the book with --rerate first"
+        ))
+        .into());
+    }
     for fee in Schedule::of(&asked.version).of_period(period).into_iter().filter(|fee| wanted(&fee.organization)) {
         people.entry(fee.organization.clone()).or_default().fees.push(fee);
     }
@@ -270,6 +280,15 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
         }
     }
     Ok(view)
+}
+
+/// A meter that the book alters and of which usage was rated.
+async fn read_otherwise(readers: &Readers, version: &Version, keys: &[RatedKey]) -> anyhow::Result<Option<MeterId>> {
+    let Some(active) = platform_registry::store::active(&mut readers.books.read().await?).await? else { return Ok(None) };
+    let (before, after) = (platform_registry::compile(&active)?, platform_registry::compile(version)?);
+    let altered = Meters::of(&before).otherwise(&Meters::of(&after));
+    let rated = keys.iter().filter_map(|key| before.skus.get(&key.sku)).map(|sku| &sku.meter);
+    Ok(rated.filter(|meter| altered.contains(*meter)).min().cloned())
 }
 
 /// What is known of an organization before its usage is read.

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod gather;
+pub mod reread;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -38,7 +39,7 @@ pub struct Reached {
     pub changes: Vec<(Reach, Vec<Key>)>,
     /// Units by shard, with the number of their readings.
     pub shards: BTreeMap<ShardId, (BTreeSet<UnitKey>, u64)>,
-    /// What waits in quarantine.
+    /// What waits for the version beside its keys.
     pub waiting: Arc<Waiting>,
 }
 
@@ -301,8 +302,17 @@ impl Work<'_> {
 
     /// Some units with everything that has rows in them, out of the files of every batch.
     async fn units(&self, waiting: &Waiting, units: &BTreeSet<UnitKey>) -> anyhow::Result<Vec<Unit>> {
-        let rows = self.rows(units, &waiting.batches(units), BatchNo(0)).await?;
-        Ok(rows.into_iter().map(|(unit, rows)| unit_with(unit, rows)).collect())
+        Ok(self.units_behind(waiting, units, BatchNo(0)).await?.into_values().collect())
+    }
+
+    /// What of it is in the batches behind one.
+    async fn units_behind(&self, waiting: &Waiting, wanted: &BTreeSet<UnitKey>, after: BatchNo) -> anyhow::Result<BTreeMap<UnitKey, Unit>> {
+        let rows = self.rows(wanted, &waiting.batches(wanted), after).await?;
+        let mut units = rows.into_iter().map(|(unit, rows)| (unit.clone(), unit_with(unit, rows))).collect();
+        if let Some((otherwise, events)) = waiting.rereading() {
+            self.read_again(otherwise, events, wanted, after, &mut units).await?;
+        }
+        Ok(units)
     }
 
     /// The charged and free readings of some units as they stand, out of the files of every batch.

@@ -23,7 +23,8 @@ pub struct Reach {
     pub scope: Scope,
     /// What to do where it reaches back over a rated key.
     pub remedy: Remedy,
-    /// Whether rating the reached keys again carries it out. Not so where readings themselves, families or currencies would be others.
+    /// Whether rating the reached keys again, or reading the events of a meter again, carries it out. Not so where pieces of leases, units, families
+    /// or currencies would be others.
     pub rerates: bool,
 }
 
@@ -102,6 +103,9 @@ impl fmt::Display for Conflict {
                 write!(f, "\n    remedy: {what} an effective_at after {last_at}, or publish with --rerate: that usage is rated again")
             }
             Remedy::After(what) => write!(f, "\n    remedy: {what} an effective_at after {last_at}; rating again cannot carry this out"),
+            Remedy::Leave(what) if self.reach.rerates => {
+                write!(f, "\n    remedy: {what}, or publish with --rerate: the events are read again, and that usage is rated again")
+            }
             Remedy::Leave(what) => write!(f, "\n    remedy: {what}; rating again cannot carry this out"),
             Remedy::Unneeded => Ok(()),
         }
@@ -255,7 +259,14 @@ impl<'v> Changes<'v> {
                 continue;
             }
             let skus = self.old.skus().filter(|sku| sku.meter.as_str() == id).map(|sku| sku.id.clone()).collect();
-            self.fixed(what, Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
+            let (scope, remedy) = (Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
+            // Events are read again, but lines go on in one unit, and leases are cut once.
+            match (before, after) {
+                (Some(before), Some(after)) if before.unit == after.unit && before.billable.is_none() && after.billable.is_none() => {
+                    self.add(what, Instant::EPOCH, scope, remedy);
+                }
+                _ => self.fixed(what, scope, remedy),
+            }
         }
     }
 

@@ -75,7 +75,7 @@ impl Standing {
 
 /// Why a meter refused a reading. What rating refused may have a price under another plan. Some refuse it for a dimension: then its row does
 /// not say which of both it was, and only the event itself does.
-fn refused(fate: &Fate) -> Option<Reason> {
+pub(super) fn refused(fate: &Fate) -> Option<Reason> {
     match fate {
         Fate::Quarantined { reason: Reason::NoContract | Reason::Unpriced | Reason::AmountOverflow } => None,
         Fate::Quarantined { reason } => Some(*reason),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use platform_ingest::store;
-use platform_rating::{Key, Plan, RatedBatch, RatingState};
+use platform_rating::{Charge, Key, Plan, RatedBatch, RatingState};
 use platform_registry::Version;
 use serde_json::json;
 use shared_types::{Amount, Digest, Month, OrganizationId, Position, Sequence, Sum};
@@ -78,8 +78,10 @@ struct Differences {
     lines: Vec<Line>,
     /// Readings that would have no price any more, by organization and reason.
     lost: BTreeMap<(String, String), u64>,
-    /// Readings that would leave quarantine.
-    left: u64,
+    /// New readings that would have no price, likewise.
+    unpriced: BTreeMap<(String, String), u64>,
+    /// Readings that would be charged, and are in quarantine or were not read.
+    come: u64,
     /// Whether any reading that is charged or free would be so otherwise.
     others: bool,
     sums: BTreeMap<String, i128>,
@@ -96,8 +98,8 @@ struct Line {
     after: Amount,
     difference: Amount,
     readings: usize,
-    /// Of these, how many would leave quarantine.
-    left: usize,
+    /// Of these, how many are in quarantine or were not read so far.
+    come: usize,
     causes: Vec<String>,
 }
 
@@ -156,7 +158,7 @@ async fn again(home: &Home, book: Option<&str>, preview: bool, scope: &[Scope]) 
     let version = draft.as_ref().unwrap_or(&active);
     let differences = differences(home, &readers, &active, version, scope).await?;
     let in_force = version.address() == active.address();
-    let booked = match book.filter(|_| !preview && (!in_force || differences.left > 0)) {
+    let booked = match book.filter(|_| !preview && (!in_force || differences.come > 0)) {
         Some(book) => Some(book_under(home, book, &differences).await?),
         None => None,
     };
@@ -173,7 +175,8 @@ async fn book_under(home: &Home, book: &str, differences: &Differences) -> anyho
     }
     if let Some(((organization, reason), readings)) = differences.lost.first_key_value() {
         bail!(Refused(format!(
-            "{readings} readings of organization {organization} would be in quarantine as {reason}: price them, `tally rerate --preview` lists them"
+            "{readings} readings of organization {organization} would be in quarantine as {reason}: price them, or leave what reads them; \
+             `tally rerate --preview` lists them"
         )));
     }
     let (_, control_no, _) = put_in_force(home, book, true).await?;
@@ -197,7 +200,7 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
     let threads = home.settings.batch.threads;
     let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
     let plan: Plan = platform_registry::compile(version)?.plan;
-    let waiting = work.wait(version, &plan, Arc::default()).await?;
+    let waiting = work.wait(active, version, &plan, Arc::default()).await?;
     let mut reached = reached.and_waiting(waiting, state.keys(), |_| true);
     reached.retain(|unit| Scope::holds(scope, unit));
     let units: BTreeSet<&UnitKey> = reached.shards.values().flat_map(|(units, _)| units).collect();
@@ -227,30 +230,33 @@ fn refuse_what_stays(active: &Version, version: &Version, state: &RatingState) -
 
 impl Differences {
     fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.lost.is_empty()
+        self.lines.is_empty() && self.lost.is_empty() && self.unpriced.is_empty()
     }
 
     fn take(&mut self, batch: &RatedBatch, reached: &Reached, version: Digest) -> anyhow::Result<()> {
-        let (mut readings, mut left): (BTreeMap<Key, BTreeSet<_>>, BTreeMap<Key, usize>) = (BTreeMap::new(), BTreeMap::new());
+        let (mut readings, mut come): (BTreeMap<Key, BTreeSet<_>>, BTreeMap<Key, usize>) = (BTreeMap::new(), BTreeMap::new());
         for of_one in batch.charges.chunk_by(|a, b| (a.identity, a.ordinal) == (b.identity, b.ordinal)) {
-            // What stands is taken back before another row stands in its place.
-            match of_one {
-                [one] if one.registry_version == version => {
-                    if let Some(key) = one.key() {
-                        *left.entry(key).or_default() += 1;
-                        self.left += 1;
+            for charge in of_one {
+                if let Some(key) = charge.key() {
+                    readings.entry(key).or_default().insert((charge.identity, charge.ordinal));
+                }
+            }
+            // What stands is taken back before another row stands in its place, if any does.
+            let Some(last) = of_one.last() else { continue };
+            let without = |last: &Charge| (last.organization.to_string(), last.fate.reason().unwrap_or_default().to_owned());
+            match (of_one, last.key()) {
+                ([one], Some(key)) if one.registry_version == version => {
+                    *come.entry(key).or_default() += 1;
+                    self.come += 1;
+                }
+                ([_], None) => *self.unpriced.entry(without(last)).or_default() += 1,
+                (_, key) => {
+                    self.others = true;
+                    if key.is_none() {
+                        *self.lost.entry(without(last)).or_default() += 1;
                     }
                 }
-                _ => self.others = true,
             }
-        }
-        for charge in &batch.charges {
-            let Some(key) = charge.key() else {
-                let reason = charge.fate.reason().unwrap_or_default().to_owned();
-                *self.lost.entry((charge.organization.to_string(), reason)).or_default() += 1;
-                continue;
-            };
-            readings.entry(key).or_default().insert((charge.identity, charge.ordinal));
         }
         for total in &batch.totals {
             let key = total.key();
@@ -261,8 +267,8 @@ impl Differences {
                 concerns.map(|(reach, _)| reach.what.clone()).collect()
             };
             let mut causes = of(&|other| *other == key);
-            let left = left.get(&key).copied().unwrap_or_default();
-            if causes.is_empty() && left == 0 {
+            let come = come.get(&key).copied().unwrap_or_default();
+            if causes.is_empty() && come == 0 {
                 causes = of(&same_unit);
             }
             let difference = i128::from(total.amount.units());
@@ -274,7 +280,7 @@ impl Differences {
                 after: total.total,
                 difference: total.amount,
                 readings: readings.get(&key).map_or(0, BTreeSet::len),
-                left,
+                come,
                 causes,
                 key,
             });
@@ -288,20 +294,18 @@ impl Differences {
                 "organization": line.key.organization, "contract": line.key.contract, "sku": line.key.sku,
                 "service_period": line.key.service_period.to_string(), "accounting_period": line.books.to_string(),
                 "currency": line.key.currency, "before": exact(line.before), "after": line.after, "difference": line.difference,
-                "readings": line.readings, "from_quarantine": line.left, "causes": line.causes,
+                "readings": line.readings, "not_charged_before": line.come, "causes": line.causes,
             })
         });
-        let lost = self
-            .lost
-            .iter()
-            .map(|((organization, reason), readings)| json!({"organization": organization, "reason": reason, "readings": readings}));
+        let named = |((organization, reason), readings): (&(String, String), &u64)| json!({"organization": organization, "reason": reason, "readings": readings});
+        let (lost, unpriced) = (self.lost.iter().map(named), self.unpriced.iter().map(named));
         let invoices =
             self.invoiced.iter().flat_map(|(organization, invoiced)| invoiced.iter().map(|invoiced| invoiced.json(organization)));
         let sums: BTreeMap<&String, String> = self.sums.iter().map(|(currency, sum)| (currency, exact(*sum))).collect();
         json!({
             "version": version, "in_force": in_force, "control_no": booked,
             "lines": lines.collect::<Vec<_>>(), "invoices": invoices.collect::<Vec<_>>(),
-            "quarantined": lost.collect::<Vec<_>>(), "differences": sums,
+            "quarantined": lost.collect::<Vec<_>>(), "unpriced": unpriced.collect::<Vec<_>>(), "differences": sums,
         })
     }
 
@@ -327,8 +331,8 @@ impl Differences {
                     counted(line.readings, "", "").trim_end(),
                     line.books,
                 ));
-                if line.left > 0 {
-                    say(format!("    cause: {} in quarantine and would be charged", counted(line.left, "is", "are")));
+                if line.come > 0 {
+                    say(format!("    cause: {} not charged so far: in quarantine, or not read", counted(line.come, "is", "are")));
                 }
                 line.causes.iter().for_each(|cause| say(format!("    cause: {cause}")));
             }
@@ -336,8 +340,11 @@ impl Differences {
         }
         for ((organization, reason), readings) in &self.lost {
             say(format!(
-                "organization {organization}: {readings} readings would be in quarantine as {reason}: price them, or it is not booked"
+                "organization {organization}: {readings} readings would be in quarantine as {reason}: price them, or leave what reads them; else it is not booked"
             ));
+        }
+        for ((organization, reason), readings) in &self.unpriced {
+            say(format!("organization {organization}: {readings} readings that were not read so far would be in quarantine as {reason}"));
         }
         for (currency, sum) in &self.sums {
             say(format!("in all {currency} {}", exact(*sum)));

@@ -119,7 +119,12 @@ impl Asked {
         let registries = Registries::new(readers.books.clone(), &readers.home.secrets()?);
         let threads = readers.home.settings.batch.threads;
         let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
-        let waiting = work.wait(version, &plan, Arc::default()).await?;
+        let active = platform_registry::store::active(&mut readers.books.read().await?).await?;
+        // Before the first version nothing was rated.
+        let waiting = match &active {
+            Some(active) => work.wait(active, version, &plan, Arc::default()).await?,
+            None => Arc::default(),
+        };
         for (unit, (_, waits)) in waiting.units().into_iter().filter(|(unit, _)| range.holds(unit)) {
             let readings = units.entry(unit.clone()).or_default();
             *readings = readings.saturating_add(waits);

@@ -55,7 +55,8 @@ impl Work<'_> {
             if let [first, more @ ..] = lost.as_slice() {
                 let (reason, more) = (first.fate.reason().unwrap_or_default(), more.len());
                 bail!(NotRerated(format!(
-                    "a reading of organization {} for meter {} at {} would be in quarantine as {reason}, and {more} more: price them",
+                    "a reading of organization {} for meter {} at {} would be in quarantine as {reason}, and {more} more: price them, or \
+                     leave what reads them",
                     first.organization, first.meter, first.start_at
                 )));
             }
@@ -80,9 +81,10 @@ impl Work<'_> {
         ahead: &mut Ahead,
     ) -> anyhow::Result<BTreeMap<UnitKey, Prepared>> {
         let (mut ready, mut grown, mut rest) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let mut whole = BTreeSet::new();
         for unit in wanted {
             match ahead.units.remove(unit) {
-                // Every row that counts has a place in the unit's log; what is in quarantine has none.
+                // Every row that counts has a place in the unit's log; what is in quarantine, or was not read, has none.
                 Some((size, prepared)) if size == state.log_size(&unit.0, unit.1) && !waiting.came_behind(unit, ahead.through) => {
                     ready.insert(unit.clone(), prepared);
                 }
@@ -91,18 +93,30 @@ impl Work<'_> {
             }
         }
         let names: BTreeSet<UnitKey> = grown.keys().cloned().collect();
-        let mut rows = self.rows(&names, &waiting.batches(&names), ahead.through).await?;
-        let (mut names, mut more) = (Vec::new(), Vec::new());
-        for (unit, (size, prepared)) in grown {
-            let since = rows.remove(&unit).unwrap_or_default();
+        let rows = self.rows(&names, &waiting.batches(&names), ahead.through).await?;
+        for (unit, (size, _)) in &grown {
+            let since = rows.get(unit).map(Vec::as_slice).unwrap_or_default();
             let counted = since.iter().filter(|row| row.fate.priced().is_some()).count();
             let all = u64::try_from(counted).ok().and_then(|counted| size.checked_add(counted)) == Some(state.log_size(&unit.0, unit.1));
-            if all && since.iter().all(|row| row.supersedes.is_none()) {
-                names.push(unit.clone());
-                more.push((prepared, unit_with(unit, since)));
-            } else {
-                rest.insert(unit);
+            if !all || since.iter().any(|row| row.supersedes.is_some()) {
+                rest.insert(unit.clone());
             }
+        }
+        // An event that is read again may have readings in more than one unit, and needs all of them.
+        whole.extend(rest.iter().map(|(organization, _)| organization.clone()).filter(|organization| waiting.reads_again(organization)));
+        rest.extend(wanted.iter().filter(|(organization, _)| whole.contains(organization)).cloned());
+        ready.retain(|unit, _| !rest.contains(unit));
+        grown.retain(|unit, _| !rest.contains(unit));
+        let mut since =
+            rows.into_iter().filter(|(unit, _)| !rest.contains(unit)).map(|(unit, rows)| (unit.clone(), unit_with(unit, rows))).collect();
+        if let Some((otherwise, events)) = waiting.rereading() {
+            self.read_again(otherwise, events, &grown.keys().cloned().collect(), ahead.through, &mut since).await?;
+        }
+        let (mut names, mut more) = (Vec::new(), Vec::new());
+        for (unit, (_, prepared)) in grown {
+            let came = since.remove(&unit).unwrap_or_else(|| unit_with(unit.clone(), Vec::new()));
+            names.push(unit);
+            more.push((prepared, came));
         }
         let snapshots = self.rated_under(more.iter().map(|(_, unit)| unit)).await?;
         let before = plans(&snapshots);

@@ -1,5 +1,6 @@
-//! Readings in quarantine that a plan prices. They are in no key, so they are found in the batches: a few columns of `charges` say which units they
-//! belong to and where their rows lie. A batch in which an organization has nothing else has no totals that would name it.
+//! What a version has rated beside the keys that it reaches: readings in quarantine that its plan prices, and events that its meters read otherwise.
+//! They are in no key, so they are found in the batches, by a few columns of `charges` and `events`, which say which units they belong to and where
+//! they lie. A batch in which an organization has nothing else has no totals that would name it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use platform_ingest::header::Header;
 use platform_rating::{Key, KeyState, Plan, PriceFinder};
-use platform_registry::{Compiled, Version};
-use platform_usage::{Dimensions, Meter, Reason};
+use platform_registry::Version;
+use platform_usage::{Dimensions, Reason};
 use shared_types::{BatchNo, Digest, IdentityHash, Instant, MeterId, OrganizationId, ShardId};
 
+use super::reread::{self, Events, Meters, Otherwise};
 use super::{Reached, UnitKey, Work, unit_of};
 use crate::lake::{CHARGES, Lake};
 
@@ -37,44 +39,62 @@ const WIDE: &[&str] = &[
 /// A reading: the event's identity and its number there.
 type Name = (IdentityHash, u16);
 
-/// What is in quarantine, up to a batch.
+/// What waits for a version, up to a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
+    /// The version before it.
+    before: Digest,
     /// The last batch that was looked at.
     through: BatchNo,
     /// Where rows in quarantine lie, of whatever became of them.
     rows: BTreeMap<UnitKey, BTreeSet<BatchNo>>,
     /// Readings that have a price under the plan and are still there.
     priced: HashMap<Name, (ShardId, UnitKey)>,
+    /// How events are read again, where any meter reads otherwise.
+    otherwise: Option<Arc<Otherwise>>,
+    /// Those that are.
+    events: Events,
 }
 
 /// What a row says of a reading.
 enum Seen {
-    /// It is in quarantine; where the plan prices it, by what meter of which version it was read.
-    Quarantined { unit: UnitKey, name: Name, shard: ShardId, priced: Option<(Digest, MeterId)> },
+    /// It is in quarantine, read by a meter of a version; whether the plan prices it.
+    Quarantined { unit: UnitKey, name: Name, shard: ShardId, by: (Digest, MeterId), priced: bool },
     /// It is charged or free from here on.
     Counted(Name),
 }
 
 impl Waiting {
-    /// Readings that have a price, by unit.
+    /// How many readings or events wait, by unit.
     pub fn units(&self) -> BTreeMap<&UnitKey, (ShardId, u64)> {
         let mut units: BTreeMap<&UnitKey, (ShardId, u64)> = BTreeMap::new();
-        for (shard, unit) in self.priced.values() {
-            let (_, readings) = units.entry(unit).or_insert((*shard, 0));
-            *readings = readings.saturating_add(1);
+        let events = self.events.units.iter().map(|(unit, (shard, events, _))| (unit, *shard, *events));
+        for (unit, shard, more) in self.priced.values().map(|(shard, unit)| (unit, *shard, 1)).chain(events) {
+            let (_, waits) = units.entry(unit).or_insert((shard, 0));
+            *waits = waits.saturating_add(more);
         }
         units
     }
 
-    /// Whether any reading has a price.
+    /// Whether anything waits.
     pub fn any(&self) -> bool {
-        !self.priced.is_empty()
+        !self.priced.is_empty() || !self.events.units.is_empty()
     }
 
-    /// Whether a batch behind one has rows of the unit in quarantine.
+    /// Whether a batch behind one has rows of the unit in quarantine, or events of it that are read again.
     pub(super) fn came_behind(&self, unit: &UnitKey, after: BatchNo) -> bool {
-        self.rows.get(unit).and_then(BTreeSet::last).is_some_and(|last| *last > after)
+        let events = self.events.units.get(unit).map(|(_, _, last)| *last);
+        self.rows.get(unit).and_then(BTreeSet::last).copied().max(events).is_some_and(|last| last > after)
+    }
+
+    /// Whether the organization has events that are read again.
+    pub(super) fn reads_again(&self, organization: &OrganizationId) -> bool {
+        self.events.of(organization)
+    }
+
+    /// How events are read again, and which.
+    pub(super) fn rereading(&self) -> Option<(&Otherwise, &Events)> {
+        self.otherwise.as_deref().map(|otherwise| (otherwise, &self.events))
     }
 
     /// Batches with rows of some units in quarantine.
@@ -84,7 +104,7 @@ impl Waiting {
 }
 
 impl Reached {
-    /// With the units of what waits in quarantine.
+    /// With the units of what waits.
     ///
     /// - `keys`: those of the shards that are looked at, of these units at least.
     #[must_use]
@@ -120,40 +140,57 @@ impl Reached {
 }
 
 impl Work<'_> {
-    /// Looks for readings in quarantine in the batches that were not looked at so far.
+    /// Looks at the batches that were not looked at so far.
     ///
-    /// - `version`: what is to price them, `plan` its plan. A reading that its meters would not read as it was read is left where it is.
-    pub async fn wait(&self, version: &Version, plan: &Plan, known: Arc<Waiting>) -> anyhow::Result<Arc<Waiting>> {
-        if known.through >= self.through {
+    /// - `before`: what is in force; `version`: what is to price and read, `plan` its plan. What is known of another one before it is dropped.
+    /// - Readings in quarantine that the version's meters would not read as they were read have these meters read all their events again.
+    pub async fn wait(&self, before: &Version, version: &Version, plan: &Plan, known: Arc<Waiting>) -> anyhow::Result<Arc<Waiting>> {
+        let same = known.before == before.address();
+        if same && known.through >= self.through {
             return Ok(known);
         }
-        let after = known.through;
-        let mut waiting = Arc::unwrap_or_clone(known);
-        let mut read: HashMap<(Digest, MeterId), bool> = HashMap::new();
-        let meters = Meters::of(&platform_registry::compile(version)?);
+        let new = platform_registry::compile(version)?;
+        let mut waiting = if same { Arc::unwrap_or_clone(known) } else { Waiting { before: before.address(), ..Waiting::default() } };
+        if !same {
+            waiting.otherwise = Otherwise::between(&platform_registry::compile(before)?, &new)?.map(Arc::new);
+        }
+        let after = waiting.through;
         let mut found = Vec::new();
         self.each_file(after, |lake, headers| seen(lake, headers, plan), |some| found.extend(some)).await?;
+        let mut alike: HashMap<(Digest, MeterId), bool> = HashMap::new();
         for (batch_no, seen) in found {
             match seen {
                 Seen::Counted(name) => drop(waiting.priced.remove(&name)),
-                Seen::Quarantined { unit, name, shard, priced } => {
-                    if let Some(by) = priced {
-                        let alike = match read.get(&by) {
-                            Some(alike) => *alike,
-                            None => {
-                                let snapshot = self.registries.snapshot(by.0).await?;
-                                let alike = Meters::of(&platform_registry::compile(&snapshot.version)?).alike(&meters, &by.1);
-                                read.insert(by, alike);
-                                alike
-                            }
-                        };
-                        if alike {
-                            waiting.priced.insert(name, (shard, unit.clone()));
+                Seen::Quarantined { unit, name, shard, by, priced } => {
+                    let alike = match alike.get(&by) {
+                        Some(alike) => *alike,
+                        None => {
+                            let snapshot = self.registries.snapshot(by.0).await?;
+                            let found = Meters::of(&platform_registry::compile(&snapshot.version)?).alike(&Meters::of(&new), &by.1);
+                            alike.insert(by.clone(), found);
+                            found
                         }
+                    };
+                    if priced && alike {
+                        waiting.priced.insert(name, (shard, unit.clone()));
                     }
                     waiting.rows.entry(unit).or_default().insert(batch_no);
                 }
             }
+        }
+        let others: BTreeSet<MeterId> = alike.into_iter().filter(|(_, alike)| !alike).map(|((_, meter), _)| meter).collect();
+        let more = Otherwise::and_meters(waiting.otherwise.as_deref(), &others, &new)?;
+        let from = if more.is_some() { BatchNo(0) } else { after };
+        if let Some(more) = more {
+            (waiting.otherwise, waiting.events) = (Some(Arc::new(more)), Events::default());
+        }
+        if let Some(otherwise) = waiting.otherwise.clone() {
+            let read = |lake: &Lake, headers: &[&Header]| {
+                let found = headers.iter().map(|header| Ok((header.batch_no, reread::touched(lake, header, &otherwise)?)));
+                found.collect::<anyhow::Result<Vec<_>>>()
+            };
+            let take = |found: Vec<_>| found.into_iter().for_each(|(batch_no, found)| waiting.events.take(batch_no, found));
+            self.each_file(from, read, take).await?;
         }
         waiting.through = self.through;
         Ok(Arc::new(waiting))
@@ -205,45 +242,18 @@ fn look(rows: &RecordBatch, prices: &mut PriceFinder<'_>, batch_no: BatchNo, see
         let organization = OrganizationId::parse(organizations.value(row))?;
         let waits = Reason::from_code(reasons.value(row))
             .is_some_and(|reason| matches!(reason, Reason::NoContract | Reason::Unpriced | Reason::AmountOverflow));
-        let priced = if waits {
-            let meter = MeterId::parse(meters.value(row))?;
-            let dimensions = Dimensions::parse(dimensions.value(row)).context("a charge has no dimensions")?;
-            let version = Digest::from_slice(versions.value(row)).context("a charge names no version")?;
-            prices.resolve(&organization, &meter, &dimensions, start_at).is_ok().then_some((version, meter))
-        } else {
-            None
+        let meter = MeterId::parse(meters.value(row))?;
+        let version = Digest::from_slice(versions.value(row)).context("a charge names no version")?;
+        let priced = match waits {
+            true => {
+                let dimensions = Dimensions::parse(dimensions.value(row)).context("a charge has no dimensions")?;
+                prices.resolve(&organization, &meter, &dimensions, start_at).is_ok()
+            }
+            false => false,
         };
         let shard = u8::try_from(shards.value(row)).ok().and_then(ShardId::new).context("a charge has no shard")?;
-        seen.push((batch_no, Seen::Quarantined { unit: (organization, start_at.month()), name: name()?, shard, priced }));
+        let unit = (organization, start_at.month());
+        seen.push((batch_no, Seen::Quarantined { unit, name: name()?, shard, by: (version, meter), priced }));
     }
     Ok(())
-}
-
-/// Meters of a version by what they read.
-struct Meters(BTreeMap<MeterId, Meter>);
-
-impl Meters {
-    fn of(compiled: &Compiled) -> Self {
-        Self(compiled.meters.iter().map(|meter| (meter.id.clone(), meter.clone())).collect())
-    }
-
-    /// Whether another version reads this meter's readings as this one does: by the same meter, of a total by the same parts.
-    fn alike(&self, other: &Self, meter: &MeterId) -> bool {
-        let (Some(here), Some(there)) = (self.0.get(meter), other.0.get(meter)) else { return false };
-        let parts = |of: &Self| -> Vec<Meter> {
-            let parts = of.0.values().filter(|meter| meter.part_of.is_some());
-            parts.filter(|meter| (&meter.event_type, &meter.part_of) == (&here.event_type, &here.part_of)).map(plain).collect()
-        };
-        plain(here) == plain(there) && parts(self) == parts(other)
-    }
-}
-
-/// Without the instants at which prices begin: a reading in quarantine is what these made of it.
-fn plain(meter: &Meter) -> Meter {
-    let billable = meter.billable.as_ref().map(|states| {
-        let mut states = (**states).clone();
-        states.changes = Arc::default();
-        Arc::new(states)
-    });
-    Meter { billable, ..meter.clone() }
 }

@@ -199,7 +199,8 @@ fn changes_that_rating_again_cannot_follow_are_refused_by_name() {
     let folder = book(&tally, "other", "3");
     let text = std::fs::read_to_string(folder.join("books.toml")).unwrap();
     for (from, to, named) in [
-        ("value = \"input_tokens\"", "value = \"tokens\"", "tokens.input"),
+        ("value = \"input_tokens\"", "value = \"tokens\"", "missing_quantity"),
+        ("value = \"input_tokens\"\nunit = \"token\"", "value = \"input_tokens\"\nunit = \"request\"", "tokens.input"),
         ("id = \"input\"\nfamily = \"token-factory\"", "id = \"input\"\nfamily = \"tokens\"", "family"),
         (
             "effective_at = \"2020-01-01T00:00:00Z\"\nmodel = \"graduated\"",

@@ -90,11 +90,16 @@ fn usage_of_the_past_is_asked_under_a_draft_and_is_booked_to_the_same_digit() {
     assert_eq!(tally.value("SELECT count(*) FROM usage.charges"), rows);
     assert_eq!(tally.value("SELECT count(*) FROM registry.versions"), "1");
 
-    // Meters that change are a re-reading of events: refused by name, as booking it would be.
+    // Meters that change are a re-reading of events; what rating again does not follow is refused by name, as booking it would be.
     let other = tally.scratch().join("other");
     std::fs::create_dir(&other).unwrap();
     let text = std::fs::read_to_string(std::path::Path::new(mended).join("books.toml")).unwrap();
+    let of_meter = "SELECT count(*) AS n FROM what_if.charges WHERE meter = 'tokens.input' AND reason = 'missing_quantity'";
+    let read = tally.value("SELECT count(*) FROM usage.charges WHERE meter = 'tokens.input'").parse::<u64>().unwrap();
     std::fs::write(other.join("books.toml"), text.replacen("value = \"input_tokens\"", "value = \"tokens\"", 1)).unwrap();
+    assert_eq!(under(&tally, other.to_str().unwrap(), of_meter), [json!({"n": read})]);
+    let value = "value = \"input_tokens\"\nunit = ";
+    std::fs::write(other.join("books.toml"), text.replacen(&format!("{value}\"token\""), &format!("{value}\"request\""), 1)).unwrap();
     let refused = tally.run(&["sql", "--book", other.to_str().unwrap(), "SELECT * FROM what_if.charges"]);
     assert!(refused.status.code() == Some(1) && err(&refused).contains("tokens.input"), "{}", err(&refused));
 

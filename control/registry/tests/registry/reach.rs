@@ -180,7 +180,7 @@ fn meters_reach_back_to_the_beginning() {
         1970-01-01T00:00:00Z meter "tokens" is altered
         the registry version reaches back over usage that was already rated
         meter "tokens" is altered: this reaches back to all usage from the beginning, but usage of organization globex under contract standard for sku m1 was already rated up to 2026-06-06T00:00:00Z (and 3 more keys)
-            remedy: leave meter "tokens" as it was; rating again cannot carry this out"#,
+            remedy: leave meter "tokens" as it was, or publish with --rerate: the events are read again, and that usage is rated again"#,
     );
 }
 

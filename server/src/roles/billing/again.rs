@@ -46,6 +46,7 @@ struct Beside {
     threads: usize,
     state: RatingState,
     plan: Plan,
+    active: Version,
     version: Version,
     reached: Reached,
 }
@@ -53,9 +54,9 @@ struct Beside {
 impl Beside {
     async fn run(self) -> anyhow::Result<Ahead> {
         let started = std::time::Instant::now();
-        let Self { log, lake, registries, through, threads, mut state, plan, version, mut reached } = self;
+        let Self { log, lake, registries, through, threads, mut state, plan, active, version, mut reached } = self;
         let work = Work { log: &log, lake: &lake, registries: &registries, through, threads };
-        let waiting = work.wait(&version, &plan, Arc::default()).await?;
+        let waiting = work.wait(&active, &version, &plan, Arc::default()).await?;
         let known: BTreeSet<UnitKey> = reached.shards.values().flat_map(|(units, _)| units).cloned().collect();
         let waits: BTreeSet<UnitKey> = waiting.units().into_keys().cloned().collect();
         if !waits.is_subset(&known) {
@@ -153,6 +154,7 @@ impl Billing {
             threads: self.settings.threads.saturating_sub(1).max(1),
             state: self.rating.part(|organization, month| units.contains(&(organization.clone(), month))),
             plan: platform_registry::compile(&version)?.plan,
+            active,
             version,
             reached,
         }))
@@ -170,13 +172,13 @@ impl Billing {
         Ok(())
     }
 
-    /// What waits in quarantine by now; behind what was looked at before, for the same version, only what came since is.
-    pub(super) async fn waiting(&mut self, version: &Version, plan: &Plan) -> anyhow::Result<Arc<Waiting>> {
+    /// What waits for a version by now; behind what was looked at before, for the same version, only what came since is looked at.
+    pub(super) async fn waiting(&mut self, before: &Version, version: &Version, plan: &Plan) -> anyhow::Result<Arc<Waiting>> {
         let ahead = self.ahead.take().filter(|ahead| ahead.version == plan.version);
         let mut ahead = ahead.unwrap_or_else(|| Ahead::nothing(plan.version));
         let work =
             Work { log: &self.log, lake: &self.lake, registries: &self.registries, through: self.head.0, threads: self.settings.threads };
-        let waiting = work.wait(version, plan, Arc::clone(&ahead.waiting)).await?;
+        let waiting = work.wait(before, version, plan, Arc::clone(&ahead.waiting)).await?;
         ahead.waiting = Arc::clone(&waiting);
         self.ahead = Some(ahead);
         Ok(waiting)

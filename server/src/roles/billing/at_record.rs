@@ -127,7 +127,7 @@ impl Billing {
             let version = Control::parse(&record.payload)?.registry_version().context("the record puts no version in force")?;
             let (old, version) = (self.registries.snapshot(shard.state.registry_version).await?, self.registries.snapshot(version).await?);
             let here: BTreeSet<ShardId> = standing.iter().map(|shard| shard.state.position.shard).collect();
-            let waiting = self.waiting(&version.version, &version.plan).await?;
+            let waiting = self.waiting(&old.version, &version.version, &version.plan).await?;
             let keys = || self.rating.keys().filter(|(_, state)| here.contains(&state.shard));
             let mut reached =
                 Reached::of(&old.version, &version.version, keys()).and_waiting(waiting, keys(), |shard| here.contains(&shard));

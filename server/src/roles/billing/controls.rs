@@ -127,7 +127,7 @@ impl Billing {
                 let plan = platform_registry::compile(&version)?.plan;
                 self.ahead = ahead;
                 rerates = platform_registry::reached(&reaches, &rated).iter().any(|keys| !keys.is_empty())
-                    || self.waiting(&version, &plan).await?.any();
+                    || self.waiting(&active, &version, &plan).await?.any();
             } else {
                 platform_registry::refuse_reach_back(&reaches, &rated)?;
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::tally::root;
-use crate::{recurring, rerate};
+use crate::{recurring, rerate, reread};
 
 #[test]
 fn a_damaged_ledger_is_named() {
@@ -238,6 +238,42 @@ fn damaged_usage_that_was_rated_again_is_named() {
         amount("the amount of a re-rating", "UPDATE platform_billing_reratings SET amount = amount + 1"),
         amount("the batch of a re-rating", "UPDATE platform_billing_reratings SET batch_no = batch_no - 1"),
         amount("a missing re-rating", "DELETE FROM platform_billing_reratings"),
+    ]);
+}
+
+#[test]
+fn damaged_usage_that_left_quarantine_or_was_read_anew_is_named() {
+    // Homes with the same keys: usage that waited for a price, other usage that did, and usage that a new meter reads.
+    let waits = reread::home("2026-09-20T00:00:00Z");
+    let [more, read] = [(), ()].map(|()| {
+        let tally = Tally::empty();
+        assert!(Command::new("cp").arg("-a").arg(waits.home()).arg(tally.home()).status().unwrap().success());
+        tally
+    });
+    let rated = |tally: &Tally, input: u64, book: PathBuf| {
+        let server = tally.serve();
+        rerate::send(&server, &[request("a", "acme", "2026-09-12T10:00:00Z", input, 10)]);
+        server.stop();
+        tally.done(&["rerate", "--book", book.to_str().unwrap()]);
+    };
+    rated(&waits, 1_000_000, reread::priced_from(&waits, "stated", reread::ALWAYS));
+    rated(&more, 2_000_000, reread::priced_from(&more, "stated", reread::ALWAYS));
+    rated(&read, 1_000_000, reread::metered(&read, "read", true, &[]));
+    let [more, read] = [more, read].map(|tally| Damaged { tally });
+    let template = Template { tally: waits };
+    let batches = |home: &Damaged| home.ask("log", "SELECT max(batch_no) FROM platform_ingest_batches").parse::<u64>().unwrap();
+    let last = batches(&template.copy());
+    let from = |name, other: &'static str, named: &'static str| {
+        let (more, read) = (&more, &read);
+        case(name, "rated-again", move |home| {
+            let other = if other == "more" { more } else { read };
+            fs::copy(other.file(&other.path("charges", batches(other))), home.file(&home.path("charges", last))).unwrap();
+            named.to_owned()
+        })
+    };
+    template.check(&[
+        from("a row for more than was in quarantine", "more", "stands for another quantity than was taken back, or is in quarantine"),
+        from("a row for a reading that no version reads", "read", "supersedes a reading that does not stand"),
     ]);
 }
 
