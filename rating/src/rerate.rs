@@ -185,16 +185,17 @@ pub fn rate_standing(
     let stand = |Unit { organization, month, standing, born }| -> Result<Vec<Charge>, RerateError> {
         let mut prepared = Prepared::new(organization, month);
         let mut rows = Vec::with_capacity(standing.len());
+        let (standing, waiting): (Vec<Standing>, Vec<Standing>) = standing.into_iter().partition(Standing::stands);
         for (standing, charge) in prepared.rate(state, plan, standing)? {
             let Some(charge) = charge else { continue };
             let kept = prepared.keeps(&prices, &standing, &charge)?;
-            if standing.stands() || !kept {
-                rows.push(Charge { supersedes: (!kept).then_some(charge.identity), ..charge });
-            }
+            rows.push(Charge { supersedes: (!kept).then_some(charge.identity), ..charge });
         }
         let mut places: HashMap<(IdentityHash, u16), Position> = HashMap::new();
         places.extend(born.iter().map(|reading| ((reading.identity, reading.ordinal), reading.position)));
-        for charge in prepared.bear(plan, born)?.charges {
+        places.extend(waiting.iter().map(|standing| ((standing.charge.identity, standing.charge.ordinal), standing.origin)));
+        (prepared.waiting, prepared.born) = (waiting, born);
+        for charge in prepared.come(plan, &prices)?.charges {
             let position = places.get(&(charge.identity, charge.ordinal)).copied().unwrap_or(charge.position);
             rows.push(Charge { supersedes: Some(charge.identity), position, ..charge });
         }
@@ -258,9 +259,12 @@ pub struct Prepared {
     anew: RatingState,
     /// The last reading.
     last: Option<(Position, u16, IdentityHash)>,
-    /// Readings that are new: they come at the record, behind all others.
+    /// Readings that do not stand: what of them is rated now comes at the record, behind all others. So no reading that stands comes to another
+    /// amount for it, and under the version that it has keeps its row.
+    waiting: Vec<Standing>,
+    /// Readings that are new: they come at the record too.
     born: Vec<MeteredReading>,
-    /// What these come to there, behind what is known by now.
+    /// What both come to there, behind what is known by now: the rows that are new.
     at_record: RatedBatch,
 }
 
@@ -273,6 +277,7 @@ impl Prepared {
             changed: Vec::new(),
             anew: RatingState::default(),
             last: None,
+            waiting: Vec::new(),
             born: Vec::new(),
             at_record: RatedBatch::default(),
         }
@@ -289,7 +294,7 @@ impl Prepared {
         replaced.filter(|charge| charge.fate.priced().is_none())
     }
 
-    /// Rates the next readings: each with its charge, which stands where the reading's first row does; none where it is not read any more.
+    /// Rates the next readings that stand: each with its charge, which stands where the reading's first row does; none where it is not read any more.
     fn rate(
         &mut self,
         state: &RatingState,
@@ -300,7 +305,7 @@ impl Prepared {
         if let Some(first) = standing.first().filter(|first| self.last >= Some(first.place())) {
             return Err(self.halted(RateError::Unordered { position: first.origin, ordinal: first.charge.ordinal }));
         }
-        for charge in standing.iter().filter(|standing| standing.stands()).map(|standing| &standing.charge) {
+        for charge in standing.iter().map(|standing| &standing.charge) {
             let (Some(key), Some(amount)) = (charge.key(), charge.fate.amount()) else { continue };
             let sum = self.booked.entry(key).or_default();
             *sum = sum.saturating_add(amount.units().into());
@@ -316,31 +321,48 @@ impl Prepared {
         Ok(standing.into_iter().zip(read).map(|(standing, read)| (standing, read.then(|| charges.next()).flatten())).collect())
     }
 
-    /// Rates readings that are new behind all others, in the order in which they come at the record.
-    fn bear(&self, plan: &Plan, mut born: Vec<MeteredReading>) -> Result<RatedBatch, RerateError> {
-        if born.is_empty() {
-            return Ok(RatedBatch::default());
-        }
-        for reading in &mut born {
+    /// Rates readings that do not stand, and new ones, behind all others, in the order in which they come at the record. Of the former those have a
+    /// row that leave quarantine, or that is otherwise now.
+    fn come(&self, plan: &Plan, prices: &Prices<'_>) -> Result<RatedBatch, RerateError> {
+        let waiting: HashMap<(IdentityHash, u16), &Standing> =
+            self.waiting.iter().map(|standing| ((standing.charge.identity, standing.charge.ordinal), standing)).collect();
+        let mut coming: Vec<MeteredReading> = self.waiting.iter().filter_map(Standing::reading).chain(self.born.iter().cloned()).collect();
+        for reading in &mut coming {
             reading.position = Position { incarnation: Incarnation(u32::MAX), sequence: Sequence(u64::MAX), ..reading.position };
         }
-        born.sort_by_key(|reading| (reading.ordinal, reading.identity));
-        rate(&self.anew, plan, &born, 1).map_err(|source| self.halted(source))
+        if coming.is_empty() {
+            return Ok(RatedBatch::default());
+        }
+        coming.sort_by_key(|reading| (reading.ordinal, reading.identity));
+        let mut batch = rate(&self.anew, plan, &coming, 1).map_err(|source| self.halted(source))?;
+        let mut charges = Vec::with_capacity(batch.charges.len());
+        for charge in batch.charges {
+            let kept = match waiting.get(&(charge.identity, charge.ordinal)) {
+                Some(standing) => self.keeps(prices, standing, &charge)?,
+                None => false,
+            };
+            if !kept {
+                charges.push(charge);
+            }
+        }
+        batch.charges = charges;
+        Ok(batch)
     }
 
     fn add(&mut self, state: &RatingState, plan: &Plan, prices: &Prices<'_>, unit: Unit) -> Result<(), RerateError> {
-        for (standing, charge) in self.rate(state, plan, unit.standing)? {
-            let back = standing.stands();
+        let (standing, waiting): (Vec<Standing>, Vec<Standing>) = unit.standing.into_iter().partition(Standing::stands);
+        for (standing, charge) in self.rate(state, plan, standing)? {
             let kept = match &charge {
                 Some(charge) => self.keeps(prices, &standing, charge)?,
-                None => !back,
+                None => false,
             };
             if !kept {
-                self.changed.push((back.then_some(standing.charge), charge));
+                self.changed.push((Some(standing.charge), charge));
             }
         }
+        self.waiting.extend(waiting);
         self.born.extend(unit.born);
-        self.at_record = self.bear(plan, self.born.clone())?;
+        self.at_record = self.come(plan, prices)?;
         Ok(())
     }
 

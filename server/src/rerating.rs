@@ -151,18 +151,20 @@ pub fn parts<K: Ord>(units: BTreeMap<K, u64>, room: u64) -> Result<VecDeque<BTre
     Ok(parts)
 }
 
+/// The record at which a shard stands, where it has usage rated again.
+pub fn record_of(shard: &ShardRecords, rules: &dyn Rules) -> Option<ControlNo> {
+    let first = shard.records.first().filter(|first| first.kind == RecordKind::Control)?;
+    let effect = rules.control(&first.payload).ok()?;
+    (effect.rerates && applies(&effect, &shard.state)).then_some(effect.control_no)
+}
+
 /// Takes out the shards that stand at a record that has usage rated again: those at the earliest one are returned, each with that record alone;
 /// the others wait for it.
 pub fn take_at_record(records: &mut Vec<ShardRecords>, rules: &dyn Rules) -> Vec<ShardRecords> {
-    let record = |shard: &ShardRecords| -> Option<ControlNo> {
-        let first = shard.records.first().filter(|first| first.kind == RecordKind::Control)?;
-        let effect = rules.control(&first.payload).ok()?;
-        (effect.rerates && applies(&effect, &shard.state)).then_some(effect.control_no)
-    };
-    let Some(earliest) = records.iter().filter_map(record).min() else { return Vec::new() };
-    let (mut standing, rest): (Vec<_>, Vec<_>) = std::mem::take(records).into_iter().partition(|shard| record(shard).is_some());
+    let Some(earliest) = records.iter().filter_map(|shard| record_of(shard, rules)).min() else { return Vec::new() };
+    let (mut standing, rest): (Vec<_>, Vec<_>) = std::mem::take(records).into_iter().partition(|shard| record_of(shard, rules).is_some());
     *records = rest;
-    standing.retain(|shard| record(shard) == Some(earliest));
+    standing.retain(|shard| record_of(shard, rules) == Some(earliest));
     for shard in &mut standing {
         shard.records.truncate(1);
     }

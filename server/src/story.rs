@@ -263,7 +263,8 @@ pub async fn charges(answers: &Answers, scope: &Scope, identity: IdentityHash) -
     let filters = [equal("identity", FilterValue::Bytes(identity.0.to_vec()))];
     let batch = answers.scan("usage.charges", scope, RATED, &filters).await?;
     let mut charges = rated_from_arrow(&batch).map_err(anyhow::Error::from)?;
-    charges.sort_by_key(|charge| (charge.ordinal, place_in_log(charge)));
+    // Rows of a re-rating say when its record came; what was quarantined by one has no place in the log.
+    charges.sort_by_key(|charge| (charge.ordinal, charge.supersedes.is_some(), charge.accepted_at, place_in_log(charge)));
     Ok(charges)
 }
 

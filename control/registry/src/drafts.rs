@@ -263,7 +263,7 @@ pub async fn publishable(tx: &mut Transaction, draft_no: DraftNo) -> Result<(Dra
 
 /// Puts an approved draft in force; see [`publishable`] and [`store::publish`].
 ///
-/// - `rerates`: whether the record has what the version reaches rated again.
+/// - `rerates`: whether the record has what the version reaches rated again. A draft that is in force has it done once more.
 pub async fn publish(
     tx: &mut Transaction,
     draft: &Draft,
@@ -273,6 +273,10 @@ pub async fn publish(
     recorded_at: Instant,
 ) -> Result<Published, DraftError> {
     if let Some((control_no, _)) = draft.published {
+        let in_force = store::active(tx).await?.is_some_and(|active| active.address() == draft.version);
+        if in_force && rerates {
+            return Ok(store::publish(tx, version, rerates, recorded_at).await?);
+        }
         return Ok(Published { control_no, address: draft.version, changed: false });
     }
     let published = store::publish(tx, version, rerates, recorded_at).await?;

@@ -10,7 +10,7 @@ use crate::charges::{Charge, Fate};
 /// A reading as it is known: the row that counts now, or that holds it in quarantine, or the last one that did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Where its first row stands: with its event, or at the record that had it read.
+    /// Where its first row stands: with its event, or at the record that had it read; of one that left quarantine, at the record by which it did.
     pub origin: Position,
     /// The first row, or the one that a re-rating put in its place.
     pub charge: Charge,
@@ -95,7 +95,7 @@ impl Gathering {
     /// Takes in the next row.
     ///
     /// Behind a row that stands the next one of the same reading takes it back, and the one behind that stands in its place: a re-rating
-    /// writes both. A row in quarantine needs no taking back: the next one stands in its place.
+    /// writes both. A row in quarantine needs no taking back: the next one stands in its place, and is rated where that stands.
     pub fn add(&mut self, row: Charge) {
         let place = *self.places.entry((row.identity, row.ordinal)).or_insert(self.readings.len());
         let Some(known) = self.readings.get_mut(place) else {
@@ -104,6 +104,9 @@ impl Gathering {
         if known.stands() {
             known.taken_back = true;
         } else {
+            if !known.taken_back && row.fate.priced().is_some() {
+                known.origin = row.position;
+            }
             (known.charge, known.taken_back) = (row, false);
         }
     }

@@ -282,14 +282,16 @@ pub async fn causes(books: &mut Transaction, invoice: &Invoice) -> anyhow::Resul
 
 /// What a version changed when it was put in force last with usage rated again.
 async fn changes_of(books: &mut Transaction, address: Digest) -> anyhow::Result<Vec<Reach>> {
-    let mut before = None;
-    let mut found = None;
+    // A version that is put in force once more, for usage that waited for it, changes what the version before it said.
+    let (mut in_force, mut before, mut found) = (None, None, None);
     for control in platform_registry::store::controls_after(books, ControlNo(0)).await? {
         let Some(version) = control.registry_version() else { continue };
+        if in_force != Some(version) {
+            (before, in_force) = (in_force, Some(version));
+        }
         if version == address && control.rerates() {
             found = before;
         }
-        before = Some(version);
     }
     let Some(old) = found else { return Ok(Vec::new()) };
     let old = platform_registry::store::version(books, old).await?;

@@ -179,7 +179,10 @@ async fn book_under(home: &Home, book: &str, differences: &Differences) -> anyho
              `tally rerate --preview` lists them"
         )));
     }
-    let (_, control_no, _) = put_in_force(home, book, true).await?;
+    let (_, control_no, changed) = put_in_force(home, book, true).await?;
+    if !changed {
+        bail!(Refused(format!("nothing was booked: what {book} says is in force already, and by now nothing of it is left to rate again")));
+    }
     Ok(control_no)
 }
 

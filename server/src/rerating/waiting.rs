@@ -240,8 +240,7 @@ fn look(rows: &RecordBatch, prices: &mut PriceFinder<'_>, batch_no: BatchNo, see
         }
         let start_at = Instant::from_micros(starts.value(row))?;
         let organization = OrganizationId::parse(organizations.value(row))?;
-        let waits = Reason::from_code(reasons.value(row))
-            .is_some_and(|reason| matches!(reason, Reason::NoContract | Reason::Unpriced | Reason::AmountOverflow));
+        let waits = Reason::from_code(reasons.value(row)).is_some_and(|reason| matches!(reason, Reason::NoContract | Reason::Unpriced));
         let meter = MeterId::parse(meters.value(row))?;
         let version = Digest::from_slice(versions.value(row)).context("a charge names no version")?;
         let priced = match waits {

@@ -29,7 +29,7 @@ use crate::clock::now;
 use crate::home::{BatchSettings, Home, ReviewWhen};
 use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
 use crate::registries::Registries;
-use crate::rerating::Ahead;
+use crate::rerating::{self, Ahead};
 use crate::roles::intake::Lag;
 use again::Publications;
 use at_record::UnderWay;
@@ -326,10 +326,15 @@ impl Billing {
             }
             let after = shard.working.position.sequence;
             let records = self.stream.read(shard.working.position.shard, after, left, bytes).await?;
-            left = left.saturating_sub(records.len());
-            bytes = bytes.saturating_sub(records.iter().map(|record| record.payload.len()).sum());
-            if !records.is_empty() {
-                taken.push(ShardRecords { state: shard.working.clone(), records });
+            let mut of_shard = ShardRecords { state: shard.working.clone(), records };
+            // What is behind a record by which usage is rated again waits for it.
+            if rerating::record_of(&of_shard, &*self.registries).is_some() {
+                of_shard.records.truncate(1);
+            }
+            left = left.saturating_sub(of_shard.records.len());
+            bytes = bytes.saturating_sub(of_shard.records.iter().map(|record| record.payload.len()).sum());
+            if !of_shard.records.is_empty() {
+                taken.push(of_shard);
             }
         }
         taken.sort_by_key(|shard| shard.state.position.shard);
@@ -355,10 +360,13 @@ impl Billing {
             }
             let mut lap = Lap::start();
             let mut records = self.next_records().await?;
-            self.meet_record(&mut records).await?;
+            let met = self.meet_record(&mut records).await?;
             let taken: usize = records.iter().map(|shard| shard.records.len()).sum();
             if taken > 0 {
                 return self.live(records, taken, &mut lap).await;
+            }
+            if met {
+                continue;
             }
             if self.under_way.is_empty() {
                 return Ok(0);
@@ -520,8 +528,10 @@ impl Billing {
                     self.trim().await?;
                 }
                 if taken < self.settings.records_max && !*stop.borrow() {
+                    let made = self.under_way.made();
                     tokio::select! {
                         () = tokio::time::sleep_until(started + interval) => {}
+                        () = made.notified(), if !self.under_way.is_empty() => {}
                         Some(command) = commands.recv() => self.obey(command, &mut publications).await,
                         Some(asked) = prepared.recv() => self.go_on(asked, &mut publications).await,
                         _ = stop.changed() => {}

@@ -129,15 +129,26 @@ fn a_price_that_was_published_without_rating_again_is_booked_by_publishing_it_on
     let stated = priced_from(&tally, "stated", ALWAYS);
     tally.done(&["registry", "publish", stated.to_str().unwrap()]);
     assert_eq!(quarantined(&tally), 1);
+    // Charged under the version that rates again: of two million tokens one comes to a billionth more than the other, whichever is the second.
+    let server = tally.serve();
+    send(&server, &[request("b", "acme", "2026-09-13T10:00:00Z", 1_000_000, 10)]);
+    server.stop();
     let said = tally.done(&["rerate"]);
     assert!(said.contains("has prices for usage in quarantine"), "{said}");
     let booked = rerate(&tally, &stated, &[]);
     assert!(booked["control_no"].is_u64(), "{booked}");
     assert_eq!(quarantined(&tally), 0);
+    assert_eq!(tally.value("SELECT count(*) FROM usage.charges WHERE supersedes IS NOT NULL"), "1", "what stands under the version stays");
+    assert_eq!(tally.value("SELECT max(amount) FROM usage.charges WHERE meter = 'llm.tokens.input'"), "0.150000001");
     // Nothing waits: publishing it again is nothing.
     let twice: Value =
         serde_json::from_str(&tally.done(&["--format", "json", "registry", "publish", stated.to_str().unwrap(), "--rerate"])).unwrap();
     assert_eq!(twice["changed"], false, "{twice}");
+    let charge = tally.value("SELECT concat(identity, ':', ordinal) FROM usage.charges WHERE supersedes IS NOT NULL");
+    let page = tally.done(&["explain", &charge]);
+    assert!(page.contains("0.150000001 USD") && !page.contains("not charged"), "{page}");
+    tally.done(&["close", "2026-09"]);
+    proved(&tally, &["acme"], 202_609, "2026-09");
     holds(&tally);
 }
 

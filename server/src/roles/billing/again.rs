@@ -128,15 +128,14 @@ impl Billing {
     /// record asks for what then cannot be booked.
     async fn beside(&self, asked: &Publication) -> anyhow::Result<Option<Beside>> {
         // Whether it may be published at all is said by publishing.
-        let may = asked.permit.covers(Action::RegistryPublish, None)
-            && (matches!(asked.candidate, Candidate::Draft(_)) || self.review != ReviewWhen::Required);
         let active = registry::active(&mut self.books.read().await?).await?;
+        let may = asked.permit.covers(Action::RegistryPublish, None) && !self.wants_review(&asked.candidate, active.as_ref());
         let Some(active) = active.filter(|_| asked.rerate && may) else { return Ok(None) };
         let version = match &asked.candidate {
             Candidate::Version(version) => version.clone(),
             Candidate::Draft(draft_no) => {
                 let (draft, version) = drafts::publishable(&mut self.books.begin().await?, *draft_no).await?;
-                if draft.published.is_some() {
+                if draft.published.is_some() && version.address() != active.address() {
                     return Ok(None);
                 }
                 version
@@ -158,6 +157,12 @@ impl Billing {
             version,
             reached,
         }))
+    }
+
+    /// Whether a review is missing. What is in force has had its own.
+    pub(super) fn wants_review(&self, candidate: &Candidate, active: Option<&Version>) -> bool {
+        let Candidate::Version(version) = candidate else { return false };
+        self.review == ReviewWhen::Required && active.is_none_or(|active| active.address() != version.address())
     }
 
     fn refuse_rerating(&self, active: &Version, version: &Version) -> anyhow::Result<()> {

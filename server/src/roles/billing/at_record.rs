@@ -10,6 +10,7 @@ use platform_rating::RatingState;
 use platform_registry::Control;
 use shared_db::Database;
 use shared_types::{BatchNo, Position, ShardId, WriterEpoch};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::{Billing, BuildFailure, Lap, Made, Registries, Spent, write};
@@ -26,6 +27,8 @@ pub(super) struct UnderWay {
     jobs: JoinSet<(Vec<ShardId>, anyhow::Result<Made>)>,
     /// Since when any is.
     since: Option<std::time::Instant>,
+    /// Says that a batch is made.
+    made: Arc<Notify>,
 }
 
 /// Shards that are rated again together, each with the record at which it stands.
@@ -44,6 +47,11 @@ impl UnderWay {
     /// Whether this shard is.
     pub(super) fn holds(&self, shard: ShardId) -> bool {
         self.shards.contains(&shard)
+    }
+
+    /// What is told when a batch is made.
+    pub(super) fn made(&self) -> Arc<Notify> {
+        Arc::clone(&self.made)
     }
 
     /// A batch that is made, if any is.
@@ -121,8 +129,11 @@ impl Job {
 impl Billing {
     /// Takes out the shards that stand at a record by which usage is rated again, and has that done beside this task: those at the earliest one,
     /// in groups, as many at a time as there are threads.
-    pub(super) async fn meet_record(&mut self, records: &mut Vec<ShardRecords>) -> anyhow::Result<()> {
+    ///
+    /// - Returns whether there were any.
+    pub(super) async fn meet_record(&mut self, records: &mut Vec<ShardRecords>) -> anyhow::Result<bool> {
         let standing = rerating::take_at_record(records, &*self.registries);
+        let met = !standing.is_empty();
         if let Some((shard, record)) = standing.first().and_then(|shard| Some((shard, shard.records.first()?))) {
             let version = Control::parse(&record.payload)?.registry_version().context("the record puts no version in force")?;
             let (old, version) = (self.registries.snapshot(shard.state.registry_version).await?, self.registries.snapshot(version).await?);
@@ -144,7 +155,8 @@ impl Billing {
                 self.under_way.waiting.push_back(Group { records, reached: reached.take(&shards), version: Arc::clone(&version) });
             }
         }
-        self.begin_next()
+        self.begin_next()?;
+        Ok(met)
     }
 
     /// Begins what waits, while there is a thread for it.
@@ -163,10 +175,15 @@ impl Billing {
 
     fn begin(&mut self, group: Group, shards: &[ShardId]) -> anyhow::Result<()> {
         let Group { records, reached, version } = group;
-        let built = tokio::task::block_in_place(|| self.build(records)).map_err(|failure| match failure {
-            BuildFailure::Index(error) => error.into(),
-            BuildFailure::Other(error) => error,
-        })?;
+        let built = match tokio::task::block_in_place(|| self.build(records)) {
+            Ok(built) => built,
+            Err(BuildFailure::Index(error)) => {
+                // It is filled again before the next try.
+                self.index = None;
+                return Err(error.into());
+            }
+            Err(BuildFailure::Other(error)) => return Err(error),
+        };
         let units: BTreeSet<UnitKey> = reached.shards.values().flat_map(|(units, _)| units).cloned().collect();
         let others = self.under_way.jobs.len().saturating_add(self.under_way.waiting.len());
         let job = Job {
@@ -184,13 +201,14 @@ impl Billing {
             built,
         };
         self.under_way.since.get_or_insert_with(std::time::Instant::now);
-        let shards = shards.to_vec();
+        let (shards, told) = (shards.to_vec(), self.under_way.made());
         self.under_way.jobs.spawn(async move {
             // A panic in there must set its shards free too.
             let made = match tokio::spawn(job.run()).await {
                 Ok(made) => made,
                 Err(error) => Err(anyhow!(error).context("rating again panicked")),
             };
+            told.notify_one();
             (shards, made)
         });
         Ok(())

@@ -14,7 +14,6 @@ use shared_types::{ControlNo, Month, OrganizationId, ShardId};
 
 use super::{Billing, Candidate, NotRerated, Publication, ReviewRequired};
 use crate::clock::now;
-use crate::home::ReviewWhen;
 use crate::rerating::{self, Ahead};
 
 impl Billing {
@@ -90,7 +89,7 @@ impl Billing {
         if !permit.covers(Action::RegistryPublish, None) {
             bail!("a permit to {} does not cover publishing a registry version", permit.action());
         }
-        if matches!(candidate, Candidate::Version(_)) && self.review == ReviewWhen::Required {
+        if self.wants_review(candidate, registry::active(&mut self.books.read().await?).await?.as_ref()) {
             bail!(ReviewRequired);
         }
         let gate = Arc::clone(&self.gate);
@@ -157,7 +156,13 @@ impl Billing {
             match self.step().await? {
                 0 => break,
                 // Usage of other shards comes meanwhile: batches of it stay as large as they are.
-                taken if taken < self.settings.records_max && !self.under_way.is_empty() => tokio::time::sleep_until(next).await,
+                taken if taken < self.settings.records_max && !self.under_way.is_empty() => {
+                    let made = self.under_way.made();
+                    tokio::select! {
+                        () = tokio::time::sleep_until(next) => {}
+                        () = made.notified() => {}
+                    }
+                }
                 _ => {}
             }
         }
