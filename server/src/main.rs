@@ -144,8 +144,24 @@ pub enum Outcome {
     Found,
 }
 
+/// Ends in silence where whoever reads the output has read enough, as `head` does.
+fn end_with_the_reader() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+            // What a shell says of a program that a closed pipe ended.
+            std::process::exit(141);
+        }
+        hook(panic);
+    }));
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if !matches!(cli.command, Command::Serve(_)) {
+        end_with_the_reader();
+    }
     // A command prints its error once, at its end; what a query refuses is not news of the log.
     let filter = tracing_subscriber::EnvFilter::try_from_env("TALLY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,platform_query=off"));

@@ -4,6 +4,8 @@
 mod terms;
 mod views;
 
+use std::collections::HashMap;
+
 use anyhow::Context;
 use platform_billing::{Invoice, Issue, PriceSum, RoundingMode, StoredInvoice};
 use platform_catalog::{Comparison, Filter, FilterValue, Scope};
@@ -209,10 +211,19 @@ pub async fn trace(answers: &Answers, scope: &Scope, asked: &Asked) -> Result<Tr
         None => "not_received",
     };
     let mut readings = Vec::new();
-    for rated in charges(answers, scope, identity).await? {
+    let found = charges(answers, scope, identity).await?;
+    // Rows of usage that was rated again are in a later batch than their event.
+    let again = match scope {
+        Scope::Operator if found.iter().any(|rated| rated.supersedes.is_some()) => batches(answers, scope, identity).await?,
+        _ => HashMap::new(),
+    };
+    for rated in found {
+        let batch_no = match &rated.supersedes {
+            None => batch_no,
+            Some(_) => rated.fate.priced().and_then(|priced| again.get(&(priced.log_month, priced.log_seq)).copied()),
+        };
         let postings = match (scope, batch_no) {
-            // Rows of usage that was rated again are in a later batch than their event.
-            (Scope::Operator, Some(batch_no)) if rated.supersedes.is_none() => postings(answers, scope, &rated, batch_no).await?,
+            (Scope::Operator, Some(batch_no)) => postings(answers, scope, &rated, batch_no).await?,
             _ => Vec::new(),
         };
         let line = invoice_line(answers, scope, &rated).await?;
@@ -229,25 +240,40 @@ pub async fn trace(answers: &Answers, scope: &Scope, asked: &Asked) -> Result<Tr
     })
 }
 
+/// Where a row of the log stands, and in which batch. Positions do not exist for organizations.
+async fn place(answers: &Answers, row: &Row) -> Result<(Option<Position>, Option<u64>), StoryError> {
+    let number = |column: &str| row.integer(column);
+    let (Some(shard), Some(incarnation), Some(sequence)) = (number("shard"), number("incarnation"), number("sequence")) else {
+        return Ok((None, None));
+    };
+    let position = Position {
+        shard: u8::try_from(shard).ok().and_then(ShardId::new).context("a row of the log has no shard")?,
+        incarnation: Incarnation(u32::try_from(incarnation).map_err(anyhow::Error::from)?),
+        sequence: Sequence(u64::try_from(sequence).map_err(anyhow::Error::from)?),
+    };
+    let mut tx = answers.readers.log.read().await.map_err(anyhow::Error::from)?;
+    let batch_no = platform_ingest::store::batch_of(&mut tx, position).await.map_err(anyhow::Error::from)?;
+    Ok((Some(position), batch_no.map(|batch_no| batch_no.0)))
+}
+
+/// The batches of an event's rows, by their place in the organization's log.
+async fn batches(answers: &Answers, scope: &Scope, identity: IdentityHash) -> Result<HashMap<(Month, u64), u64>, StoryError> {
+    let filters = [equal("identity", FilterValue::Bytes(identity.0.to_vec()))];
+    let columns = ["log_month", "log_seq", "shard", "incarnation", "sequence"];
+    let mut found = HashMap::new();
+    for row in answers.scan_rows("usage.charges", scope, &columns, &filters).await? {
+        let month = row.integer("log_month").and_then(|month| i32::try_from(month).ok()).and_then(|month| Month::from_number(month).ok());
+        let log_seq = row.integer("log_seq").and_then(|log_seq| u64::try_from(log_seq).ok());
+        if let (Some(month), Some(log_seq), (_, Some(batch_no))) = (month, log_seq, place(answers, &row).await?) {
+            found.insert((month, log_seq), batch_no);
+        }
+    }
+    Ok(found)
+}
+
 async fn delivery(answers: &Answers, row: &Row) -> Result<Delivery, StoryError> {
     let text = |column: &str| row.text(column).map(ToOwned::to_owned);
-    let number = |column: &str| row.integer(column);
-    // Positions do not exist for organizations.
-    let position = match (number("shard"), number("incarnation"), number("sequence")) {
-        (Some(shard), Some(incarnation), Some(sequence)) => Some(Position {
-            shard: u8::try_from(shard).ok().and_then(ShardId::new).context("a row of the events has no shard")?,
-            incarnation: Incarnation(u32::try_from(incarnation).map_err(anyhow::Error::from)?),
-            sequence: Sequence(u64::try_from(sequence).map_err(anyhow::Error::from)?),
-        }),
-        _ => None,
-    };
-    let batch_no = match position {
-        None => None,
-        Some(position) => {
-            let mut tx = answers.readers.log.read().await.map_err(anyhow::Error::from)?;
-            platform_ingest::store::batch_of(&mut tx, position).await.map_err(anyhow::Error::from)?.map(|batch_no| batch_no.0)
-        }
-    };
+    let (position, batch_no) = place(answers, row).await?;
     Ok(Delivery {
         outcome: text("outcome").unwrap_or_default(),
         accepted_at: text("accepted_at").unwrap_or_default(),

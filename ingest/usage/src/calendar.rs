@@ -91,10 +91,16 @@ impl fmt::Display for Day {
     }
 }
 
+/// Names of the database that are no place's.
+const UNSET: [&str; 2] = ["Factory", "Etc/Unknown"];
+
 impl Zone {
     /// By its name, for example `America/Los_Angeles`.
     pub fn parse(name: &str) -> Result<Self, CalendarError> {
-        TimeZoneDatabase::bundled().get(name).map(Self).map_err(|_| CalendarError::Zone { value: name.chars().take(80).collect() })
+        // Of no place: what stands there until somebody sets a zone.
+        let set = Some(name).filter(|name| !UNSET.iter().any(|unset| unset.eq_ignore_ascii_case(name)));
+        let found = set.and_then(|name| TimeZoneDatabase::bundled().get(name).ok());
+        found.map(Self).ok_or_else(|| CalendarError::Zone { value: name.chars().take(80).collect() })
     }
 
     /// The local date of an instant.
@@ -205,6 +211,7 @@ mod tests {
     #[test]
     fn what_is_no_day_or_zone_is_refused() {
         assert_eq!(Day::parse("2025-02-29").unwrap_err().to_string(), "\"2025-02-29\" is not a date");
+        assert!(Zone::parse("factory").is_err() && Zone::parse("Etc/Unknown").is_err());
         assert_eq!(Zone::parse("Mars/Olympus").unwrap_err().to_string(), "\"Mars/Olympus\" is no time zone of the IANA database");
         assert_eq!(window_of(&[day("2024-01-01"), day("2024-02-01")], day("2024-03-01"), day("2024-02-01")), Some(1));
         assert_eq!(window_of(&[day("2024-01-01")], day("2024-03-01"), day("2024-03-01")), None);

@@ -99,7 +99,15 @@ fn reading(rated: &Rated) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("usage", format!("{} {} of the meter {}", rated.quantity, rated.unit, rated.meter)),
         ("used at", format!("{}{until}", rated.start_at)),
-        ("sent by", format!("source {}, accepted at {}", rated.source, rated.accepted_at)),
+        (
+            "sent by",
+            format!(
+                "source {}, {} at {}",
+                rated.source,
+                if rated.supersedes.is_some() { "rated again" } else { "accepted" },
+                rated.accepted_at
+            ),
+        ),
     ];
     let dimensions: Vec<String> = rated.dimensions.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     if !dimensions.is_empty() {

@@ -42,12 +42,12 @@ pub enum QuarantineCommand {
 /// Answers from `usage.quarantine`.
 pub async fn run(command: QuarantineCommand, common: &Common) -> anyhow::Result<Outcome> {
     let home = Home::open(&common.home)?;
-    let sql = match command {
+    let sql = match &command {
         QuarantineCommand::List { reason, limit } => {
             let condition = match reason {
                 None => String::new(),
                 Some(reason) => {
-                    let known = platform_usage::Reason::from_code(&reason).ok_or_else(|| {
+                    let known = platform_usage::Reason::from_code(reason).ok_or_else(|| {
                         let all: Vec<&str> = platform_usage::Reason::ALL.iter().map(|reason| reason.code()).collect();
                         Refused(format!("--reason {reason}: is none of {}", all.join(", ")))
                     })?;
@@ -76,6 +76,14 @@ pub async fn run(command: QuarantineCommand, common: &Common) -> anyhow::Result<
     };
     let answers = Answers::open(&home).await?;
     let answer = answers.engine().query(&sql, &Scope::Operator, AsOf(None), Limits::default()).await?;
+    if let QuarantineCommand::Show { position } = &command
+        && answer.batches.iter().all(|rows| rows.num_rows() == 0)
+    {
+        return Err(Refused(format!(
+            "nothing at {position} is in quarantine: it never was, or it was charged since: `tally explain --event ID` says what became of an event"
+        ))
+        .into());
+    }
     let answer = with_stakes(&answers, answer).await?;
     std::io::stdout().write_all(&render(&answer, super::sql::output(common.format))?)?;
     Ok(Outcome::Done)

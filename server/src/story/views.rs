@@ -111,7 +111,7 @@ wire! {
         pub start_at: String,
         /// When it ended, for intervals.
         pub end_at: Option<String>,
-        /// When the event entered the stream.
+        /// When the event entered the stream; of a reading that was rated again, when the record did that asked for it.
         pub accepted_at: String,
         /// Month of the books, `yyyy-mm`.
         pub accounting_period: String,
