@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use platform_usage::MeteredReading;
 use shared_types::{Amount, Digest, IdentityHash, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence};
 
-use self::gathering::refused;
 pub use self::gathering::{Gathering, Read, Standing};
+use self::gathering::{has_place, refused};
 use crate::charges::{Charge, Fate, Priced};
 use crate::evaluate::PriceIndex;
 use crate::plan::Plan;
@@ -185,11 +185,13 @@ pub fn rate_standing(
     let stand = |Unit { organization, month, standing, born }| -> Result<Vec<Charge>, RerateError> {
         let mut prepared = Prepared::new(organization, month);
         let mut rows = Vec::with_capacity(standing.len());
-        let (standing, waiting): (Vec<Standing>, Vec<Standing>) = standing.into_iter().partition(Standing::stands);
+        let (standing, waiting): (Vec<Standing>, Vec<Standing>) = standing.into_iter().partition(Standing::in_place);
         for (standing, charge) in prepared.rate(state, plan, standing)? {
             let Some(charge) = charge else { continue };
             let kept = prepared.keeps(&prices, &standing, &charge)?;
-            rows.push(Charge { supersedes: (!kept).then_some(charge.identity), ..charge });
+            if standing.stands() || !kept {
+                rows.push(Charge { supersedes: (!kept).then_some(charge.identity), ..charge });
+            }
         }
         let mut places: HashMap<(IdentityHash, u16), Position> = HashMap::new();
         places.extend(born.iter().map(|reading| ((reading.identity, reading.ordinal), reading.position)));
@@ -259,7 +261,7 @@ pub struct Prepared {
     anew: RatingState,
     /// The last reading.
     last: Option<(Position, u16, IdentityHash)>,
-    /// Readings that do not stand: what of them is rated now comes at the record, behind all others. So no reading that stands comes to another
+    /// Readings that do not stand, but those that overflowed: what of them is rated now comes at the record, behind all others. So no reading that stands comes to another
     /// amount for it, and under the version that it has keeps its row.
     waiting: Vec<Standing>,
     /// Readings that are new: they come at the record too.
@@ -294,7 +296,7 @@ impl Prepared {
         replaced.filter(|charge| charge.fate.priced().is_none())
     }
 
-    /// Rates the next readings that stand: each with its charge, which stands where the reading's first row does; none where it is not read any more.
+    /// Rates the next readings that are rated where they stand: each with its charge, which stands where the reading's first row does; none where it is not read any more.
     fn rate(
         &mut self,
         state: &RatingState,
@@ -305,7 +307,7 @@ impl Prepared {
         if let Some(first) = standing.first().filter(|first| self.last >= Some(first.place())) {
             return Err(self.halted(RateError::Unordered { position: first.origin, ordinal: first.charge.ordinal }));
         }
-        for charge in standing.iter().map(|standing| &standing.charge) {
+        for charge in standing.iter().filter(|standing| standing.stands()).map(|standing| &standing.charge) {
             let (Some(key), Some(amount)) = (charge.key(), charge.fate.amount()) else { continue };
             let sum = self.booked.entry(key).or_default();
             *sum = sum.saturating_add(amount.units().into());
@@ -350,14 +352,15 @@ impl Prepared {
     }
 
     fn add(&mut self, state: &RatingState, plan: &Plan, prices: &Prices<'_>, unit: Unit) -> Result<(), RerateError> {
-        let (standing, waiting): (Vec<Standing>, Vec<Standing>) = unit.standing.into_iter().partition(Standing::stands);
+        let (standing, waiting): (Vec<Standing>, Vec<Standing>) = unit.standing.into_iter().partition(Standing::in_place);
         for (standing, charge) in self.rate(state, plan, standing)? {
+            let back = standing.stands();
             let kept = match &charge {
                 Some(charge) => self.keeps(prices, &standing, charge)?,
-                None => false,
+                None => !back,
             };
             if !kept {
-                self.changed.push((Some(standing.charge), charge));
+                self.changed.push((back.then_some(standing.charge), charge));
             }
         }
         self.waiting.extend(waiting);
@@ -373,7 +376,9 @@ impl Prepared {
             == (anew.quantity, anew.end_at, &anew.unit, &anew.dimensions)
             && refused(&stands.fate) == refused(&anew.fate);
         if !standing.stands() {
-            return Ok(!standing.taken_back && anew.fate.priced().is_none() && (alike || standing.read == Read::Same));
+            // For what overflows now its row says where: behind what came before it there.
+            let stays = anew.fate.priced().is_none() && (has_place(&stands.fate) || !has_place(&anew.fate));
+            return Ok(!standing.taken_back && stays && (alike || standing.read == Read::Same));
         }
         if !alike {
             return Ok(false);

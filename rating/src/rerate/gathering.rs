@@ -38,6 +38,12 @@ impl Standing {
         !self.taken_back && self.charge.fate.priced().is_some()
     }
 
+    /// Whether it is rated where it stands, not behind everything else: it counts, or would have where there was room. What overflows depends on
+    /// what came before it.
+    pub(super) fn in_place(&self) -> bool {
+        !self.taken_back && has_place(&self.charge.fate)
+    }
+
     /// In which order readings are rated: by where they first stood.
     pub(super) fn place(&self) -> (Position, u16, IdentityHash) {
         (self.origin, self.charge.ordinal, self.charge.identity)
@@ -73,6 +79,14 @@ impl Standing {
     }
 }
 
+/// Whether a reading counts, or would have where there was room.
+pub(super) fn has_place(fate: &Fate) -> bool {
+    match fate {
+        Fate::Charged { .. } | Fate::Free { .. } => true,
+        Fate::Quarantined { reason } => *reason == Reason::AmountOverflow,
+    }
+}
+
 /// Why a meter refused a reading. What rating refused may have a price under another plan. Some refuse it for a dimension: then its row does
 /// not say which of both it was, and only the event itself does.
 pub(super) fn refused(fate: &Fate) -> Option<Reason> {
@@ -88,23 +102,24 @@ pub(super) fn refused(fate: &Fate) -> Option<Reason> {
 #[derive(Clone, Debug, Default)]
 pub struct Gathering {
     places: HashMap<(IdentityHash, u16), usize>,
-    readings: Vec<Standing>,
+    /// Each with the record by which it was taken back last.
+    readings: Vec<(Standing, Option<Position>)>,
 }
 
 impl Gathering {
     /// Takes in the next row.
     ///
     /// Behind a row that stands the next one of the same reading takes it back, and the one behind that stands in its place: a re-rating
-    /// writes both. A row in quarantine needs no taking back: the next one stands in its place, and is rated where that stands.
+    /// writes both. A row in quarantine needs no taking back. What comes to stand where nothing stood before its record is rated there.
     pub fn add(&mut self, row: Charge) {
         let place = *self.places.entry((row.identity, row.ordinal)).or_insert(self.readings.len());
-        let Some(known) = self.readings.get_mut(place) else {
-            return self.readings.push(Standing { origin: row.position, charge: row, taken_back: false, read: Read::Same });
+        let Some((known, taken_back_by)) = self.readings.get_mut(place) else {
+            return self.readings.push((Standing { origin: row.position, charge: row, taken_back: false, read: Read::Same }, None));
         };
         if known.stands() {
-            known.taken_back = true;
+            (known.taken_back, *taken_back_by) = (true, Some(row.position));
         } else {
-            if !known.taken_back && row.fate.priced().is_some() {
+            if has_place(&row.fate) && !known.in_place() && *taken_back_by != Some(row.position) {
                 known.origin = row.position;
             }
             (known.charge, known.taken_back) = (row, false);
@@ -113,6 +128,6 @@ impl Gathering {
 
     /// Every reading that has rows, in the order in which they came.
     pub fn readings(self) -> Vec<Standing> {
-        self.readings
+        self.readings.into_iter().map(|(standing, _)| standing).collect()
     }
 }

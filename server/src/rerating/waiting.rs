@@ -173,6 +173,8 @@ impl Work<'_> {
                     };
                     if priced && alike {
                         waiting.priced.insert(name, (shard, unit.clone()));
+                    } else {
+                        waiting.priced.remove(&name);
                     }
                     waiting.rows.entry(unit).or_default().insert(batch_no);
                 }
