@@ -139,7 +139,7 @@ fn a_price_that_was_published_without_rating_again_is_booked_by_publishing_it_on
     assert!(booked["control_no"].is_u64(), "{booked}");
     assert_eq!(quarantined(&tally), 0);
     assert_eq!(tally.value("SELECT count(*) FROM usage.charges WHERE supersedes IS NOT NULL"), "1", "what stands under the version stays");
-    assert_eq!(tally.value("SELECT max(amount) FROM usage.charges WHERE meter = 'llm.tokens.input'"), "0.150000001");
+    assert_eq!(tally.value("SELECT max(amount) FROM usage.charges WHERE sku_id = 'input'"), "0.150000001");
     // Nothing waits: publishing it again is nothing.
     let twice: Value =
         serde_json::from_str(&tally.done(&["--format", "json", "registry", "publish", stated.to_str().unwrap(), "--rerate"])).unwrap();

@@ -261,13 +261,14 @@ fn damaged_usage_that_left_quarantine_or_was_read_anew_is_named() {
     rated(&read, 1_000_000, reread::metered(&read, "read", true, &[]));
     let [more, read] = [more, read].map(|tally| Damaged { tally });
     let template = Template { tally: waits };
-    let batches = |home: &Damaged| home.ask("log", "SELECT max(batch_no) FROM platform_ingest_batches").parse::<u64>().unwrap();
-    let last = batches(&template.copy());
+    // Shards of which nothing was rated again have a batch of their own, before it or behind.
+    let batch = |home: &Damaged| home.ask("books", "SELECT max(batch_no) FROM platform_billing_reratings").parse::<u64>().unwrap();
+    let last = batch(&template.copy());
     let from = |name, other: &'static str, named: &'static str| {
         let (more, read) = (&more, &read);
         case(name, "rated-again", move |home| {
             let other = if other == "more" { more } else { read };
-            fs::copy(other.file(&other.path("charges", batches(other))), home.file(&home.path("charges", last))).unwrap();
+            fs::copy(other.file(&other.path("charges", batch(other))), home.file(&home.path("charges", last))).unwrap();
             named.to_owned()
         })
     };
