@@ -144,10 +144,11 @@ fn a_price_that_was_published_without_rating_again_is_booked_by_publishing_it_on
     let twice: Value =
         serde_json::from_str(&tally.done(&["--format", "json", "registry", "publish", stated.to_str().unwrap(), "--rerate"])).unwrap();
     assert_eq!(twice["changed"], false, "{twice}");
-    let charge = tally.value("SELECT concat(identity, ':', ordinal) FROM usage.charges WHERE supersedes IS NOT NULL");
-    let page = tally.done(&["explain", &charge]);
+    let [identity, ordinal] =
+        ["identity", "ordinal"].map(|column| tally.value(&format!("SELECT {column} FROM usage.charges WHERE supersedes IS NOT NULL")));
+    let page = tally.done(&["explain", &format!("{identity}:{ordinal}")]);
     assert!(page.contains("0.150000001 USD") && !page.contains("not charged"), "{page}");
-    let story = tally.done(&["explain", charge.split(':').next().unwrap()]);
+    let story = tally.done(&["explain", &identity]);
     assert!(story.contains("in entry"), "also a row of rating again says where it was posted: {story}");
     tally.done(&["close", "2026-09"]);
     proved(&tally, &["acme"], 202_609, "2026-09");
