@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use platform_usage::{Defect, Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE, Reason, UsageBatch, glimpse};
+use platform_usage::{Accepted, Defect, Event, EventLimits, IdentityKey, MeterSet, OWN_SOURCE, Reason, UsageBatch, glimpse};
 use shared_bus::{RecordKind, StreamRecord};
 use shared_types::{ControlNo, Digest, IdentityHash, Instant, Month, Position, ShardId};
 
@@ -392,32 +392,12 @@ fn accept(
 ) -> EventRow {
     let commitment = rules.commitment(&identity, &event.source_strings());
     let mut readings = 0;
+    let accepted = Accepted { position: record.position, identity, accepted_at: record.accepted_at, commitment };
     for reading in meters.read(event) {
-        let (quantity, refused) = match reading.result {
-            Ok(quantity) => (quantity, None),
-            Err(defect) => (shared_types::Quantity::ZERO, Some(defect.reason)),
-        };
         // Pieces of one event may lie in several months.
         let month = reading.start_at.month();
         let accounting_period = oldest_open.map_or(month, |oldest| oldest.max(month));
-        usage.readings.push(MeteredReading {
-            position: record.position,
-            ordinal: reading.ordinal,
-            identity,
-            organization: event.organization().clone(),
-            project: event.project().cloned(),
-            source: event.source().clone(),
-            meter: reading.meter,
-            unit: reading.unit,
-            dimensions: reading.dimensions,
-            quantity,
-            start_at: reading.start_at,
-            end_at: reading.end_at,
-            accepted_at: record.accepted_at,
-            accounting_period,
-            commitment,
-            refused,
-        });
+        usage.readings.push(reading.of_event(event, &accepted, accounting_period));
         readings += 1;
     }
     EventRow { attributes: Some(event.canonical().to_owned()), readings, ..event_row(record, event, identity, digest, Outcome::Accepted) }

@@ -13,11 +13,9 @@ use platform_rating::forecast::{DAYS, behind, forecast, repeated};
 use platform_rating::{ForecastLine, Horizon, Plan, Stage, Standing};
 use platform_registry::recurring::Fee;
 use platform_registry::{RatedKey, Schedule, Version};
-use platform_usage::{Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
+use platform_usage::{Accepted, Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
 use serde::Serialize;
-use shared_types::{
-    Amount, AssetId, Digest, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Quantity, Sequence, ShardId, Sum,
-};
+use shared_types::{Amount, AssetId, Digest, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Sequence, ShardId, Sum};
 
 use crate::contract::wire;
 use crate::read_models::Readers;
@@ -432,27 +430,8 @@ impl Maker {
                 continue;
             }
             let first = Position { shard, incarnation: Incarnation(0), sequence: Sequence(0) };
-            for reading in self.meters.read(&event) {
-                let refused = reading.result.as_ref().err().map(|defect| defect.reason);
-                found.push(MeteredReading {
-                    position: behind(first, sequence),
-                    ordinal: reading.ordinal,
-                    identity,
-                    organization: event.organization().clone(),
-                    project: event.project().cloned(),
-                    source: event.source().clone(),
-                    meter: reading.meter,
-                    unit: reading.unit,
-                    dimensions: reading.dimensions,
-                    quantity: reading.result.unwrap_or(Quantity::ZERO),
-                    start_at: reading.start_at,
-                    end_at: reading.end_at,
-                    accepted_at: self.as_of,
-                    accounting_period: self.period,
-                    commitment: Digest::ZERO,
-                    refused,
-                });
-            }
+            let accepted = Accepted { position: behind(first, sequence), identity, accepted_at: self.as_of, commitment: Digest::ZERO };
+            found.extend(self.meters.read(&event).into_iter().map(|reading| reading.of_event(&event, &accepted, self.period)));
         }
         Ok(found)
     }

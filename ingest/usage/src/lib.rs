@@ -15,5 +15,5 @@ pub use defect::Defect;
 pub use event::{Event, EventLimits, Glimpse, IdentityKey, OWN_SOURCE, glimpse};
 pub use meter::{Aggregation, Meter, Negative};
 pub use read::{MeterReading, MeterSet, MeterSetError, StatedParts};
-pub use reading::{Dimensions, MeteredReading, UsageBatch};
+pub use reading::{Accepted, Dimensions, MeteredReading, UsageBatch};
 pub use reason::Reason;

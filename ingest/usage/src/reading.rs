@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use shared_types::{Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, Position, ProjectId, Quantity, SourceId, UnitId};
 
+use crate::{Event, MeterReading};
+
 /// Names and values by which prices tell readings apart, for example `model = m1`. Sorted by name, names unique.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Dimensions(Arc<[(Arc<str>, Arc<str>)]>);
@@ -77,6 +79,48 @@ pub struct MeteredReading {
     pub commitment: Digest,
     /// Why the reading cannot be rated, where the meter refused it; such a reading is quarantined, never rated.
     pub refused: Option<crate::Reason>,
+}
+
+/// What is known of an accepted event beyond its own words.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// Where it stands in the stream.
+    pub position: Position,
+    /// Its identity.
+    pub identity: IdentityHash,
+    /// When it entered the stream.
+    pub accepted_at: Instant,
+    /// H(salt ‖ every string that the source supplied).
+    pub commitment: Digest,
+}
+
+impl MeterReading {
+    /// The reading as rating takes it; a refused one has no quantity.
+    pub fn of_event(self, event: &Event, accepted: &Accepted, accounting_period: Month) -> MeteredReading {
+        let Accepted { position, identity, accepted_at, commitment } = *accepted;
+        let (quantity, refused) = match self.result {
+            Ok(quantity) => (quantity, None),
+            Err(defect) => (Quantity::ZERO, Some(defect.reason)),
+        };
+        MeteredReading {
+            position,
+            ordinal: self.ordinal,
+            identity,
+            organization: event.organization().clone(),
+            project: event.project().cloned(),
+            source: event.source().clone(),
+            meter: self.meter,
+            unit: self.unit,
+            dimensions: self.dimensions,
+            quantity,
+            start_at: self.start_at,
+            end_at: self.end_at,
+            accepted_at,
+            accounting_period,
+            commitment,
+            refused,
+        }
+    }
 }
 
 /// Readings of one batch in sealed order: (shard, sequence, ordinal).

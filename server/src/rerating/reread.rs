@@ -13,8 +13,8 @@ use platform_ingest::batch::Rules as _;
 use platform_ingest::header::Header;
 use platform_rating::{Read, Standing, Unit};
 use platform_registry::Compiled;
-use platform_usage::{Event, EventLimits, Meter, MeterSet, MeteredReading};
-use shared_types::{BatchNo, IdentityHash, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Quantity, Sequence, ShardId};
+use platform_usage::{Accepted, Event, EventLimits, Meter, MeterSet, MeteredReading};
+use shared_types::{BatchNo, IdentityHash, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Sequence, ShardId};
 
 use super::{UnitKey, Work};
 use crate::lake::{EVENTS, Lake};
@@ -233,30 +233,11 @@ impl Work<'_> {
     fn event(&self, otherwise: &Otherwise, event: &Event, identity: IdentityHash, position: Position, accepted_at: Instant) -> Reread {
         let altered = otherwise.altered.get(event.event_type()).cloned().unwrap_or_default();
         let commitment = self.registries.commitment(&identity, &event.source_strings());
+        let accepted = Accepted { position, identity, accepted_at, commitment };
         let readings = otherwise.meters.read(event).into_iter().filter(|reading| altered.contains(&reading.meter));
         let readings = readings.map(|reading| {
-            let (quantity, refused) = match reading.result {
-                Ok(quantity) => (quantity, None),
-                Err(defect) => (Quantity::ZERO, Some(defect.reason)),
-            };
-            MeteredReading {
-                position,
-                ordinal: reading.ordinal,
-                identity,
-                organization: event.organization().clone(),
-                project: event.project().cloned(),
-                source: event.source().clone(),
-                meter: reading.meter,
-                unit: reading.unit,
-                dimensions: reading.dimensions,
-                quantity,
-                accounting_period: reading.start_at.month(),
-                start_at: reading.start_at,
-                end_at: reading.end_at,
-                accepted_at,
-                commitment,
-                refused,
-            }
+            let month = reading.start_at.month();
+            reading.of_event(event, &accepted, month)
         });
         Reread { position, identity, readings: readings.collect(), altered }
     }
