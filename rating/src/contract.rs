@@ -1,7 +1,7 @@
 //! The second stage: functions of a contract over totals of keys. Minimum and maximum spend, discounts, commitments, true-ups, capacity over
 //! several meters, and the split of a service period into lines. Pure; it knows no key, no state and no ledger.
 
-use shared_types::{Amount, Quantity};
+use shared_types::{Amount, Quantity, Sum};
 
 use crate::amount::Exact;
 use crate::ratio::{Ratio, RoundTo};
@@ -26,16 +26,25 @@ impl Rounding {
         self.round(Some(ratio(amount)))
     }
 
+    /// The rounded sum.
+    pub fn apply_sum(self, sum: Sum) -> Result<Sum, OutOfRange> {
+        self.sum(Some(ratio(sum)))
+    }
+
     /// The one rounding of an exact number; none where that left its range.
     fn round(self, exact: Option<Ratio>) -> Result<Amount, OutOfRange> {
+        Amount::from_units(self.sum(exact)?.units()).map_err(|_| OutOfRange)
+    }
+
+    fn sum(self, exact: Option<Ratio>) -> Result<Sum, OutOfRange> {
         let rounded = exact.and_then(|exact| exact.round(self.places, self.to)).ok_or(OutOfRange)?;
-        Amount::from_units(rounded.units()).map_err(|_| OutOfRange)
+        Sum::from_units(rounded.units()).map_err(|_| OutOfRange)
     }
 }
 
-/// An amount as an exact number: both count in units of 10^-9.
-fn ratio(amount: Amount) -> Ratio {
-    Ratio::new(i128::from(amount.units()), 1).unwrap_or(Ratio::ZERO)
+/// A sum as an exact number: both count in units of 10^-9.
+fn ratio(sum: impl Into<Sum>) -> Ratio {
+    Ratio::new(sum.into().units(), 1).unwrap_or(Ratio::ZERO)
 }
 
 /// Which part of its service period a line covers.
@@ -145,15 +154,57 @@ pub fn over_maximum(maximum: Amount, billed_before: Amount, line: Amount) -> Res
     Ok(over.max(Amount::ZERO).min(line.max(Amount::ZERO)))
 }
 
+/// What of a spend lies beyond an amount above zero: never below zero.
+pub fn beyond(amount: Amount, spend: Sum) -> Result<Sum, OutOfRange> {
+    Ok(spend.checked_sub(amount.into()).map_err(|_| OutOfRange)?.max(Sum::ZERO))
+}
+
+/// What is missing of a spend to an amount: never below zero.
+pub fn missing(amount: Amount, spend: Sum) -> Result<Sum, OutOfRange> {
+    Ok(Sum::from(amount).checked_sub(spend).map_err(|_| OutOfRange)?.max(Sum::ZERO))
+}
+
 /// What is missing to a minimum or commitment: never below zero.
 pub fn true_up(minimum: Amount, spent: Amount) -> Result<Amount, OutOfRange> {
-    Ok(minimum.checked_sub(spent).map_err(|_| OutOfRange)?.max(Amount::ZERO))
+    Amount::from_units(missing(minimum, spent.into())?.units()).map_err(|_| OutOfRange)
 }
 
 /// A percentage of an amount, rounded once.
 pub fn percent_of(amount: Amount, percent: Quantity, rounding: Rounding) -> Result<Amount, OutOfRange> {
-    let hundred = Quantity::from_units(100_000_000_000).map_err(|_| OutOfRange)?;
+    let hundred = hundred()?;
     rounding.round(ratio(amount).checked_mul(percent).and_then(|part| part.checked_div(hundred)))
+}
+
+fn hundred() -> Result<Quantity, OutOfRange> {
+    Quantity::from_units(100_000_000_000).map_err(|_| OutOfRange)
+}
+
+/// A percentage off a part of a spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiscountTier {
+    /// Up to where, inclusive; none for the last one.
+    pub up_to: Option<Amount>,
+    /// How many percent.
+    pub percent: Quantity,
+}
+
+/// What tiers take off a spend, rounded once. What is below zero lies in the first one.
+///
+/// - `tiers`: by rising bounds, the last one without.
+pub fn graduated_percent(spend: Sum, tiers: impl IntoIterator<Item = DiscountTier>, rounding: Rounding) -> Result<Sum, OutOfRange> {
+    let (mut off, mut above) = (Ratio::ZERO, None::<Sum>);
+    for DiscountTier { up_to, percent } in tiers {
+        let up_to = up_to.map(Sum::from);
+        let within = up_to.map_or(spend, |up_to| spend.min(up_to));
+        // A tier that begins where the spend ends has nothing of it.
+        let part = match above {
+            None => within,
+            Some(above) => within.max(above).checked_sub(above).map_err(|_| OutOfRange)?,
+        };
+        off = ratio(part).checked_mul(percent).and_then(|part| off.checked_add(part)).ok_or(OutOfRange)?;
+        above = up_to;
+    }
+    rounding.sum(off.checked_div(hundred()?))
 }
 
 /// A part of an amount: `part` of `whole` days, microseconds or anything else that is counted.
@@ -181,11 +232,11 @@ pub struct Commitment {
 /// What a commitment makes of a spend: what lies within it as it is, what lies beyond times the factor, what is missing where it is owed.
 ///
 /// - `rounding`: of the overage, once.
-pub fn committed(spend: Amount, commitment: &Commitment, rounding: Rounding) -> Result<Amount, OutOfRange> {
-    let over = spend.checked_sub(commitment.amount).map_err(|_| OutOfRange)?.max(Amount::ZERO);
-    let overage = rounding.round(ratio(over).checked_mul(commitment.overage_factor))?;
-    let missing = if commitment.true_up { true_up(commitment.amount, spend)? } else { Amount::ZERO };
-    let within = spend.min(commitment.amount).checked_add(overage).map_err(|_| OutOfRange)?;
+pub fn committed(spend: Sum, commitment: &Commitment, rounding: Rounding) -> Result<Sum, OutOfRange> {
+    let over = beyond(commitment.amount, spend)?;
+    let overage = rounding.sum(ratio(over).checked_mul(commitment.overage_factor))?;
+    let missing = if commitment.true_up { missing(commitment.amount, spend)? } else { Sum::ZERO };
+    let within = spend.min(commitment.amount.into()).checked_add(overage).map_err(|_| OutOfRange)?;
     within.checked_add(missing).map_err(|_| OutOfRange)
 }
 
@@ -248,8 +299,25 @@ mod tests {
             ("-1", "2", true, "10"),
         ] {
             let commitment = Commitment { amount: amount("10"), overage_factor: factor.parse().unwrap(), true_up };
-            assert_eq!(committed(amount(spend), &commitment, CENTS), Ok(amount(total)), "{spend} at {factor}");
+            assert_eq!(committed(amount(spend).into(), &commitment, CENTS), Ok(amount(total).into()), "{spend} at {factor}");
         }
+    }
+
+    #[test]
+    fn a_graduated_discount_takes_each_part_at_its_own_percentage_and_is_rounded_once() {
+        let tier = |up_to: Option<&str>, percent: &str| DiscountTier { up_to: up_to.map(amount), percent: percent.parse().unwrap() };
+        let tiers = [tier(Some("100"), "0"), tier(Some("200"), "2.5"), tier(None, "10")];
+        for (spend, off) in
+            [("0", "0"), ("100", "0"), ("100.2", "0.01"), ("200", "2.5"), ("200.05", "2.51"), ("1200", "102.5"), ("-50", "0")]
+        {
+            assert_eq!(graduated_percent(amount(spend).into(), tiers, CENTS), Ok(amount(off).into()), "{spend}");
+        }
+        let tiers = [tier(Some("100"), "10"), tier(None, "50")];
+        assert_eq!(graduated_percent(amount("-30").into(), tiers, CENTS), Ok(amount("-3").into()));
+        let halves = [tier(Some("0.05"), "50"), tier(None, "50")];
+        assert_eq!(graduated_percent(amount("0.11").into(), halves, CENTS), Ok(amount("0.06").into()));
+        // What months come to together may be more than one amount holds.
+        assert_eq!(graduated_percent("900000000000".parse().unwrap(), tiers, CENTS), Ok("449999999960".parse().unwrap()));
     }
 
     #[test]

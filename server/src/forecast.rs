@@ -10,7 +10,7 @@ use platform_billing::Policies;
 use platform_billing::terms::{Spend, SpendError, Termed};
 use platform_ingest::store;
 use platform_rating::forecast::{DAYS, behind, forecast, repeated};
-use platform_rating::{ForecastLine, Horizon, Plan, Stage, Standing};
+use platform_rating::{ForecastLine, Horizon, Key, Plan, Stage, Standing};
 use platform_registry::recurring::Fee;
 use platform_registry::{RatedKey, Schedule, Version};
 use platform_usage::{Accepted, Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
@@ -128,12 +128,16 @@ wire! {
         pub contract: String,
         /// Its name in the contract.
         pub term: String,
-        /// `discount`, `capacity`, `commitment`, `maximum_spend` or `minimum_spend`.
+        /// `discount`, `capacity`, `graduated_discount`, `commitment`, `maximum_spend` or `minimum_spend`.
         pub kind: &'static str,
         /// The currency of the amounts.
         pub currency: String,
         /// What it is applied to.
         pub spend: String,
+        /// How many months the term looks at together; null where it looks at each by itself.
+        pub months: Option<u16>,
+        /// What it was applied to in the earlier ones of these, as rated by now; null without `months`.
+        pub spend_before: Option<String>,
         /// What it adds, or takes off where below zero.
         pub amount: String,
     }
@@ -209,6 +213,9 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
     let (since, mut keys) = (maker.since().month(), Vec::new());
     for (key, kept) in state.keys().filter(|(key, _)| wanted(&key.organization)) {
         let person = people.entry(key.organization.clone()).or_default();
+        if key.service_period < period {
+            maker.before(person, key, kept.total)?;
+        }
         if key.service_period < since {
             person.earlier = true;
             continue;
@@ -297,6 +304,8 @@ struct Person {
     units: BTreeSet<UnitKey>,
     readings: u64,
     fees: Vec<Fee>,
+    /// What earlier months came to under contracts whose terms look at several months together.
+    spend: Spend,
 }
 
 /// Of an organization, in one currency.
@@ -325,6 +334,19 @@ impl Maker {
     fn since(&self) -> Instant {
         let micros = self.as_of.micros().saturating_sub(DAYS.saturating_mul(DAY_MICROS));
         Instant::from_micros(micros).unwrap_or(Instant::EPOCH)
+    }
+
+    /// Takes in what a key of an earlier month came to, where a term looks at it together with this month.
+    fn before(&self, person: &mut Person, key: &Key, total: Amount) -> anyhow::Result<()> {
+        let of_contract =
+            |termed: &&Termed| (&termed.contract, &termed.currency) == (&key.contract, &key.currency) && termed.holds_in(self.period);
+        let termed = self.policies.terms.of(&key.organization).iter().find(of_contract);
+        if termed.is_some_and(|termed| termed.behind(key.service_period, self.period).any(|month| month == self.period)) {
+            let rounding = self.policies.roundings.get(&key.currency).context("a currency of the book has no rounding")?;
+            let rounded = rounding.round(total).context("a line leaves the range of amounts")?;
+            person.spend.add(&key.contract, &key.currency, key.service_period, &key.sku, rounded);
+        }
+        Ok(())
     }
 
     /// Organizations whose contracts may ask for something without usage.
@@ -365,7 +387,7 @@ impl Maker {
         let again = repeated(&self.plan, &used, &horizon, u64::try_from(known.len())?.saturating_add(1));
         let made = forecast(&self.plan, &so_far, &known, &again)?;
         let mut sums: BTreeMap<AssetId, Sums> = BTreeMap::new();
-        let mut spend = Spend::default();
+        let mut spend = person.spend.clone();
         for line in &made.lines {
             let sum = sums.entry(line.key.currency.clone()).or_default();
             let rounding = self.policies.roundings.get(&line.key.currency).context("a currency of the book has no rounding")?;
@@ -396,6 +418,8 @@ impl Maker {
                     kind: applied.term.rule.kind(),
                     currency: termed.currency.to_string(),
                     spend: applied.spend.to_string(),
+                    months: applied.window.map(|window| window.months),
+                    spend_before: applied.window.map(|window| window.spend_before.to_string()),
                     amount: applied.amount.to_string(),
                 });
             }

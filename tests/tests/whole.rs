@@ -40,6 +40,9 @@ mod hostile;
 #[path = "whole/isolation.rs"]
 mod isolation;
 #[cfg(test)]
+#[path = "whole/months.rs"]
+mod months;
+#[cfg(test)]
 #[path = "whole/path.rs"]
 mod path;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use shared_types::{
 
 pub use self::billable::{BillableStates, BilledMeter, Told};
 pub(crate) use self::billable::{micros, minutes};
-pub use self::contract_term::{Term, TermRule, TermsOver, TrueUp};
+pub use self::contract_term::{DiscountTier, Term, TermRule, TermsOver, TrueUp};
 pub use self::terms::{
     AppliesTo, BilledDuring, BlockTier, Bucket, ChargedAt, Clock, Convert, CutAt, Each, Percentage, RoundTo, StepRounding, StepsOf, Then,
     UniquePer,

@@ -122,12 +122,16 @@ fn term() -> Members {
 const TERM_OPTIONAL: [&str; 3] = ["description", "skus", "families"];
 
 /// Each rule of a term with what it says, in the one form or the other of numbers.
-fn term_rules(money_above_zero: &Value, above_zero: &Value) -> Vec<(&'static str, Members)> {
+fn term_rules(money_above_zero: &Value, above_zero: &Value, percent: &Value) -> Vec<(&'static str, Members)> {
     let true_up = words(TrueUp::WORDS.iter().map(|(word, _)| *word));
     let amount = || ("amount", money_above_zero.clone());
     vec![
         ("discount", vec![("percent", above_zero.clone())]),
         ("capacity", vec![]),
+        (
+            "graduated_discount",
+            vec![("tiers", list(&object([("up_to", money_above_zero.clone()), ("percent", percent.clone())], &["up_to"])))],
+        ),
         ("commitment", vec![amount(), ("overage_factor", above_zero.clone()), ("true_up", true_up)]),
         ("maximum_spend", vec![amount()]),
         ("minimum_spend", vec![amount()]),

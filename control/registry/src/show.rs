@@ -7,8 +7,8 @@ use shared_types::Quantity;
 
 use crate::Version;
 use crate::document::{
-    Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, Document, Meter, Negative, PriceModel,
-    PriceRow, Promised, Recurring, Term, TermRule, TermsOver, Tier, Told, WindowCommitment,
+    Aggregation, AppliesTo, BillableStates, BilledMeter, BillingPeriod, BlockTier, Convert, Covers, DiscountTier, Document, Meter,
+    Negative, PriceModel, PriceRow, Promised, Recurring, Term, TermRule, TermsOver, Tier, Told, WindowCommitment,
 };
 
 impl Version {
@@ -149,12 +149,22 @@ impl Toml {
         match &term.rule {
             TermRule::Discount { percent } => self.field("percent", &percent.to_string()),
             TermRule::Capacity {} => {}
+            TermRule::GraduatedDiscount { tiers } => {
+                let tier = |tier: &DiscountTier| match tier.up_to {
+                    Some(up_to) => format!("{{ up_to = \"{up_to}\", percent = \"{}\" }}", tier.percent),
+                    None => format!("{{ percent = \"{}\" }}", tier.percent),
+                };
+                self.raw("tiers", &format!("[{}]", tiers.iter().map(tier).collect::<Vec<_>>().join(", ")));
+            }
             TermRule::Commitment { amount, overage_factor, true_up } => {
                 self.field("amount", &amount.to_string());
                 self.field("overage_factor", &overage_factor.to_string());
                 self.field("true_up", true_up.name());
             }
             TermRule::MaximumSpend { amount } | TermRule::MinimumSpend { amount } => self.field("amount", &amount.to_string()),
+        }
+        if term.months != 1 {
+            self.raw("months", &term.months.to_string());
         }
         let skus: Vec<String> = term.skus.iter().map(|sku| quoted(sku.as_str())).collect();
         let families: Vec<String> = term.families.iter().map(|family| quoted(family)).collect();

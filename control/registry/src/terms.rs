@@ -8,7 +8,7 @@ use std::sync::Arc;
 use shared_types::{AssetId, ContractId, Month, OrganizationId};
 
 use crate::Version;
-use crate::document::{Contract, Covers, Term, TermsOver};
+use crate::document::{Contract, Covers, RoundingMode, Term, TermsOver};
 
 /// The terms of a version, for each organization.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,15 @@ pub struct Termed {
     pub over: TermsOver,
     /// The terms, by id.
     pub terms: Arc<[Term]>,
+    /// How the currency is rounded, where terms look at several months together: what these came to was rounded so.
+    rounding: Option<Rounding>,
 }
+
+/// Contract, currency, what the terms look at, the terms, and how what they came to was rounded.
+type Says<'t> = (&'t ContractId, &'t AssetId, TermsOver, Vec<Term>, Option<Rounding>);
+
+/// Decimal places, and which way a half goes.
+type Rounding = (u32, RoundingMode);
 
 impl Termed {
     /// Whether it is in force in a service period.
@@ -42,9 +50,9 @@ impl Termed {
     }
 
     /// What it says of an amount: everything but the texts for people.
-    fn says(&self) -> (&ContractId, &AssetId, TermsOver, Vec<Term>) {
+    fn says(&self) -> Says<'_> {
         let terms = self.terms.iter().map(|term| Term { description: None, ..term.clone() }).collect();
-        (&self.contract, &self.currency, self.over, terms)
+        (&self.contract, &self.currency, self.over, terms, self.rounding)
     }
 }
 
@@ -52,6 +60,7 @@ impl TermSchedule {
     /// The terms of a version. A contract ends where the organization's next one begins.
     pub fn of(version: &Version) -> Self {
         let currencies: BTreeMap<&str, &AssetId> = version.price_books().map(|book| (book.id.as_str(), &book.currency)).collect();
+        let roundings: BTreeMap<&AssetId, _> = version.roundings().map(|of| (&of.asset, (of.scale, of.mode))).collect();
         let terms: BTreeMap<&ContractId, Arc<[Term]>> =
             version.contracts().map(|contract| (&contract.id, contract.terms.iter().cloned().collect())).collect();
         let mut own: BTreeMap<&OrganizationId, Vec<&Contract>> = BTreeMap::new();
@@ -70,9 +79,12 @@ impl TermSchedule {
             contracts.sort_by_key(|contract| contract.effective_at);
             let ends = contracts.iter().skip(1).map(|next| Some(next.effective_at.month())).chain([None]);
             let with_terms = contracts.iter().zip(ends).filter_map(|(contract, until)| {
+                let currency = *currencies.get(contract.price_book.as_str())?;
+                let together = contract.terms.iter().any(|term| term.months > 1);
                 Some(Termed {
                     contract: contract.id.clone(),
-                    currency: (*currencies.get(contract.price_book.as_str())?).clone(),
+                    currency: currency.clone(),
+                    rounding: roundings.get(currency).copied().filter(|_| together),
                     from: contract.effective_at.month(),
                     until,
                     over: contract.terms_over?,
@@ -164,8 +176,8 @@ impl fmt::Display for TermsChanged {
         write!(
             f,
             "the terms of contract {contract} that {whom} in {month} would be others, and months up to {closed} are closed and invoiced by \
-             them\n    remedy: leave the contract, its price book and its terms as they were, and write another contract with effective_at = \
-             \"{open}\" or a later month"
+             them\n    remedy: leave the contract, its price book and its terms as they were (and how its currency is rounded, where a term looks at \
+             several months together), and write another contract with effective_at = \"{open}\" or a later month"
         )
     }
 }

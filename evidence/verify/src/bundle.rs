@@ -21,7 +21,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Findings, Stage};
-use crate::money::{Number, plain};
+use crate::money::plain;
 use crate::note::{Head, Key};
 
 const MANIFEST: &str = "manifest.json";
@@ -110,7 +110,7 @@ pub fn verify(folder: &Path, outside: &Outside) -> anyhow::Result<Verdict> {
     }
     let mut verdict = Verdict::default();
     let mut signed = None;
-    let mut terms = BTreeMap::new();
+    let mut terms = terms::Terms::default();
     let mut judged = match stages(&files, outside, &mut signed, &mut terms, &mut findings, &mut verdict) {
         Err(error) => match error.downcast::<Unreadable>() {
             // What a later stage cannot read is a difference too.
@@ -140,7 +140,7 @@ fn against_outside(
     outside: &Outside,
     key: &Key,
     head: &Head,
-    terms: &BTreeMap<terms::Place, Number>,
+    terms: &terms::Terms,
     findings: &mut Findings,
     verdict: &mut Verdict,
 ) -> anyhow::Result<()> {
@@ -184,7 +184,7 @@ fn stages(
     files: &Files,
     outside: &Outside,
     signed: &mut Option<Signed>,
-    terms: &mut BTreeMap<terms::Place, Number>,
+    terms: &mut terms::Terms,
     findings: &mut Findings,
     verdict: &mut Verdict,
 ) -> anyhow::Result<()> {
@@ -222,7 +222,7 @@ fn stages(
     verdict.lines = lines.count + list(&invoice, "terms").count();
     let of_terms = terms::terms(&invoice, &versions, &from, &lines, findings)?;
     findings.compare(Stage::Lines, INVOICE, "", "total", &plain(&(&lines.total + &of_terms.total)), &member(&invoice, "total"));
-    *terms = of_terms.amounts;
+    *terms = of_terms;
     issue::issue(files, findings)
 }
 

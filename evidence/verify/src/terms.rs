@@ -1,6 +1,6 @@
 //! Terms of contracts: what each of them makes of what the keys of a service period come to. It knows no invoice and no file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -27,6 +27,31 @@ impl Termed<'_> {
     pub fn holds_in(&self, month: i32) -> bool {
         self.from <= month && self.until.is_none_or(|until| month < until)
     }
+
+    /// A service period's place among those that a term looks at together, from 0.
+    pub fn place(&self, term: &Term, month: i32) -> i32 {
+        (months_of(month) - months_of(self.from)).rem_euclid(term.months)
+    }
+
+    /// The first of the service periods that a term looks at together with one.
+    pub fn first(&self, term: &Term, month: i32) -> i32 {
+        month_of(months_of(month) - self.place(term, month))
+    }
+
+    /// The service periods behind one that a term looks at together with it, up to another.
+    pub fn behind(&self, term: &Term, month: i32, through: i32) -> Vec<i32> {
+        let left = term.months - self.place(term, month);
+        (1..left).map(|after| month_of(months_of(month) + after)).filter(|month| *month <= through).collect()
+    }
+}
+
+fn month_of(months: i32) -> i32 {
+    months / 12 * 100 + months % 12 + 1
+}
+
+/// Months since the year 0.
+fn months_of(month: i32) -> i32 {
+    month / 100 * 12 + month % 100 - 1
 }
 
 /// A term, as its document has it.
@@ -36,6 +61,8 @@ pub struct Term {
     pub id: String,
     /// What it asks for, as it stands in the document.
     pub rule: Value,
+    /// How many service periods it looks at together, from the contract's first one on; 1: at each by itself.
+    pub months: i32,
     /// Its text on an invoice.
     pub description: String,
     /// The families that it looks at.
@@ -51,6 +78,8 @@ enum Asks {
     /// Percent.
     Discount(Number),
     Capacity,
+    /// Up to where, none for the last one, and percent.
+    Graduated(Vec<(Option<Number>, Number)>),
     Commitment {
         amount: Number,
         factor: Number,
@@ -82,6 +111,17 @@ pub struct Applied<'t> {
     pub spend: Number,
     /// What it adds to that, or takes off where below zero.
     pub amount: Number,
+    /// What it was applied to, and what that came to, in earlier service periods; for a term that looks at several together.
+    pub before: Option<(Number, Number)>,
+}
+
+/// What is known of the terms that look at several service periods together, by their ids.
+#[derive(Default)]
+pub struct Before {
+    /// What each was applied to in the earlier ones.
+    pub spent: BTreeMap<String, Number>,
+    /// What the first of each scope is applied to, without what such terms before it added: where nothing else says what the keys come to.
+    pub bases: Option<BTreeMap<String, Number>>,
 }
 
 /// Refuses members that this program has not learnt.
@@ -108,7 +148,15 @@ impl Term {
             names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
         };
         let id = text(document, "id").context("a term has no id")?;
-        only(document, &["description", "families", "id", "rule", "skus"]).with_context(|| format!("term {id}"))?;
+        only(document, &["description", "families", "id", "months", "rule", "skus"]).with_context(|| format!("term {id}"))?;
+        let months = document.get("months").map_or(Some(1), |months| {
+            months
+                .as_str()?
+                .parse::<i32>()
+                .ok()
+                .filter(|number| (2..=120).contains(number) && Some(&*number.to_string()) == months.as_str())
+        });
+        let months = months.with_context(|| format!("term {id} looks at a number of months that this program has not learnt"))?;
         let rule = document.get("rule").cloned().unwrap_or_default();
         let Some((kind, of)) =
             rule.as_object().and_then(|rule| rule.iter().next()).filter(|_| rule.as_object().is_some_and(|all| all.len() == 1))
@@ -119,6 +167,20 @@ impl Term {
         let (asks, words) = match kind.as_str() {
             "discount" => (Asks::Discount(number("percent")?), format!("Discount of {} %", text(of, "percent").unwrap_or_default())),
             "capacity" => (Asks::Capacity, "Capacity".to_owned()),
+            "graduated_discount" => {
+                let tiers = of.get("tiers").and_then(Value::as_array).filter(|tiers| !tiers.is_empty());
+                let tiers = tiers.with_context(|| format!("term {id} has no tiers"))?;
+                let mut read = Vec::with_capacity(tiers.len());
+                for (at, tier) in tiers.iter().enumerate() {
+                    only(tier, &["percent", "up_to"]).with_context(|| format!("a tier of term {id}"))?;
+                    let up_to = text(tier, "up_to").map(|text| decimal(&text)).transpose()?;
+                    if up_to.is_some() == (at + 1 == tiers.len()) {
+                        bail!("a tier of term {id} ends, or does not, where this program has not learnt it");
+                    }
+                    read.push((up_to, decimal(&text(tier, "percent").with_context(|| format!("a tier of term {id} has no percent"))?)?));
+                }
+                (Asks::Graduated(read), "Graduated discount".to_owned())
+            }
             "commitment" => {
                 let owed = match text(of, "true_up").as_deref() {
                     Some("owed") => true,
@@ -134,15 +196,20 @@ impl Term {
         let fields: &[&str] = match asks {
             Asks::Discount(_) => &["percent"],
             Asks::Capacity => &[],
+            Asks::Graduated(_) => &["tiers"],
             Asks::Commitment { .. } => &["amount", "overage_factor", "true_up"],
             Asks::Maximum(_) | Asks::Minimum(_) => &["amount"],
         };
         only(of, fields).with_context(|| format!("term {id}"))?;
+        if months > 1 && matches!(asks, Asks::Discount(_) | Asks::Capacity) {
+            bail!("term {id} looks at months together, which this program has not learnt of its kind");
+        }
         let description = text(document, "description").unwrap_or(words);
-        Ok(Self { id, description, families: names("families"), skus: names("skus"), asks, rule })
+        Ok(Self { id, months, description, families: names("families"), skus: names("skus"), asks, rule })
     }
 
-    fn is_whole(&self) -> bool {
+    /// Whether it looks at all of the contract.
+    pub fn is_whole(&self) -> bool {
         self.families.is_empty() && self.skus.is_empty()
     }
 
@@ -155,9 +222,10 @@ impl Term {
         let kind = match self.asks {
             Asks::Discount(_) => 0,
             Asks::Capacity => 1,
-            Asks::Commitment { .. } => 2,
-            Asks::Maximum(_) => 3,
-            Asks::Minimum(_) => 4,
+            Asks::Graduated(_) => 2,
+            Asks::Commitment { .. } => 3,
+            Asks::Maximum(_) => 4,
+            Asks::Minimum(_) => 5,
         };
         (self.is_whole(), &self.families, &self.skus, kind)
     }
@@ -166,8 +234,8 @@ impl Term {
 /// What each term comes to, in the order of application: discounts by id, then scope by scope, then all of the contract, to which what the
 /// former added or took off is spend.
 ///
-/// - `keys`: of one service period, in any order. `places`, `half`: the currency's rounding, of each amount once.
-pub fn apply<'t>(termed: &'t Termed<'_>, keys: &[Key<'_>], (places, half): (u32, Half)) -> Vec<Applied<'t>> {
+/// - `keys`: of the service period `month`, in any order. `places`, `half`: the currency's rounding, of each amount once.
+pub fn apply<'t>(termed: &'t Termed<'_>, month: i32, keys: &[Key<'_>], before: &Before, (places, half): (u32, Half)) -> Vec<Applied<'t>> {
     let mut keys: Vec<Key<'_>> = keys.iter().filter(|key| termed.over == "everything" || !key.recurring).cloned().collect();
     let (discounts, mut rest): (Vec<&Term>, Vec<&Term>) = termed.terms.iter().partition(|term| matches!(term.asks, Asks::Discount(_)));
     let mut applied = Vec::new();
@@ -180,10 +248,10 @@ pub fn apply<'t>(termed: &'t Termed<'_>, keys: &[Key<'_>], (places, half): (u32,
             amount -= &off;
             key.amount -= off;
         }
-        applied.push(Applied { term, spend, amount });
+        applied.push(Applied { term, spend, amount, before: None });
     }
     rest.sort_by(|a, b| a.place().cmp(&b.place()));
-    let mut added = money::zero();
+    let (mut added, mut added_together) = (money::zero(), money::zero());
     for of_scope in rest.chunk_by(|a, b| (&a.families, &a.skus) == (&b.families, &b.skus)) {
         let Some(first) = of_scope.first() else { continue };
         let each: Vec<&Number> = keys.iter().filter(|key| first.looks_at(key)).map(|key| &key.amount).collect();
@@ -191,10 +259,24 @@ pub fn apply<'t>(termed: &'t Termed<'_>, keys: &[Key<'_>], (places, half): (u32,
         if first.is_whole() {
             spend += &added;
         }
+        let mut bases = before.bases.as_ref();
         for term in of_scope {
-            let amount = round(&term.adds(&each, &spend, (places, half)), places, half);
-            applied.push(Applied { term, spend: spend.clone(), amount: amount.clone() });
+            let together = term.months > 1;
+            if let Some(bases) = bases.take_if(|_| together) {
+                spend = bases.get(&term.id).cloned().unwrap_or_else(money::zero);
+                if term.is_whole() {
+                    spend += &added_together;
+                }
+            }
+            let spent = before.spent.get(&term.id).cloned().unwrap_or_else(money::zero);
+            let comes_to = |spend: &Number, last: bool| round(&term.adds(&each, spend, last, (places, half)), places, half);
+            let came_to = if together { comes_to(&spent, false) } else { money::zero() };
+            let amount = comes_to(&(&spent + &spend), termed.place(term, month) + 1 == term.months) - &came_to;
+            applied.push(Applied { term, spend: spend.clone(), amount: amount.clone(), before: together.then_some((spent, came_to)) });
             spend += &amount;
+            if together {
+                added_together += &amount;
+            }
             added += amount;
         }
     }
@@ -202,20 +284,32 @@ pub fn apply<'t>(termed: &'t Termed<'_>, keys: &[Key<'_>], (places, half): (u32,
 }
 
 impl Term {
-    fn adds(&self, each: &[&Number], spend: &Number, (places, half): (u32, Half)) -> Number {
+    /// What it adds to a spend, which is that so far where it looks at several months together; `last`: whether these are over.
+    fn adds(&self, each: &[&Number], spend: &Number, last: bool, (places, half): (u32, Half)) -> Number {
         let zero = money::zero();
         match &self.asks {
             Asks::Discount(_) => zero,
             Asks::Capacity => each.iter().max().map_or(zero, |greatest| *greatest - each.iter().copied().sum::<Number>()),
+            Asks::Graduated(tiers) => {
+                let (mut off, mut above) = (zero, None);
+                for (up_to, percent) in tiers {
+                    let within = up_to.as_ref().map_or(spend, |up_to| spend.min(up_to));
+                    let part = above.map_or_else(|| within.clone(), |above: &Number| within.max(above) - above);
+                    off += part * percent / money::whole(100);
+                    above = up_to.as_ref();
+                }
+                -round(&off, places, half)
+            }
             Asks::Commitment { amount, factor, owed } => {
                 let beyond = (spend - amount).max(money::zero());
                 let overage = round(&(&beyond * factor), places, half);
-                let missing = if *owed { (amount - spend).max(zero) } else { zero };
+                let missing = if *owed && last { (amount - spend).max(zero) } else { zero };
                 overage - beyond + missing
             }
             // Never more than there is.
             Asks::Maximum(amount) => -(spend - amount).max(money::zero()).min(spend.clone().max(zero)),
-            Asks::Minimum(amount) => (amount - spend).max(zero),
+            Asks::Minimum(amount) if last => (amount - spend).max(zero),
+            Asks::Minimum(_) => zero,
         }
     }
 }
@@ -233,7 +327,7 @@ mod tests {
         let terms = terms.iter().map(|term| Term::of(term).unwrap()).collect();
         let termed = Termed { contract: "acme", over, from: 202_610, until: None, terms };
         let keys: Vec<Key<'_>> = keys.iter().map(|(sku, family, amount)| key(sku, family, amount)).collect();
-        let applied = apply(&termed, &keys, (2, Half::Away));
+        let applied = apply(&termed, 202_610, &keys, &Before::default(), (2, Half::Away));
         let shown =
             |applied: &Applied<'_>| format!("{} {} of {}", applied.term.id, money::plain(&applied.amount), money::plain(&applied.spend));
         assert_eq!(applied.iter().map(shown).collect::<Vec<_>>(), expected);
@@ -259,6 +353,46 @@ mod tests {
     }
 
     #[test]
+    fn a_term_over_months_comes_to_what_they_make_together_less_what_they_came_to() {
+        let document = |rule: Value| json!({"id": "x", "months": "3", "rule": rule, "families": ["f"]});
+        let tiers = json!([{"up_to": "100", "percent": "0"}, {"up_to": "200", "percent": "2.5"}, {"percent": "10"}]);
+        for (rule, months) in [
+            (json!({"graduated_discount": {"tiers": tiers}}), [("60", "0"), ("60.2", "-0.51"), ("180", "-12.01")]),
+            (
+                json!({"commitment": {"amount": "1000", "overage_factor": "1.5", "true_up": "owed"}}),
+                [("700", "0"), ("200", "0"), ("0", "100")],
+            ),
+            (
+                json!({"commitment": {"amount": "1000", "overage_factor": "1.5", "true_up": "owed"}}),
+                [("900", "0"), ("300", "100"), ("-250", "-50")],
+            ),
+            (json!({"maximum_spend": {"amount": "100"}}), [("130", "-30"), ("-50", "30"), ("30", "-10")]),
+            (json!({"minimum_spend": {"amount": "100"}}), [("70", "0"), ("20", "0"), ("0", "10")]),
+        ] {
+            let terms = vec![Term::of(&document(rule.clone())).unwrap()];
+            // The second of two such stretches.
+            let termed = Termed { contract: "acme", over: "everything", from: 202_610, until: None, terms };
+            let mut spent = money::zero();
+            for (month, (spend, amount)) in [202_701, 202_702, 202_703].into_iter().zip(months) {
+                let known = Before { spent: [("x".to_owned(), spent.clone())].into(), bases: None };
+                let stated = Before { bases: Some([("x".to_owned(), decimal(spend).unwrap())].into()), spent: known.spent.clone() };
+                for (keys, before) in [(vec![key("a", "f", spend)], &known), (vec![], &stated)] {
+                    let [applied] = &apply(&termed, month, &keys, before, (2, Half::Away))[..] else { panic!() };
+                    assert_eq!(
+                        (money::plain(&applied.spend), money::plain(&applied.amount)),
+                        (spend.to_owned(), amount.to_owned()),
+                        "{rule} {month}"
+                    );
+                }
+                spent += decimal(spend).unwrap();
+            }
+            assert_eq!(termed.behind(&termed.terms[0], 202_701, 202_702), [202_702]);
+            assert_eq!(termed.behind(&termed.terms[0], 202_610, 203_001), [202_611, 202_612]);
+            assert_eq!(termed.behind(&termed.terms[0], 202_612, 203_001), [0; 0]);
+        }
+    }
+
+    #[test]
     fn what_is_not_learnt_is_no_term() {
         let odd = json!({"id": "odd", "rule": {"capacity": {}}, "projects": ["x"]});
         assert_eq!(format!("{:#}", Term::of(&odd).unwrap_err()), "term odd: has a member \"projects\", which this program has not learnt");
@@ -269,6 +403,8 @@ mod tests {
             json!({}),
             json!({"rebate": {}}),
             json!({"discount": {}}),
+            json!({"graduated_discount": {"tiers": [{"percent": "5"}, {"percent": "6"}]}}),
+            json!({"graduated_discount": {"tiers": [{"percent": "5", "flat_fee": "6"}]}}),
             json!({"commitment": {"amount": "1", "overage_factor": "1", "true_up": "later"}}),
         ] {
             assert!(Term::of(&json!({"id": "odd", "rule": rule})).is_err(), "{rule}");

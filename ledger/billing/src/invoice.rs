@@ -540,6 +540,15 @@ pub(crate) mod as_text {
         }
     }
 
+    impl Whole for u16 {
+        fn text(&self) -> String {
+            self.to_string()
+        }
+        fn read(text: &str) -> Option<Self> {
+            text.parse().ok()
+        }
+    }
+
     impl Whole for shared_types::Month {
         fn text(&self) -> String {
             self.number().to_string()

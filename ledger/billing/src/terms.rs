@@ -4,18 +4,22 @@
 //! - Keys come as the amounts that invoices name for them, rounded to the currency. Their order means nothing: each key is discounted alone,
 //!   and everything else goes by sums.
 //! - Discounts come first, by id, each off what the one before left. Then the terms that name SKUs or families, scope by scope; then those over
-//!   all of the contract, to which what the former added or took off counts as spend. Within a scope: capacity, commitment, maximum, minimum.
+//!   all of the contract, to which what the former added or took off counts as spend. Within a scope: capacity, graduated
+//!   discount, commitment, maximum, minimum.
 //! - Each amount is rounded once to the currency, the percentage of a key alone as well.
+//! - A term may look at several service periods together, its window. In each of them it comes to what it makes of the window's spend so far,
+//!   less what it came to before; what is missing to a promise is owed with the last one.
 //! - Source: `docs/decisions/0015-terms-are-a-second-stage.md`; the functions are those of `platform_rating::contract`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use platform_rating::RoundTo;
 use platform_rating::contract::{self, Commitment};
 use serde::{Deserialize, Serialize};
-use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, Quantity, SkuId};
+use shared_types::{Amount, AssetId, ContractId, Month, OrganizationId, Quantity, SkuId, Sum};
 
 use crate::invoice::{Policies, Rounding, RoundingMode, as_text};
 
@@ -50,6 +54,11 @@ pub enum Rule {
     },
     /// Of several SKUs the one that comes to the most is owed, the others are not.
     Capacity {},
+    /// A percentage off what is spent, by how much it is.
+    GraduatedDiscount {
+        /// In rising order, the last one without a bound.
+        tiers: Vec<DiscountTier>,
+    },
     /// A promise to spend.
     Commitment {
         /// How much.
@@ -77,6 +86,7 @@ impl Rule {
         match self {
             Self::Discount { .. } => "discount",
             Self::Capacity {} => "capacity",
+            Self::GraduatedDiscount { .. } => "graduated_discount",
             Self::Commitment { .. } => "commitment",
             Self::MaximumSpend { .. } => "maximum_spend",
             Self::MinimumSpend { .. } => "minimum_spend",
@@ -91,6 +101,17 @@ impl Rule {
     fn is_discount(&self) -> bool {
         matches!(self, Self::Discount { .. })
     }
+}
+
+/// A percentage off a part of what is spent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscountTier {
+    /// Up to where, inclusive; none for the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<Amount>,
+    /// How many percent.
+    pub percent: Quantity,
 }
 
 /// Which SKUs of its contract a term looks at: all where it names none.
@@ -122,6 +143,8 @@ pub struct Term {
     pub description: String,
     /// What it asks for.
     pub rule: Rule,
+    /// How many service periods it looks at together: its window. 1: at each by itself.
+    pub months: NonZeroU16,
     /// What it looks at.
     pub scope: Scope,
 }
@@ -147,6 +170,18 @@ impl Termed {
     /// Whether it is in force in a service period.
     pub fn holds_in(&self, period: Month) -> bool {
         self.from <= period && self.until.is_none_or(|until| period < until)
+    }
+
+    /// A service period's place in a term's window, from 0. Windows follow one another from the contract's first service period.
+    fn place(&self, term: &Term, period: Month) -> i32 {
+        period.since(self.from).rem_euclid(term.months.get().into())
+    }
+
+    /// The service periods behind one that are in a window with it, up to and including another.
+    pub fn behind(&self, period: Month, through: Month) -> impl Iterator<Item = Month> {
+        let left = |term: &Term| i32::from(term.months.get()).saturating_sub(self.place(term, period)).saturating_sub(1);
+        let longest = self.terms.iter().map(left).max().and_then(|left| usize::try_from(left).ok()).unwrap_or(0);
+        std::iter::successors(period.next(), |month| month.next()).take(longest).take_while(move |month| *month <= through)
     }
 
     /// Its service periods behind a month, up to and including another.
@@ -209,6 +244,21 @@ pub struct Applied<'t> {
     pub spend: Amount,
     /// What it adds, or takes off where below zero.
     pub amount: Amount,
+    /// What was before in its window; none for a term that looks at each service period by itself.
+    pub window: Option<Window>,
+}
+
+/// What a term came to in the earlier service periods of its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// What it came to there.
+    pub amount_before: Sum,
+    /// How many service periods the window has.
+    #[serde(with = "as_text")]
+    pub months: u16,
+    /// What it was applied to there.
+    pub spend_before: Sum,
 }
 
 /// A figure leaves the range of amounts.
@@ -221,15 +271,21 @@ impl From<contract::OutOfRange> for OutOfRange {
     }
 }
 
+/// What terms came to in their windows so far, by id: what goes on from one service period to the next.
+type Windows<'t> = BTreeMap<&'t str, Window>;
+
 /// G: what each term of a contract comes to in one service period, in the order of application.
 ///
 /// - `keys`: what invoices say of each key of the period, rounded to the currency; in any order.
+/// - `windows`: behind the service period before; none of a term before its window's first.
 /// - Errors: a figure beyond 64 bits.
-pub(crate) fn apply<'t>(
+fn apply<'t>(
     termed: &'t Termed,
+    period: Month,
     keys: &[(SkuId, Amount)],
     skus: &BTreeMap<SkuId, SkuFacts>,
     rounding: Rounding,
+    windows: &mut Windows<'t>,
 ) -> Result<Vec<Applied<'t>>, OutOfRange> {
     let to = contract::Rounding {
         places: i32::try_from(rounding.scale).map_err(|_| OutOfRange)?,
@@ -250,7 +306,7 @@ pub(crate) fn apply<'t>(
             amount = subtract(amount, off)?;
             *net = subtract(*net, off)?;
         }
-        applied.push(Applied { term, spend, amount });
+        applied.push(Applied { term, spend, amount, window: None });
     }
     let mut rest: Vec<&Term> = termed.terms.iter().filter(|term| !term.rule.is_discount()).collect();
     let place = |term: &'t Term| (term.scope.is_whole(), &term.scope, &term.rule, &term.id);
@@ -265,8 +321,21 @@ pub(crate) fn apply<'t>(
             spend = add(spend, *net)?;
         }
         for term in of_scope {
-            let amount = to.apply(adds(&term.rule, &each, spend, to)?)?;
-            applied.push(Applied { term, spend, amount });
+            let months = term.months.get();
+            let place = termed.place(term, period);
+            let before = windows.remove(&*term.id).filter(|_| place > 0);
+            let before = before.unwrap_or(Window { amount_before: Sum::ZERO, months, spend_before: Sum::ZERO });
+            let last = place.saturating_add(1) == i32::from(months);
+            // What the window comes to so far, less what it came to before.
+            let so_far = before.spend_before.checked_add(spend.into()).map_err(|_| OutOfRange)?;
+            let comes_to = to.apply_sum(adds(&term.rule, &each, so_far, last, to)?)?;
+            let amount = comes_to.checked_sub(before.amount_before).map_err(|_| OutOfRange)?;
+            let amount = Amount::from_units(amount.units()).map_err(|_| OutOfRange)?;
+            let window = (months > 1).then_some(before);
+            if !last {
+                windows.insert(&term.id, Window { amount_before: comes_to, months, spend_before: so_far });
+            }
+            applied.push(Applied { term, spend, amount, window });
             spend = add(spend, amount)?;
             added = add(added, amount)?;
         }
@@ -275,7 +344,7 @@ pub(crate) fn apply<'t>(
 }
 
 /// What invoices say of the keys of one organization, by contract, currency and service period: what its terms are applied to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Spend(BTreeMap<(ContractId, AssetId, Month), Vec<(SkuId, Amount)>>);
 
 /// Why terms come to nothing that an invoice could say.
@@ -300,26 +369,42 @@ impl Spend {
         self.0.entry((contract.clone(), currency.clone(), period)).or_default().push((sku.clone(), amount));
     }
 
-    /// G of a contract's keys in a service period, also where it has none.
+    /// G of a contract's keys in a service period, also where it has none. Terms that look at several together go through those before it.
     pub fn apply<'t>(&self, termed: &'t Termed, period: Month, policies: &Policies) -> Result<Vec<Applied<'t>>, SpendError> {
         let rounding = policies.roundings.get(&termed.currency).ok_or_else(|| SpendError::NoRounding(termed.currency.clone()))?;
-        let keys = self.0.get(&(termed.contract.clone(), termed.currency.clone(), period)).map(Vec::as_slice).unwrap_or_default();
-        apply(termed, keys, &policies.terms.skus, *rounding)
-            .map_err(|OutOfRange| SpendError::OutOfRange { contract: termed.contract.clone(), period })
+        let longest = termed.terms.iter().map(|term| termed.place(term, period)).max().unwrap_or(0);
+        let first = (0..longest).try_fold(period, |month, _| month.previous()).unwrap_or(period);
+        let (mut windows, mut applied) = (Windows::new(), Vec::new());
+        for month in std::iter::successors(Some(first), |month| month.next()).take_while(|month| *month <= period) {
+            let keys = self.0.get(&(termed.contract.clone(), termed.currency.clone(), month)).map(Vec::as_slice).unwrap_or_default();
+            applied = apply(termed, month, keys, &policies.terms.skus, *rounding, &mut windows)
+                .map_err(|OutOfRange| SpendError::OutOfRange { contract: termed.contract.clone(), period: month })?;
+        }
+        Ok(applied)
     }
 }
 
-/// What a rule adds to a spend. `each`: what the SKUs of its scope come to.
-fn adds(rule: &Rule, each: &[Amount], spend: Amount, to: contract::Rounding) -> Result<Amount, OutOfRange> {
+/// What a rule adds to a spend.
+///
+/// - `each`: what the SKUs of its scope come to in the service period; `spend`: in its window so far; `last`: whether the window ends with the
+///   service period: what is missing is owed then.
+fn adds(rule: &Rule, each: &[Amount], spend: Sum, last: bool, to: contract::Rounding) -> Result<Sum, OutOfRange> {
+    let subtract = |a: Sum, b: Sum| a.checked_sub(b).map_err(|_| OutOfRange);
     Ok(match rule {
-        Rule::Discount { .. } => Amount::ZERO,
-        Rule::Capacity {} => contract::greatest_alone(each)?,
+        Rule::Discount { .. } => Sum::ZERO,
+        Rule::Capacity {} => contract::greatest_alone(each)?.into(),
+        Rule::GraduatedDiscount { tiers } => {
+            let tiers = tiers.iter().map(|tier| contract::DiscountTier { up_to: tier.up_to, percent: tier.percent });
+            subtract(Sum::ZERO, contract::graduated_percent(spend, tiers, to)?)?
+        }
         Rule::Commitment { amount, overage_factor, true_up } => {
-            let commitment = Commitment { amount: *amount, overage_factor: *overage_factor, true_up: *true_up == TrueUp::Owed };
+            let true_up = last && *true_up == TrueUp::Owed;
+            let commitment = Commitment { amount: *amount, overage_factor: *overage_factor, true_up };
             subtract(contract::committed(spend, &commitment, to)?, spend)?
         }
-        Rule::MaximumSpend { amount } => subtract(Amount::ZERO, contract::over_maximum(*amount, Amount::ZERO, spend)?)?,
-        Rule::MinimumSpend { amount } => contract::true_up(*amount, spend)?,
+        Rule::MaximumSpend { amount } => subtract(Sum::ZERO, contract::beyond(*amount, spend)?)?,
+        Rule::MinimumSpend { amount } if last => contract::missing(*amount, spend)?,
+        Rule::MinimumSpend { .. } => Sum::ZERO,
     })
 }
 
@@ -365,6 +450,9 @@ pub struct TermLine {
     pub term: String,
     /// What it adds to the spend, or takes off where below zero.
     pub term_amount: Amount,
+    /// For a term that looks at several service periods together: what was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 impl TermLine {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod billing {
     use std::collections::BTreeMap;
+    use std::num::NonZeroU16;
     use std::sync::Arc;
 
     use platform_billing::terms::{Over, Rule, Scope, Term, Termed};
@@ -75,7 +76,14 @@ mod billing {
             from: month(from),
             until: None,
             over: Over::Everything,
-            terms: vec![Term { id: "term".to_owned(), description: "a term".to_owned(), rule, scope: Scope::default() }].into(),
+            terms: vec![Term {
+                id: "term".to_owned(),
+                description: "a term".to_owned(),
+                rule,
+                months: NonZeroU16::MIN,
+                scope: Scope::default(),
+            }]
+            .into(),
         };
         let least = Rule::MinimumSpend { amount: Amount::parse("100").unwrap() };
         let off = Rule::Discount { percent: Quantity::parse("10").unwrap() };

@@ -55,9 +55,13 @@ pub async fn run(command: QuarantineCommand, common: &Common) -> anyhow::Result<
                 }
             };
             format!(
-                "SELECT concat(shard, '/', incarnation, '/', sequence) AS position, ordinal, reason, organization, source, event_id, \
-                 meter, detail, accepted_at FROM usage.quarantine {condition} \
-                 ORDER BY accepted_at DESC, shard, sequence, ordinal LIMIT {limit}"
+                // A reading is part of an event that was accepted, which has the id.
+                "SELECT concat(listed.shard, '/', listed.incarnation, '/', listed.sequence) AS position, listed.ordinal, listed.reason, \
+                 listed.organization, listed.source, coalesce(listed.event_id, events.event_id) AS event_id, listed.meter, listed.detail, \
+                 listed.accepted_at FROM (SELECT * FROM usage.quarantine {condition} \
+                 ORDER BY accepted_at DESC, shard, sequence, ordinal LIMIT {limit}) AS listed LEFT JOIN usage.events AS events \
+                 ON events.shard = listed.shard AND events.incarnation = listed.incarnation AND events.sequence = listed.sequence \
+                 ORDER BY listed.accepted_at DESC, listed.shard, listed.sequence, listed.ordinal"
             )
         }
         QuarantineCommand::Show { position } => {

@@ -220,7 +220,10 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
         differences.take(&batch, &reached, version.address())?;
     }
     differences.lines.sort_by(|a, b| a.key.cmp(&b.key));
-    differences.invoiced = invoiced(&differences.moved, &policies_of(active)?, &policies_of(version)?)?;
+    let organizations: BTreeSet<&OrganizationId> = differences.moved.keys().map(|key| &key.organization).collect();
+    let standing = state.keys().filter(|(key, _)| organizations.contains(&key.organization) && !differences.moved.contains_key(*key));
+    let standing: BTreeMap<&Key, Amount> = standing.map(|(key, known)| (key, known.total)).collect();
+    differences.invoiced = invoiced(&differences.moved, &standing, &policies_of(active)?, &policies_of(version)?)?;
     Ok(differences)
 }
 

@@ -149,7 +149,7 @@ fn terms(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("organization", DataType::Utf8, false, "Who owes."),
             ("currency", DataType::Utf8, false, "In which currency."),
             ("period", DataType::Int32, false, "The accounting month whose close made the invoice, yyyymm."),
-            ("kind", DataType::Utf8, false, "discount, capacity, commitment, maximum_spend or minimum_spend."),
+            ("kind", DataType::Utf8, false, "discount, capacity, graduated_discount, commitment, maximum_spend or minimum_spend."),
             ("contract", DataType::Utf8, false, "Under which agreement."),
             ("contract_line", DataType::Utf8, false, "Contract and term, as in ledger.postings."),
             ("term", DataType::Utf8, false, "Its name in the contract."),
@@ -159,6 +159,9 @@ fn terms(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
             ("spend", MONEY, false, "What the term was applied to."),
             ("term_amount", MONEY, false, "What it adds to the spend, or takes off where below zero."),
             ("invoiced_before", MONEY, false, "What earlier invoices said of the term and service period."),
+            ("months", DataType::Int64, true, "How many service periods the term looks at together; null where at each by itself."),
+            ("spend_before", MONEY, true, "What it was applied to in the earlier ones of these; null without months."),
+            ("amount_before", MONEY, true, "What it came to in the earlier ones of these; null without months."),
         ],
         move || {
             let books = books.clone();
@@ -182,6 +185,9 @@ fn terms(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {
                             term.spend.into(),
                             term.term_amount.into(),
                             term.invoiced_before.into(),
+                            term.window.map(|window| u64::from(window.months)).into(),
+                            term.window.map(|window| window.spend_before).into(),
+                            term.window.map(|window| window.amount_before).into(),
                         ]
                     };
                     invoice.terms.iter().map(row).collect()

@@ -2,10 +2,11 @@
 //! organization, each in a transaction of its own. What was done is not done again, so it goes on wherever a process was killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
-use platform_billing::terms::{Over, Rule, Scope, SkuFacts, Term, Termed, TrueUp};
+use platform_billing::terms::{DiscountTier, Over, Rule, Scope, SkuFacts, Term, Termed, TrueUp};
 use platform_billing::{Close, CloseError, Held, InvoiceError, Policies, Rounding, RoundingMode, SkuText, Terms};
 use platform_registry::document::{self, Recurring, TermRule};
 use platform_registry::{TermSchedule, Version};
@@ -215,6 +216,10 @@ fn term(term: &document::Term) -> Term {
     let rule = match &term.rule {
         TermRule::Discount { percent } => Rule::Discount { percent: *percent },
         TermRule::Capacity {} => Rule::Capacity {},
+        TermRule::GraduatedDiscount { tiers } => {
+            let tiers = tiers.iter().map(|tier| DiscountTier { up_to: tier.up_to, percent: tier.percent });
+            Rule::GraduatedDiscount { tiers: tiers.collect() }
+        }
         TermRule::Commitment { amount, overage_factor, true_up } => Rule::Commitment {
             amount: *amount,
             overage_factor: *overage_factor,
@@ -230,6 +235,7 @@ fn term(term: &document::Term) -> Term {
         match &term.rule {
             TermRule::Discount { percent } => return format!("Discount of {percent} %"),
             TermRule::Capacity {} => "Capacity",
+            TermRule::GraduatedDiscount { .. } => "Graduated discount",
             TermRule::Commitment { .. } => "Commitment",
             TermRule::MaximumSpend { .. } => "Maximum spend",
             TermRule::MinimumSpend { .. } => "Minimum spend",
@@ -237,5 +243,7 @@ fn term(term: &document::Term) -> Term {
         .to_owned()
     });
     let scope = Scope { families: term.families.clone(), skus: term.skus.clone() };
-    Term { id: term.id.clone(), description, rule, scope }
+    // Documents have 1 to 120.
+    let months = u16::try_from(term.months).ok().and_then(NonZeroU16::new).unwrap_or(NonZeroU16::MIN);
+    Term { id: term.id.clone(), description, rule, months, scope }
 }

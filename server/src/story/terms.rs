@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use platform_billing::{Invoice, Issue, StoredInvoice, TermLine};
 use serde::Serialize;
+use shared_types::Sum;
 
 use super::{ExplanationView, month};
 use crate::commands::invoice::terms::{reason, scope};
@@ -26,7 +27,7 @@ wire! {
         pub term: String,
         /// For people.
         pub description: String,
-        /// `discount`, `capacity`, `commitment`, `maximum_spend` or `minimum_spend`.
+        /// `discount`, `capacity`, `graduated_discount`, `commitment`, `maximum_spend` or `minimum_spend`.
         pub kind: &'static str,
         /// Month of the spend, `yyyy-mm`.
         pub service_period: String,
@@ -36,6 +37,12 @@ wire! {
         pub spend: String,
         /// What it adds to that, or takes off where below zero.
         pub term_amount: String,
+        /// How many service periods the term looks at together; null where it looks at each by itself.
+        pub months: Option<u16>,
+        /// What it was applied to in the earlier ones of these; null without `months`.
+        pub spend_before: Option<String>,
+        /// What it came to in the earlier ones of these; null without `months`.
+        pub amount_before: Option<String>,
         /// What earlier invoices said of the same.
         pub invoiced_before: String,
         /// What the line asks for.
@@ -62,6 +69,9 @@ pub(super) fn explain(stored: &StoredInvoice, term: &TermLine) -> ExplanationVie
         currency: invoice.currency.to_string(),
         spend: term.spend.to_string(),
         term_amount: term.term_amount.to_string(),
+        months: term.window.map(|window| window.months),
+        spend_before: term.window.map(|window| window.spend_before.to_string()),
+        amount_before: term.window.map(|window| window.amount_before.to_string()),
         invoiced_before: term.invoiced_before.to_string(),
         amount: term.amount.to_string(),
         registry_version: invoice.registry_version.to_string(),
@@ -84,7 +94,7 @@ pub(super) fn explain(stored: &StoredInvoice, term: &TermLine) -> ExplanationVie
 
 fn text(invoice: &Invoice, name: &str, term: &TermLine) -> String {
     let scale = invoice.rounding.scale;
-    let shown = |amount| format!("{:>18} {}", grouped(&money(amount, scale)), invoice.currency);
+    let shown = |amount: Sum| format!("{:>18} {}", grouped(&money(amount, scale)), invoice.currency);
     let mut out = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(out, "Line {} of invoice {name}: {}\n", term.number, term.description);
@@ -99,12 +109,15 @@ fn text(invoice: &Invoice, name: &str, term: &TermLine) -> String {
     );
     let _ = writeln!(out, "looks at {}", scope(term));
     let _ = writeln!(out, "registry version {}\n", invoice.registry_version);
-    for (label, amount) in [
+    let together =
+        term.window.map(|window| [("spend in earlier months", window.spend_before), ("what that came to", window.amount_before)]);
+    let own = [
         ("spend, as invoices say it", term.spend),
         ("what the term makes of it", term.term_amount),
         ("less, on earlier invoices", term.invoiced_before),
         ("asked for on this line", term.amount),
-    ] {
+    ];
+    for (label, amount) in together.into_iter().flatten().chain(own.map(|(label, amount)| (label, amount.into()))) {
         let _ = writeln!(out, "  {label:<26} {}", shown(amount));
     }
     let _ = writeln!(out, "\nbecause: {}", reason(term, scale));

@@ -232,6 +232,11 @@ impl Month {
         let number = if self.0 % 100 == 1 { self.0 - 89 } else { self.0 - 1 };
         Self::from_number(number).ok()
     }
+
+    /// How many months it lies behind another; below zero where it lies before it.
+    pub fn since(self, other: Self) -> i32 {
+        (self.0 / 100 - other.0 / 100) * 12 + self.0 % 100 - other.0 % 100
+    }
 }
 
 impl fmt::Display for Month {
@@ -288,6 +293,7 @@ mod tests {
         assert_eq!(december.next().unwrap().start().to_string(), "2027-01-01T00:00:00Z");
         assert_eq!(december.next().and_then(Month::previous), Some(december));
         assert_eq!((december.previous().map(Month::number), Month(197_001).previous()), (Some(202_611), None));
+        assert_eq!((december.since(Month(202_511)), Month(202_602).since(december), december.since(december)), (13, -10, 0));
         assert_eq!(Month::parse("2026-12"), Ok(december));
         assert_eq!(Month::parse("202612"), Ok(december));
         for text in ["", "2026-13", "2026-1", "26-12", "+02612", "2026-1２", "2026-12-01"] {

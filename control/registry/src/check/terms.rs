@@ -8,6 +8,7 @@ use shared_types::{Amount, Instant, OrganizationId, SkuId};
 use super::{Checker, contract, documents};
 use crate::Kind;
 use crate::document::{Contract, Covers, Document, PriceBook, Sku, Term, TermRule};
+use crate::problem::At;
 use crate::read::Located;
 
 /// A contract with where it stands, by whom it binds and when it begins.
@@ -44,7 +45,11 @@ impl<'c> Checker<'_, 'c, '_> {
         for contracts in schedule.values() {
             let next = contracts.values().skip(1);
             for ((_, contract), (located, next)) in contracts.values().zip(next) {
-                if contract.terms.is_empty() || begins_month(next.effective_at) || !said.insert((&contract.id, &next.id)) {
+                if contract.terms.is_empty() || !said.insert((&contract.id, &next.id)) {
+                    continue;
+                }
+                if begins_month(next.effective_at) {
+                    self.window_cut(contract, located, next);
                     continue;
                 }
                 let (id, next_id) = (contract.id.as_str(), next.id.as_str());
@@ -56,15 +61,35 @@ impl<'c> Checker<'_, 'c, '_> {
         }
     }
 
+    /// A term that looks at several months together cannot be told what it comes to where the contract ends among them.
+    fn window_cut(&mut self, contract: &Contract, located: &Located, next: &Contract) {
+        let (from, until) = (contract.effective_at.month(), next.effective_at.month());
+        let lasts = until.since(from);
+        let cut = |term: &&Term| i32::try_from(term.months).is_ok_and(|months| lasts % months != 0);
+        let Some(term) = contract.terms.iter().find(cut) else { return };
+        let (id, next_id, months) = (contract.id.as_str(), next.id.as_str(), term.months);
+        let message = format!(
+            "contract {next_id:?} begins with {until}, {lasts} months behind contract {id:?}, whose term {:?} looks at {months} months together",
+            term.id
+        );
+        let windows = i32::try_from(months).ok().and_then(|months| lasts.checked_div(months)).unwrap_or(0);
+        let ends = |windows: i32| {
+            let months = windows.saturating_mul(i32::try_from(months).unwrap_or(0));
+            (0..months).try_fold(from, |month, _| month.next()).map(|month| month.start().to_string())
+        };
+        let fits: Vec<String> = [windows, windows.saturating_add(1)].into_iter().filter(|n| *n > 0).filter_map(ends).collect();
+        let remedy = format!("let it begin where these months are over: effective_at = \"{}\"", fits.join("\" or \""));
+        self.findings.add(located.at("effective_at"), message, remedy);
+    }
+
     fn terms_of(&mut self, located: &Located, contract: &Contract) {
         let Some(Document::PriceBook(book)) = self.known.get(Kind::PriceBook, &contract.price_book) else { return };
         let mut scopes: Vec<(&Term, BTreeSet<&SkuId>)> = Vec::new();
         for (row, term) in contract.terms.iter().enumerate() {
             let at = located.at_row("term", row);
             let from = format!("term {:?} of contract {:?}", term.id, contract.id.as_str());
-            if let (Some(amount), Some(Document::Rounding(rounding))) =
-                (term.rule.amount(), self.known.get(Kind::Rounding, book.currency.as_str()))
-                && finer(amount, rounding.scale)
+            if let Some(Document::Rounding(rounding)) = self.known.get(Kind::Rounding, book.currency.as_str())
+                && let Some(amount) = term.rule.amounts().find(|amount| finer(*amount, rounding.scale))
             {
                 let message = format!("{from} names {amount}, but {} is invoiced with {} decimal places", book.currency, rounding.scale);
                 self.findings.add(at, message, "round it, or raise the scale of the [[rounding]]");
@@ -127,6 +152,9 @@ impl<'c> Checker<'_, 'c, '_> {
         }
         let at = located.at_row("term", row);
         let both = format!("terms {:?} and {:?} of contract {:?}", other.id, term.id, contract.id.as_str());
+        if self.apart(at, &both, (term, scope), (other, other_scope)) {
+            return;
+        }
         let names = |term: &Term| !term.skus.is_empty() || !term.families.is_empty();
         let same = (&term.skus, &term.families) == (&other.skus, &other.families);
         if same && term.rule.kind() == other.rule.kind() {
@@ -149,6 +177,37 @@ impl<'c> Checker<'_, 'c, '_> {
                 self.findings.add(at, message, "raise the maximum, or lower the other one");
             }
         }
+    }
+}
+
+impl Checker<'_, '_, '_> {
+    /// Refuses two terms of which one looks at months together that the other parts: what the one adds in a month would be the other's spend
+    /// there, however it is meant. A capacity comes before both and looks at the same SKUs month by month.
+    fn apart(
+        &mut self,
+        at: At,
+        both: &str,
+        (term, scope): (&Term, &BTreeSet<&SkuId>),
+        (other, other_scope): (&Term, &BTreeSet<&SkuId>),
+    ) -> bool {
+        let capacity = [term, other].iter().any(|term| matches!(term.rule, TermRule::Capacity {}));
+        if term.months == other.months || capacity {
+            return false;
+        }
+        let spans = |months: u32| match months {
+            1 => "each month by itself".to_owned(),
+            months => format!("{months} months together"),
+        };
+        let look = format!("{both} look at {} and at {}", spans(other.months), spans(term.months));
+        if term.months > 1 && other.months > 1 {
+            self.findings.add(at, look, "let all terms of a contract that look at months together look at equally many");
+        } else if !scope.is_disjoint(other_scope) {
+            let remedy = "let both look at equally many months, or at SKUs of their own";
+            self.findings.add(at, format!("{look}, over the same SKUs"), remedy);
+        } else {
+            return false;
+        }
+        true
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::words::{aggregation, day};
 use super::{Change, Difference};
 use crate::document::{
-    BillableStates, BilledMeter, BillingPeriod, Contract, Covers, Document, Meter, Negative, PriceBook, Recurring, Rounding, Sku, Term,
-    TermRule, Told, Unit,
+    BillableStates, BilledMeter, BillingPeriod, Contract, Covers, DiscountTier, Document, Meter, Negative, PriceBook, Recurring, Rounding,
+    Sku, Term, TermRule, Told, Unit,
 };
 use crate::{Kind, Version};
 
@@ -150,16 +150,26 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
 
 /// What a term asks for, its description included: that stands on invoices.
 fn term_words(term: &Term) -> String {
-    let Term { id: _, description, rule, skus, families } = term;
+    let Term { id: _, description, rule, months, skus, families } = term;
     let mut words = match rule {
         TermRule::Discount { percent } => format!("{percent} % off"),
         TermRule::Capacity {} => "only the SKU that comes to the most".to_owned(),
+        TermRule::GraduatedDiscount { tiers } => {
+            let tier = |tier: &DiscountTier| match tier.up_to {
+                Some(up_to) => format!("{} % off up to {up_to}", tier.percent),
+                None => format!("{} % off beyond", tier.percent),
+            };
+            tiers.iter().map(tier).collect::<Vec<_>>().join(", ")
+        }
         TermRule::Commitment { amount, overage_factor, true_up } => {
             format!("commitment of {amount}, overage at {overage_factor} times, true-up {}", true_up.name())
         }
         TermRule::MaximumSpend { amount } => format!("at most {amount}"),
         TermRule::MinimumSpend { amount } => format!("at least {amount}"),
     };
+    if *months != 1 {
+        words = format!("{words}, over {months} months together");
+    }
     let skus = skus.iter().map(|sku| format!("sku {sku}"));
     let families = families.iter().map(|family| format!("family {family}"));
     let scope: Vec<String> = skus.chain(families).collect();

@@ -32,7 +32,7 @@ const PRICE_NOT_LIVE: &[(&str, &str)] = &[
 pub(super) const CONTRACT_TERMS: &[(&str, &str)] = &[
     ("minimum_spend", "write a [[contract.term]] with kind = \"minimum_spend\" and amount"),
     ("maximum_spend", "write a [[contract.term]] with kind = \"maximum_spend\" and amount"),
-    ("discount_percent", "write a [[contract.term]] with kind = \"discount\" and percent"),
+    ("discount_percent", "write a [[contract.term]] with kind = \"discount\" and percent, or kind = \"graduated_discount\" and tiers"),
     ("commitment", "write a [[contract.term]] with kind = \"commitment\", amount and true_up"),
     ("capacity", "write a [[contract.term]] with kind = \"capacity\" and skus"),
 ];
@@ -237,7 +237,7 @@ impl Reader<'_> {
     }
 
     /// A list of tiers with rising bounds; `read` reads the rest of one.
-    fn tiers<T>(
+    pub(super) fn tiers<T>(
         &mut self,
         table: &Table<'_, '_>,
         example: &str,

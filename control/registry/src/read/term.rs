@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::field::type_name;
 use super::{Field, Places, Reader, Table};
 use crate::compile::one;
-use crate::document::{Covers, Term, TermRule, TermsOver, TrueUp};
+use crate::document::{Covers, DiscountTier, Term, TermRule, TermsOver, TrueUp};
 
 impl Reader<'_> {
     /// `[[contract.term]]`, sorted by id, and what they look at.
@@ -63,14 +63,16 @@ impl Reader<'_> {
         let own: &[&str] = match kind {
             Some("discount") => &["percent"],
             Some("capacity") => &[],
-            Some("commitment") => &["amount", "overage_factor", "true_up"],
-            Some(_) => &["amount"],
+            Some("graduated_discount") => &["tiers", "months"],
+            Some("commitment") => &["amount", "overage_factor", "true_up", "months"],
+            Some(_) => &["amount", "months"],
             // Which fields belong to it is not known.
-            None => &["percent", "amount", "overage_factor", "true_up"],
+            None => &["percent", "tiers", "amount", "overage_factor", "true_up", "months"],
         };
         self.only(table, &[&["id", "kind", "description", "skus", "families"], own].concat());
         let description = self.description(table);
         let rule = kind.and_then(|kind| self.rule(table, kind));
+        let months = self.months(table);
         let skus = self.names(table, "skus", |text| SkuId::parse(text).map_err(|error| error.to_string()));
         let families = self.names(table, "families", |text| Ok(text.to_owned()));
         if matches!((&rule, &skus, &families), (Some(TermRule::Capacity {}), Some(skus), Some(families)) if skus.is_empty() && families.is_empty())
@@ -79,7 +81,52 @@ impl Reader<'_> {
             self.findings.add(table.at, message, "write skus = [\"…\", \"…\"] or families = [\"…\"]");
             return None;
         }
-        Some(Term { id: id?, description: description?, rule: rule?, skus: skus?, families: families? })
+        Some(Term { id: id?, description: description?, rule: rule?, months: months?, skus: skus?, families: families? })
+    }
+
+    /// How many service periods a term looks at together, 1 where it does not say.
+    fn months(&mut self, table: &Table<'_, '_>) -> Option<u32> {
+        let Some(value) = table.members.get("months") else { return Some(1) };
+        let months = match value.get_ref() {
+            DeValue::Integer(number) => {
+                u32::from_str_radix(number.as_str(), number.radix()).ok().filter(|months| Term::MONTHS.contains(months))
+            }
+            _ => None,
+        };
+        if months.is_none() {
+            let at = self.at(value.span().start);
+            let raw = self.text.get(value.span()).unwrap_or_default();
+            let (least, most) = (Term::MONTHS.start(), Term::MONTHS.end());
+            let remedy = format!(
+                "write a whole number from {least} to {most} without quotes, for example months = 12, or leave it out: the term then holds for each month by itself"
+            );
+            self.findings.add(at, format!("months of {} is {raw}, not a number of months", table.name), remedy);
+        }
+        months
+    }
+
+    /// Tiers of a discount; one of them takes something off.
+    fn discount_tiers(&mut self, table: &Table<'_, '_>) -> Option<Vec<DiscountTier>> {
+        let example = "tiers = [{ up_to = \"10000\", percent = \"0\" }, { percent = \"10\" }]";
+        let tiers = self.tiers(table, example, |reader, tier, up_to| {
+            reader.only(tier, &["up_to", "percent"]);
+            let percent = match reader.quantity(tier, "percent") {
+                Field::Good(percent, at) if percent < Quantity::ZERO || percent > hundred() => {
+                    let message = format!("percent of {} is {percent}, not 0 to 100", tier.name);
+                    reader.findings.add(at, message, "write what is taken off, for example percent = \"7.5\"");
+                    None
+                }
+                percent => reader.required(tier, percent, "percent", "say what is taken off, for example percent = \"7.5\""),
+            };
+            // Both have nine decimal places and 64 bits.
+            let up_to = up_to?.map(|up_to| Amount::from_units(up_to.units()).unwrap_or(Amount::ZERO));
+            Some(DiscountTier { up_to, percent: percent? })
+        })?;
+        if tiers.iter().all(|tier| tier.percent == Quantity::ZERO) {
+            self.findings.add(table.at, format!("{} takes nothing off", table.name), "write a percent above zero, or remove the term");
+            return None;
+        }
+        Some(tiers)
     }
 
     fn rule(&mut self, table: &Table<'_, '_>, kind: &str) -> Option<TermRule> {
@@ -96,6 +143,9 @@ impl Reader<'_> {
         }
         if kind == "capacity" {
             return Some(TermRule::Capacity {});
+        }
+        if kind == "graduated_discount" {
+            return Some(TermRule::GraduatedDiscount { tiers: self.discount_tiers(table)? });
         }
         let remedy = "write money above zero in quotes, for example amount = \"10000\"";
         let amount = match self.parsed(table, "amount", Amount::parse, |_| remedy.to_owned()) {

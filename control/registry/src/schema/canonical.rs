@@ -17,7 +17,7 @@ pub fn version_schema() -> Value {
     let mut schema = object([("documents", documents), ("format", words(["1"]))], &[]);
     let (states, billed) = billable(&counted(), &above_zero());
     let rules: Vec<Value> =
-        term_rules(&above_zero(), &above_zero()).into_iter().map(|(kind, own)| tagged(kind, object(own, &[]))).collect();
+        term_rules(&above_zero(), &above_zero(), &counted()).into_iter().map(|(kind, own)| tagged(kind, object(own, &[]))).collect();
     let definitions = json!({
         "billable_states": document("billable_states", states.into_iter().chain([
             ("told", json!({"oneOf": [tagged("state", path()), tagged("spans", path())]})),
@@ -30,7 +30,7 @@ pub fn version_schema() -> Value {
             ("effective_at", instant()),
             ("billing_period", words(["month"])),
             ("recurring", list(&recurring(&instant(), &above_zero(), &["from", "until"]))),
-            ("terms", list(&object(term().into_iter().chain([("rule", json!({"oneOf": rules}))]), &TERM_OPTIONAL))),
+            ("terms", list(&object(term().into_iter().chain([("months", months()), ("rule", json!({"oneOf": rules}))]), &[&TERM_OPTIONAL[..], &["months"]].concat()))),
             ("terms_over", terms_over()),
         ], &["recurring", "terms", "terms_over"]),
         "meter": document("meter", vec![
@@ -109,6 +109,11 @@ fn above_zero() -> Value {
 
 fn money() -> Value {
     number("", price_places())
+}
+
+/// 2 to 120.
+fn months() -> Value {
+    json!({"type": "string", "pattern": "^([2-9]|[1-9][0-9]|1[01][0-9]|120)$"})
 }
 
 fn places() -> Value {

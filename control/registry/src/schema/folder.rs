@@ -7,7 +7,7 @@ use super::{
     term_rules, terms_over, text, words,
 };
 use crate::Kind;
-use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Then, UniquePer, WindowTrueUp};
+use crate::document::{AppliesTo, Bucket, Clock, Each, RoundTo, RoundingMode, Term, Then, UniquePer, WindowTrueUp};
 use crate::read::DIMENSIONS_MAX;
 
 /// What a file of a registry folder may hold, TOML read as JSON.
@@ -115,9 +115,12 @@ fn contract() -> Value {
 
 /// A term by its kind.
 fn terms() -> Vec<Value> {
-    let rules = term_rules(&above_zero(), &above_zero()).into_iter();
-    let of_kind = |(kind, own): (&'static str, super::Members)| {
-        let optional = [&TERM_OPTIONAL[..], &["overage_factor"]].concat();
+    let rules = term_rules(&above_zero(), &above_zero(), &counted()).into_iter();
+    let of_kind = |(kind, mut own): (&'static str, super::Members)| {
+        if !matches!(kind, "discount" | "capacity") {
+            own.push(("months", json!({"type": "integer", "minimum": Term::MONTHS.start(), "maximum": Term::MONTHS.end()})));
+        }
+        let optional = [&TERM_OPTIONAL[..], &["overage_factor", "months"]].concat();
         object(term().into_iter().chain([("kind", words([kind]))]).chain(own), &optional)
     };
     rules.map(of_kind).collect()

@@ -106,6 +106,18 @@ fn terms_of_closed_months_stay_as_they_were() {
     check(&old, &[old[0].replace("\"list\"", "\"list-eur\"")], &format!("{acme}2026-03"));
     check(&old, &[old[0].clone(), contract("acme-2", ACME, "2026-10-01", "")], &format!("{acme}2026-10"));
     check(&old, &[old[0].replace("billing_period", "terms_over = \"usage\"\nbilling_period")], &format!("{acme}2026-03"));
+    // Months that are looked at together, and how what they came to was rounded, stay too.
+    let together = old[0].replace("kind =", "months = 12\nkind =");
+    check(&old, std::slice::from_ref(&together), &format!("{acme}2026-03"));
+    let finer = |contract: &str| {
+        let file =
+            SourceFile { name: "registry.toml".to_owned(), text: format!("{}{contract}", BASE.replacen("scale = 2", "scale = 3", 1)) };
+        TermSchedule::of(&Version::check(&[file]).unwrap())
+    };
+    let refused =
+        schedule(std::slice::from_ref(&together)).refuse_changed(&finer(&together), month("2026-10"), |_| true).unwrap_err().to_string();
+    assert!(refused.contains("how its currency is rounded"), "{refused}");
+    assert_eq!(schedule(&old).refuse_changed(&finer(&old[0]), month("2026-10"), |_| true), Ok(()));
     // Terms for closed months are not added either, nor hidden by a contract of one's own.
     check(&[], &old, &format!("{acme}2026-03"));
     let everyone = [contract("everyone", "default = true", "2026-01-01", OFF)];

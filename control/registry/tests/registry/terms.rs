@@ -144,7 +144,7 @@ fn a_term_says_what_it_asks_for_and_moves_something() {
     named(
         "kind = \"discount\"",
         "kind = \"rebate\"",
-        &["kind \"rebate\"", "discount or capacity or commitment or maximum_spend or minimum_spend"],
+        &["kind \"rebate\"", "discount or capacity or graduated_discount or commitment or maximum_spend or minimum_spend"],
     );
     named("percent = \"10\"", "percent = \"100.5\"", &["percent", "100.5, not above zero and at most 100"]);
     named("percent = \"10\"\n", "", &["has no percent"]);
@@ -160,6 +160,76 @@ fn a_term_says_what_it_asks_for_and_moves_something() {
     named("skus = [\"h100\"]", "skus = [\"h100\", \"h100\"]", &["a name is there twice"]);
     named("terms_over = \"usage\"", "terms_over = \"fees\"", &["terms_over \"fees\"", "everything or usage"]);
     named("id = \"acme-next\"", "id = \"acme-next\"\nterms_over = \"usage\"", &["would be ignored: it has no [[contract.term]]"]);
+}
+
+#[test]
+fn a_term_may_look_at_months_together_that_a_contract_does_not_part() {
+    let promise = "true_up = \"owed\"\nfamilies = [\"gpu\"]";
+    let floor = "kind = \"minimum_spend\"\namount = \"1500\"";
+    let both = |months: u32| {
+        let text = RIGHT.replace(promise, &format!("{promise}\nmonths = {months}"));
+        text.replace(floor, &format!("{floor}\nmonths = {months}"))
+    };
+    let version = version(&both(3)).unwrap();
+    let Some(Document::Contract(contract)) = version.document(Kind::Contract, "acme") else { panic!() };
+    assert_eq!(contract.terms.iter().map(|term| term.months).collect::<Vec<_>>(), [3, 1, 3]);
+    assert_eq!(self::version(&version.to_toml()).unwrap().address(), version.address());
+    let six = self::version(&both(6)).unwrap();
+    let said: Vec<String> = platform_registry::diff(&version, &six).into_iter().map(|difference| difference.text).collect();
+    assert_eq!(said[0], "contract acme: term floor at least 1500, over 3 months together → at least 1500, over 6 months together");
+    // The next contract begins after six months.
+    let problems = self::version(&both(4)).unwrap_err();
+    let [problem] = &problems[..] else { panic!("{problems:#?}") };
+    for part in [
+        "contract \"acme-next\" begins with 2026-07, 6 months behind contract \"acme\", whose term \"floor\" looks at 4 months together",
+        "effective_at = \"2026-05-01T00:00:00Z\" or \"2026-09-01T00:00:00Z\"",
+    ] {
+        assert!(problem.contains(part), "{problem}");
+    }
+    for wrong in ["1", "0", "121", "\"12\"", "1.5"] {
+        named(
+            promise,
+            &format!("{promise}\nmonths = {wrong}"),
+            &[&format!("months of a term of contract \"acme\" is {wrong}, not a number of months")],
+        );
+    }
+    named("percent = \"10\"", "percent = \"10\"\nmonths = 6", &["unknown field \"months\""]);
+    // What one of them adds would be spend to the other.
+    let look = "terms \"floor\" and \"promise\" of contract \"acme\" look at ";
+    named(promise, &format!("{promise}\nmonths = 3"), &[look, "each month by itself and at 3 months together, over the same SKUs"]);
+    let apart = both(3).replace(&format!("{floor}\nmonths = 3"), &format!("{floor}\nmonths = 6"));
+    let problems = self::version(&apart).unwrap_err();
+    assert!(problems.len() == 1 && problems[0].contains("6 months together and at 3 months together"), "{problems:#?}");
+}
+
+#[test]
+fn a_graduated_discount_has_rising_tiers_that_take_something_off() {
+    let off = "kind = \"discount\"\npercent = \"10\"";
+    let tiers = |tiers: &str| format!("kind = \"graduated_discount\"\ntiers = [{tiers}]");
+    let right = tiers("{ up_to = \"1000\", percent = \"0\" }, { up_to = \"5000\", percent = \"2.5\" }, { percent = \"10\" }");
+    // Over other SKUs than the promise, which may not overlap.
+    let base = RIGHT.replace("families = [\"gpu\"]", "skus = [\"a100\"]");
+    let version = version(&base.replace(off, &right)).unwrap();
+    assert_eq!(self::version(&version.to_toml()).unwrap().address(), version.address());
+    let plain = self::version(&base).unwrap();
+    let said: Vec<String> = platform_registry::diff(&plain, &version).into_iter().map(|difference| difference.text).collect();
+    assert_eq!(
+        said,
+        ["contract acme: term off 10 % off, of sku h100 → 0 % off up to 1000, 2.5 % off up to 5000, 10 % off beyond, of sku h100"]
+    );
+    for (wrong, part) in [
+        ("{ percent = \"0\" }", "takes nothing off"),
+        ("", "write at least one tier"),
+        ("{ up_to = \"1000\", percent = \"5\" }", "is the last one and ends"),
+        ("{ percent = \"5\" }, { percent = \"6\" }", "only the last tier is open"),
+        ("{ up_to = \"9\", percent = \"5\" }, { up_to = \"8\", percent = \"6\" }, { percent = \"7\" }", "not above 9"),
+        ("{ up_to = \"9\", percent = \"101\" }, { percent = \"7\" }", "is 101, not 0 to 100"),
+        ("{ up_to = \"9.005\", percent = \"1\" }, { percent = \"7\" }", "names 9.005, but USD is invoiced with 2 decimal places"),
+        ("{ unit_price = \"1\" }", "unknown field \"unit_price\""),
+    ] {
+        let problems = self::version(&base.replace(off, &tiers(wrong))).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.contains(part)), "{wrong}: {problems:#?}");
+    }
 }
 
 #[test]

@@ -58,6 +58,9 @@ CREATE OR REPLACE TEMP MACRO date_of(zone, micros) AS floor_div(shown_at(zone, m
 CREATE OR REPLACE TEMP MACRO start_of(zone, date) AS instant_of(zone, date * 86400000000);
 CREATE OR REPLACE TEMP MACRO dates(zone, start, last) AS list_filter(range(date_of(zone, start), date_of(zone, last) + 1),
     lambda d: d = date_of(zone, start) OR d = date_of(zone, last) OR start_of(zone, d) < start_of(zone, d + 1));
+-- Months since the year 0, and back.
+CREATE OR REPLACE TEMP MACRO months_of(month) AS month // 100 * 12 + month % 100 - 1;
+CREATE OR REPLACE TEMP MACRO month_from(months) AS CAST(months // 12 * 100 + months % 12 + 1 AS INTEGER);
 -- Whether a term looks at a SKU: at all of the contract where it names none.
 CREATE OR REPLACE TEMP MACRO looks_at(families, skus, family, sku) AS
     len(families) + len(skus) = 0 OR list_contains(skus, sku) OR coalesce(list_contains(families, family), false);
@@ -731,26 +734,39 @@ CREATE OR REPLACE TEMP TABLE term_lines AS
 SELECT (json ->> 'contract') AS contract, (json ->> 'term') AS term, CAST(json ->> 'service_period' AS INTEGER) AS month, place,
     concat_ws(' ', (json ->> 'contract') || '#' || (json ->> 'term'), json ->> 'service_period') AS subject, json
 FROM (SELECT unnest(terms) AS json, generate_subscripts(terms, 1) AS place FROM (SELECT CAST(json -> 'terms' AS JSON[]) AS terms FROM invoice));
+CREATE OR REPLACE TEMP TABLE in_force AS
+SELECT id AS contract, book, over, terms, CAST(strftime(effective_at, '%Y%m') AS INTEGER) AS begins,
+    CAST(strftime(lead(effective_at) OVER (ORDER BY effective_at), '%Y%m') AS INTEGER) AS ends
+FROM agreements WHERE version = (SELECT (json ->> 'registry_version') FROM invoice);
+-- Months that a term looks at together follow one another from the contract's first one on: those behind one of a line have lines too.
+CREATE OR REPLACE TEMP TABLE behind AS
+SELECT month_from(months_of(month) + after) AS month FROM (
+    SELECT l.month, unnest(range(1, t.months - (months_of(l.month) - months_of(t.begins)) % t.months)) AS after
+    FROM term_lines AS l JOIN (SELECT contract, begins, (term ->> 'id') AS term, coalesce(TRY_CAST(term ->> 'months' AS INTEGER), 1) AS months
+        FROM (SELECT contract, begins, unnest(terms) AS term FROM in_force)) AS t USING (contract, term) WHERE t.months > 1 AND l.month >= t.begins
+);
 CREATE OR REPLACE TEMP TABLE termed AS
-SELECT contract, month, over, terms FROM (
-    SELECT id AS contract, book, over, terms, CAST(strftime(effective_at, '%Y%m') AS INTEGER) AS begins,
-        CAST(strftime(lead(effective_at) OVER (ORDER BY effective_at), '%Y%m') AS INTEGER) AS ends
-    FROM agreements WHERE version = (SELECT (json ->> 'registry_version') FROM invoice)
-), (
-    SELECT month FROM covered UNION SELECT month FROM term_lines UNION SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice
+SELECT contract, month, over, terms, begins FROM in_force, (
+    SELECT month FROM covered UNION SELECT month FROM term_lines UNION SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice UNION SELECT month FROM behind
 ) WHERE len(terms) > 0 AND month % 100 BETWEEN 1 AND 12 AND month <= (SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice) AND month >= begins AND (ends IS NULL OR month < ends) AND book IN (
     SELECT b.book FROM books AS b, invoice AS i WHERE b.version = (i.json ->> 'registry_version') AND b.currency = (i.json ->> 'currency'));
--- In the order of application: discounts by id, then scope by scope, all of the contract last.
+-- In the order of application: discounts by id, then scope by scope, all of the contract last. Place: of the month among those that a term looks at together.
 CREATE OR REPLACE TEMP TABLE steps AS
-SELECT *, row_number() OVER application AS s, NOT coalesce((lag(kind) OVER application) <> 'discount' AND (lag(families) OVER application) = families
-    AND (lag(skus) OVER application) = skus, false) AS opens
+SELECT t.*, row_number() OVER (PARTITION BY contract ORDER BY month, s) AS n, (months_of(month) - months_of(begins)) % months AS place_together,
+    months > 1 AND row_number() OVER (PARTITION BY contract, month, families, skus, kind <> 'discount' AND months > 1 ORDER BY s) = 1 AS first_together,
+    month <> (SELECT CAST(json ->> 'period' AS INTEGER) FROM invoice) AND month NOT IN (SELECT month FROM covered) AS stated
 FROM (
-    SELECT contract, month, over, (term ->> 'id') AS term, term -> 'rule' AS rule, json_keys(term -> 'rule')[1] AS kind,
-        json_extract(term -> 'rule', '$.' || json_keys(term -> 'rule')[1]) AS asks, (term ->> 'description') AS description,
-        coalesce(CAST(term -> 'families' AS VARCHAR[]), []) AS families, coalesce(CAST(term -> 'skus' AS VARCHAR[]), []) AS skus, json_keys(term) AS members
-    FROM (SELECT contract, month, over, unnest(terms) AS term FROM termed)
-) WINDOW application AS (PARTITION BY contract, month ORDER BY kind <> 'discount', CASE WHEN kind = 'discount' THEN term END, len(families) + len(skus) = 0, families, skus,
-    list_position(['capacity', 'commitment', 'maximum_spend', 'minimum_spend'], kind));
+    SELECT *, row_number() OVER application AS s, NOT coalesce((lag(kind) OVER application) <> 'discount' AND (lag(families) OVER application) = families
+        AND (lag(skus) OVER application) = skus, false) AS opens
+    FROM (
+        SELECT contract, month, over, begins, (term ->> 'id') AS term, term -> 'rule' AS rule, json_keys(term -> 'rule')[1] AS kind,
+            json_extract(term -> 'rule', '$.' || json_keys(term -> 'rule')[1]) AS asks, (term ->> 'description') AS description,
+            coalesce(TRY_CAST(term ->> 'months' AS INTEGER), 1) AS months, (term ->> 'months') AS months_text,
+            coalesce(CAST(term -> 'families' AS VARCHAR[]), []) AS families, coalesce(CAST(term -> 'skus' AS VARCHAR[]), []) AS skus, json_keys(term) AS members
+        FROM (SELECT contract, month, over, begins, unnest(terms) AS term FROM termed)
+    ) WINDOW application AS (PARTITION BY contract, month ORDER BY kind <> 'discount', CASE WHEN kind = 'discount' THEN term END, len(families) + len(skus) = 0, families, skus,
+        list_position(['capacity', 'graduated_discount', 'commitment', 'maximum_spend', 'minimum_spend'], kind))
+) AS t;
 CREATE OR REPLACE TEMP TABLE spends AS
 SELECT t.contract, t.month, stage, coalesce(list({'sku': k.sku, 'family': s.family, 'net': CAST(rounded(coalesce(w.amount, 0), p.places, p.mode) AS HUGEINT)})
     FILTER (k.sku IS NOT NULL AND (t.over = 'everything' OR NOT coalesce(regexp_full_match(m.event_type, 'tallystick\.recurring(\..+)?'), false))), []) AS keys
@@ -761,50 +777,87 @@ LEFT JOIN skus AS s ON s.version = (SELECT (json ->> 'registry_version') FROM in
 LEFT JOIN meters AS m ON m.version = s.version AND m.meter = s.meter
 GROUP BY t.contract, t.month, stage;
 CREATE OR REPLACE TEMP MACRO off(net, percent, places, mode) AS rounded_from(CAST(net AS HUGEINT) * units(percent, 9), 20, places, mode);
+CREATE OR REPLACE TEMP MACRO part_of(spend, tiers, i) AS CASE WHEN i = 1 THEN least(spend, coalesce(units(tiers[1] ->> 'up_to', 9), spend))
+    ELSE greatest(least(spend, coalesce(units(tiers[i] ->> 'up_to', 9), spend)), units(tiers[i - 1] ->> 'up_to', 9)) - units(tiers[i - 1] ->> 'up_to', 9) END;
+-- What a term adds to a spend, which is that so far where it looks at several months together: what is missing is owed with the last one.
+CREATE OR REPLACE TEMP MACRO comes_to(kind, asks, tiers, nets, spend, last, places, mode) AS CAST(CASE kind
+    WHEN 'discount' THEN -coalesce(list_sum(list_transform(nets, lambda k: off(k.net, asks ->> 'percent', places, mode))), 0)
+    WHEN 'capacity' THEN rounded(coalesce(list_max(list_transform(nets, lambda k: k.net)), 0) - coalesce(list_sum(list_transform(nets, lambda k: k.net)), 0), places, mode)
+    WHEN 'graduated_discount' THEN -rounded_from(CAST(list_sum(list_transform(range(1, len(tiers) + 1),
+        lambda i: CAST(part_of(spend, tiers, i) AS HUGEINT) * units(tiers[i] ->> 'percent', 9))) AS HUGEINT), 20, places, mode)
+    WHEN 'commitment' THEN rounded(rounded_from(greatest(spend - units(asks ->> 'amount', 9), 0) * units(asks ->> 'overage_factor', 9), 18, places, mode)
+        - greatest(spend - units(asks ->> 'amount', 9), 0)
+        + CASE WHEN (asks ->> 'true_up') = 'owed' AND last THEN greatest(units(asks ->> 'amount', 9) - spend, 0) ELSE 0 END, places, mode)
+    WHEN 'maximum_spend' THEN rounded(-least(greatest(spend - units(asks ->> 'amount', 9), 0), greatest(spend, 0)), places, mode)
+    WHEN 'minimum_spend' THEN CASE WHEN last THEN rounded(greatest(units(asks ->> 'amount', 9) - spend, 0), places, mode) ELSE 0 END END AS HUGEINT);
+-- Of terms that look at months together: what was spent before, as their line says; and in months of which the bundle has no leaves what the first of a scope was
+-- applied to, without what such terms before it added to all of the contract.
+CREATE OR REPLACE TEMP TABLE worded AS
+SELECT t.contract, t.month, t.term, units(l.json -> 'window' ->> 'spend_before', 9) AS spent, units(l.json ->> 'spend', 9)
+    - CASE WHEN len(families) + len(skus) = 0 THEN coalesce(sum(units(l.json ->> 'term_amount', 9)) FILTER (len(families) + len(skus) > 0) OVER (PARTITION BY t.contract, t.month), 0) ELSE 0 END AS base
+FROM steps AS t JOIN term_lines AS l USING (contract, month, term) WHERE t.months > 1;
+-- Month by month, because what a term came to in one goes on into the next: so_far is what it was applied to up to a month.
 CREATE OR REPLACE TEMP TABLE applied AS
-WITH RECURSIVE application (contract, month, stage, s, keys, spend, amount, added) AS (
-    SELECT contract, month, stage, 0, keys, CAST(0 AS HUGEINT), CAST(0 AS HUGEINT), CAST(0 AS HUGEINT) FROM spends
+WITH RECURSIVE application (contract, stage, n, month, s, keys, spend, amount, added, together, spent, came_to, so_far) AS (
+    SELECT DISTINCT contract, stage, CAST(0 AS BIGINT), 0, CAST(0 AS BIGINT), keys[:0], CAST(0 AS HUGEINT), CAST(0 AS HUGEINT), CAST(0 AS HUGEINT), CAST(0 AS HUGEINT),
+        CAST(0 AS HUGEINT), CAST(0 AS HUGEINT), [{'term': '', 'month': 0, 'sum': CAST(0 AS HUGEINT)}] FROM spends
     UNION ALL
-    SELECT contract, month, stage, s, keys, spend, amount, CASE WHEN kind = 'discount' THEN added ELSE added + amount END FROM (
-        SELECT * REPLACE (CASE WHEN kind = 'discount' THEN list_transform(keys, lambda k: {'sku': k.sku, 'family': k.family,
-                'net': CASE WHEN looks_at(families, skus, k.family, k.sku) THEN k.net - off(k.net, asks ->> 'percent', places, mode) ELSE k.net END}) ELSE keys END AS keys),
-            CAST(CASE kind
-                WHEN 'discount' THEN -coalesce(list_sum(list_transform(nets, lambda k: off(k.net, asks ->> 'percent', places, mode))), 0)
-                WHEN 'capacity' THEN rounded(coalesce(list_max(list_transform(nets, lambda k: k.net)), 0) - coalesce(list_sum(list_transform(nets, lambda k: k.net)), 0), places, mode)
-                WHEN 'commitment' THEN rounded(rounded_from(greatest(spend - units(asks ->> 'amount', 9), 0) * units(asks ->> 'overage_factor', 9), 18, places, mode)
-                    - greatest(spend - units(asks ->> 'amount', 9), 0)
-                    + CASE WHEN (asks ->> 'true_up') = 'owed' THEN greatest(units(asks ->> 'amount', 9) - spend, 0) ELSE 0 END, places, mode)
-                WHEN 'maximum_spend' THEN rounded(-least(greatest(spend - units(asks ->> 'amount', 9), 0), greatest(spend, 0)), places, mode)
-                WHEN 'minimum_spend' THEN rounded(greatest(units(asks ->> 'amount', 9) - spend, 0), places, mode) END AS HUGEINT) AS amount
+    SELECT contract, stage, n, month, s, CASE WHEN kind = 'discount' THEN list_transform(keys, lambda k: {'sku': k.sku, 'family': k.family,
+            'net': CASE WHEN looks_at(families, skus, k.family, k.sku) THEN k.net - off(k.net, asks ->> 'percent', places, mode) ELSE k.net END}) ELSE keys END,
+        spend, amount, CASE WHEN kind = 'discount' THEN added ELSE added + amount END, CASE WHEN months > 1 THEN together + amount ELSE together END, spent, came_to,
+        CASE WHEN months > 1 THEN list_append(list_filter(so_far, lambda x: x.term <> term), {'term': term, 'month': month, 'sum': CAST(spent + spend AS HUGEINT)}) ELSE so_far END
+    FROM (
+        SELECT *, CAST(comes_to(kind, asks, tiers, nets, spent + spend, place_together + 1 = months, places, mode) - came_to AS HUGEINT) AS amount
         FROM (
-            SELECT *, CAST(CASE WHEN kind = 'discount' OR opens
-                    THEN coalesce(list_sum(list_transform(nets, lambda k: k.net)), 0) + CASE WHEN kind <> 'discount' AND len(families) + len(skus) = 0 THEN added ELSE 0 END
-                ELSE before_spend + before_amount END AS HUGEINT) AS spend
+            SELECT *, CASE WHEN months > 1 THEN comes_to(kind, asks, tiers, nets, spent, false, places, mode) ELSE CAST(0 AS HUGEINT) END AS came_to
             FROM (
-                SELECT a.contract, a.month, a.stage, t.s, a.keys, a.added, a.spend AS before_spend, a.amount AS before_amount, t.kind, t.asks, t.opens, t.families, t.skus, p.places, p.mode,
-                    list_filter(a.keys, lambda k: looks_at(t.families, t.skus, k.family, k.sku)) AS nets
-                FROM application AS a JOIN steps AS t ON t.contract = a.contract AND t.month = a.month AND t.s = a.s + 1 CROSS JOIN policy AS p
+                SELECT *, CAST(CASE WHEN stated AND first_together THEN coalesce(base, 0) + CASE WHEN len(families) + len(skus) = 0 THEN together ELSE 0 END
+                        WHEN kind = 'discount' OR opens
+                        THEN coalesce(list_sum(list_transform(nets, lambda k: k.net)), 0) + CASE WHEN kind <> 'discount' AND len(families) + len(skus) = 0 THEN added ELSE 0 END
+                        ELSE before_spend + before_amount END AS HUGEINT) AS spend,
+                    CAST(CASE WHEN months = 1 OR place_together = 0 THEN 0
+                        ELSE coalesce(list_filter(so_far, lambda x: x.term = term AND months_of(x.month) + 1 = months_of(month))[1].sum, worded, 0) END AS HUGEINT) AS spent
+                FROM (
+                    SELECT *, list_filter(keys, lambda k: looks_at(families, skus, k.family, k.sku)) AS nets FROM (
+                        SELECT a.contract, a.stage, t.n, t.month, t.s, CASE WHEN t.s = 1 THEN p.keys ELSE a.keys END AS keys, a.spend AS before_spend, a.amount AS before_amount,
+                            CASE WHEN t.s = 1 THEN CAST(0 AS HUGEINT) ELSE a.added END AS added, CASE WHEN t.s = 1 THEN CAST(0 AS HUGEINT) ELSE a.together END AS together, a.so_far,
+                            t.term, t.kind, t.asks, CASE WHEN t.kind = 'graduated_discount' THEN CAST(t.asks -> 'tiers' AS JSON[]) END AS tiers, t.opens, t.families, t.skus, t.months,
+                            t.place_together, t.first_together, t.stated, w.spent AS worded, w.base, r.places, r.mode
+                        FROM application AS a JOIN steps AS t ON t.contract = a.contract AND t.n = a.n + 1 JOIN spends AS p ON p.contract = a.contract AND p.month = t.month AND p.stage = a.stage
+                        LEFT JOIN worded AS w ON w.contract = t.contract AND w.month = t.month AND w.term = t.term CROSS JOIN policy AS r
+                    )
+                )
             )
         )
     )
 )
-SELECT contract, month, stage, s, spend, amount FROM application WHERE s > 0;
+SELECT contract, month, stage, s, spend, amount, spent, came_to FROM application WHERE s > 0;
 -- What earlier invoices said of a term: nothing, where this close is the first of the month; what it came to then, where they cover leaves of the month;
 -- of a month of which they cover none either of both, because they may have billed a minimum of it.
 CREATE OR REPLACE TEMP TABLE judged_terms AS
-SELECT *, CASE WHEN list_contains(befores, stated) THEN stated ELSE befores[1] END AS before FROM (
-    SELECT t.*, n.spend, n.amount, l.json, l.place, coalesce(l.subject, concat_ws(' ', t.contract || '#' || t.term, t.month)) AS subject, units(l.json ->> 'invoiced_before', 9) AS stated,
+SELECT *, CASE WHEN list_contains(befores, said) THEN said ELSE befores[1] END AS before FROM (
+    SELECT t.*, n.spend, n.amount, n.spent, n.came_to, l.json, l.place, coalesce(l.subject, concat_ws(' ', t.contract || '#' || t.term, t.month)) AS subject, units(l.json ->> 'invoiced_before', 9) AS said,
         CASE WHEN c.first > 0 THEN [b.amount] WHEN CAST(t.month AS VARCHAR) = (SELECT (json ->> 'period') FROM invoice) THEN [CAST(0 AS HUGEINT)] ELSE [CAST(0 AS HUGEINT), b.amount] END AS befores
     FROM steps AS t JOIN applied AS n ON n.contract = t.contract AND n.month = t.month AND n.s = t.s AND n.stage = 'after'
     JOIN applied AS b ON b.contract = t.contract AND b.month = t.month AND b.s = t.s AND b.stage = 'before'
     LEFT JOIN covered AS c ON c.month = t.month LEFT JOIN term_lines AS l ON l.contract = t.contract AND l.month = t.month AND l.term = t.term
 );
 CREATE OR REPLACE TEMP TABLE earlier_terms AS
-SELECT (term ->> 'contract') AS contract, (term ->> 'term') AS term, CAST(term ->> 'service_period' AS INTEGER) AS month, max_by(term ->> 'term_amount', period) AS amount
+SELECT (term ->> 'contract') AS contract, (term ->> 'term') AS term, CAST(term ->> 'service_period' AS INTEGER) AS month, max_by(term ->> 'term_amount', period) AS amount,
+    units(max_by(term ->> 'spend', period), 9) AS spend
 FROM (
     SELECT (json ->> 'period') AS period, unnest(CAST(json -> 'terms' AS JSON[])) AS term FROM earlier
     WHERE (json ->> 'currency') = (SELECT (json ->> 'currency') FROM invoice)
 ) GROUP BY ALL;
+
+-- Lines of terms that look at months together: the first of these, whether one of them has a line here before it, and what such terms over parts of the contract added
+-- to all of it by the earlier invoices.
+CREATE OR REPLACE TEMP TABLE lined AS
+SELECT t.contract, t.term, t.month, t.stated, t.first_together, month_from(months_of(t.month) - t.place_together) AS first,
+    EXISTS (FROM term_lines AS o WHERE o.contract = t.contract AND o.term = t.term AND o.month < t.month AND months_of(o.month) >= months_of(t.month) - t.place_together) AS follows,
+    CASE WHEN len(t.families) + len(t.skus) = 0 THEN (SELECT sum(units(e.amount, 9)) FROM steps AS o JOIN earlier_terms AS e USING (contract, term, month)
+        WHERE o.contract = t.contract AND o.month = t.month AND o.months > 1 AND len(o.families) + len(o.skus) > 0) END AS added_before
+FROM steps AS t JOIN term_lines AS l USING (contract, month, term) WHERE t.months > 1;
 
 CREATE OR REPLACE TEMP TABLE failures ("check" VARCHAR, subject VARCHAR, expected VARCHAR, found VARCHAR);
 INSERT INTO failures
@@ -1034,23 +1087,26 @@ SELECT 'version of the invoice', 'invoice.json', CASE WHEN n = 0 THEN '1' ELSE '
 WHERE (json ->> 'v') IS DISTINCT FROM CASE WHEN n = 0 THEN '1' ELSE '2' END
 UNION ALL
 SELECT 'term that this file cannot judge', subject, 'see the format', CAST(rule AS VARCHAR) FROM judged_terms
-WHERE NOT coalesce(json_keys(rule) IN (['discount'], ['capacity'], ['commitment'], ['maximum_spend'], ['minimum_spend'])
+WHERE NOT coalesce(json_keys(rule) IN (['discount'], ['capacity'], ['graduated_discount'], ['commitment'], ['maximum_spend'], ['minimum_spend'])
     AND over IN ('everything', 'usage') AND (kind <> 'commitment' OR (asks ->> 'true_up') IN ('owed', 'none'))
-    AND len(list_filter(members, lambda m: m NOT IN ('description', 'families', 'id', 'rule', 'skus'))) = 0
-    AND list_sort(json_keys(asks)) = CASE kind WHEN 'discount' THEN ['percent'] WHEN 'capacity' THEN [] WHEN 'commitment' THEN ['amount', 'overage_factor', 'true_up'] ELSE ['amount'] END, false)
+    AND (months_text IS NULL OR months BETWEEN 2 AND 120 AND months_text = CAST(months AS VARCHAR) AND kind NOT IN ('discount', 'capacity'))
+    AND (kind <> 'graduated_discount' OR len(list_filter(CAST(asks -> 'tiers' AS JSON[]), lambda t, i: (t ->> 'percent') IS NULL
+        OR ((t ->> 'up_to') IS NULL) <> (i = json_array_length(asks -> 'tiers')) OR len(list_filter(json_keys(t), lambda m: m NOT IN ('percent', 'up_to'))) > 0)) = 0)
+    AND len(list_filter(members, lambda m: m NOT IN ('description', 'families', 'id', 'months', 'rule', 'skus'))) = 0
+    AND list_sort(json_keys(asks)) = CASE kind WHEN 'discount' THEN ['percent'] WHEN 'capacity' THEN [] WHEN 'graduated_discount' THEN ['tiers'] WHEN 'commitment' THEN ['amount', 'overage_factor', 'true_up'] ELSE ['amount'] END, false)
 UNION ALL
 SELECT 'terms that cannot be judged', contract || ' ' || month, '1 of a kind over the same SKUs', CAST(count(*) AS VARCHAR) FROM steps WHERE kind <> 'discount'
 GROUP BY contract, month, kind, families, skus HAVING count(*) > 1
 UNION ALL
 SELECT 'member of a term', subject, NULL, unnest(list_filter(json_keys(json), lambda m: m NOT IN ('amount', 'contract', 'description', 'families', 'invoiced_before', 'number', 'over', 'rule',
-    'service_period', 'skus', 'spend', 'term', 'term_amount'))) FROM term_lines
+    'service_period', 'skus', 'spend', 'term', 'term_amount', 'window'))) FROM term_lines
 UNION ALL
 SELECT 'terms that cannot be judged', any_value(r.currency), '1 rounding in all versions', CAST(count(DISTINCT (r.places, r.mode)) AS VARCHAR) FROM roundings AS r
 WHERE r.currency = (SELECT (json ->> 'currency') FROM invoice) AND EXISTS (FROM termed) HAVING count(DISTINCT (r.places, r.mode)) > 1
 UNION ALL
-SELECT 'line of a term', subject, money(amount - befores[1]), NULL FROM judged_terms WHERE json IS NULL AND NOT list_contains(befores, amount)
+SELECT 'line of a term', subject, money(amount - befores[1]), NULL FROM judged_terms WHERE json IS NULL AND (months > 1 OR NOT list_contains(befores, amount))
 UNION ALL
-SELECT 'line of a term', subject, 'none, of nothing', '1' FROM judged_terms WHERE json IS NOT NULL AND spend = 0 AND amount = stated
+SELECT 'line of a term', subject, 'none, of nothing', '1' FROM judged_terms WHERE json IS NOT NULL AND spend = 0 AND amount = said AND months = 1
 UNION ALL
 SELECT 'line of a term', any_value(subject), '1', CAST(count(*) AS VARCHAR) FROM term_lines GROUP BY contract, term, month HAVING count(*) > 1
 UNION ALL
@@ -1067,10 +1123,14 @@ SELECT name || ' of a term', subject, expected, found FROM (
         {'name': 'spend', 'expected': money(spend), 'found': (json ->> 'spend')},
         {'name': 'term_amount', 'expected': money(amount), 'found': (json ->> 'term_amount')},
         {'name': 'invoiced_before', 'expected': money(before), 'found': (json ->> 'invoiced_before')},
-        {'name': 'amount', 'expected': money(amount - stated), 'found': (json ->> 'amount')},
+        {'name': 'amount', 'expected': money(amount - said), 'found': (json ->> 'amount')},
         {'name': 'description', 'expected': coalesce(description, CASE kind WHEN 'discount' THEN 'Discount of ' || (asks ->> 'percent') || ' %'
             ELSE upper(left(kind, 1)) || replace(substr(kind, 2), '_', ' ') END), 'found': (json ->> 'description')},
         {'name': 'service_period', 'expected': CAST(month AS VARCHAR), 'found': (json ->> 'service_period')},
+        {'name': 'members of the window', 'expected': CASE WHEN months > 1 THEN 'amount_before, months, spend_before' END, 'found': array_to_string(list_sort(json_keys(json -> 'window')), ', ')},
+        {'name': 'months', 'expected': CASE WHEN months > 1 THEN CAST(months AS VARCHAR) END, 'found': (json -> 'window' ->> 'months')},
+        {'name': 'spend_before', 'expected': CASE WHEN months > 1 THEN money(spent) END, 'found': (json -> 'window' ->> 'spend_before')},
+        {'name': 'amount_before', 'expected': CASE WHEN months > 1 THEN money(came_to) END, 'found': (json -> 'window' ->> 'amount_before')},
         {'name': 'over', 'expected': over, 'found': (json ->> 'over')},
         {'name': 'rule', 'expected': CAST(rule AS VARCHAR), 'found': CAST(json -> 'rule' AS VARCHAR)},
         {'name': 'families', 'expected': CAST(families AS VARCHAR), 'found': CAST(coalesce(CAST(json -> 'families' AS VARCHAR[]), []) AS VARCHAR)},
@@ -1084,11 +1144,23 @@ WHERE getvariable('earlier') IS NOT NULL AND (l.json ->> 'invoiced_before') IS D
 UNION ALL
 -- A month that they closed and that has nothing new has no line; one without usage before may have been billed a minimum, which is taken back.
 SELECT 'service period of a term, by the earlier invoices', subject, 'one with new usage, or one behind ' || last, CAST(month AS VARCHAR)
-FROM term_lines, (SELECT max(CAST(json ->> 'period' AS INTEGER)) AS last FROM earlier) WHERE month <= last AND month NOT IN (SELECT month FROM covered)
+FROM term_lines AS l LEFT JOIN lined USING (contract, term, month), (SELECT max(CAST(json ->> 'period' AS INTEGER)) AS last FROM earlier)
+WHERE month <= last AND month NOT IN (SELECT month FROM covered) AND NOT coalesce(follows, false)
+UNION ALL
+-- Of the first month that moved, what was spent before it; of one without leaves, what was spent in it.
+SELECT 'spend_before of a term, by the earlier invoices', any_value(l.subject), money(coalesce(sum(e.spend), 0)), any_value(l.json -> 'window' ->> 'spend_before')
+FROM term_lines AS l JOIN lined AS d USING (contract, term, month) LEFT JOIN earlier_terms AS e ON e.contract = l.contract AND e.term = l.term AND e.month >= d.first AND e.month < l.month
+WHERE getvariable('earlier') IS NOT NULL AND NOT d.follows GROUP BY l.contract, l.term, l.month
+HAVING any_value(l.json -> 'window' ->> 'spend_before') IS DISTINCT FROM money(coalesce(sum(e.spend), 0))
+UNION ALL
+SELECT 'spend of a term, by the earlier invoices', l.subject, money(coalesce(e.spend, 0) - coalesce(d.added_before, 0)), money(w.base)
+FROM term_lines AS l JOIN lined AS d USING (contract, term, month) JOIN worded AS w USING (contract, term, month)
+LEFT JOIN earlier_terms AS e ON e.contract = l.contract AND e.term = l.term AND e.month = l.month
+WHERE getvariable('earlier') IS NOT NULL AND d.stated AND d.first_together AND w.base IS DISTINCT FROM coalesce(e.spend, 0) - coalesce(d.added_before, 0)
 UNION ALL
 SELECT 'line of a term, by the earlier invoices', j.subject, money(j.amount - units(coalesce(e.amount, '0'), 9)), NULL
 FROM judged_terms AS j LEFT JOIN earlier_terms AS e ON e.contract = j.contract AND e.term = j.term AND e.month = j.month
-WHERE getvariable('earlier') IS NOT NULL AND j.json IS NULL AND j.amount <> units(coalesce(e.amount, '0'), 9)
+WHERE getvariable('earlier') IS NOT NULL AND j.json IS NULL AND j.months = 1 AND j.amount <> units(coalesce(e.amount, '0'), 9)
 UNION ALL
 -- Earlier invoices: nothing that they charged is charged again.
 SELECT 'earlier invoice', e.filename, (i.json ->> 'organization') || ' before ' || (i.json ->> 'period'), concat_ws(' ', e.json ->> 'organization', e.json ->> 'period')

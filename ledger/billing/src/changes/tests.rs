@@ -131,6 +131,7 @@ fn what_terms_move_stands_by_itself_and_adds_up() {
         spend: Amount::ZERO,
         term: id.to_owned(),
         term_amount: cents(amount),
+        window: None,
     };
     let usage = invoice("acme", "2026-09", &[("small", "token", "2026-09", 100, 500)]);
     let before = usage.with_terms(vec![term("least", 500, "2026-09"), term("off", -30, "2026-09")]).unwrap();

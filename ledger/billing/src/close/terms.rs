@@ -67,8 +67,9 @@ impl<'p> Closing<'p> {
 
     /// The lines of terms, by currency; in the order of contracts, service periods and application.
     ///
-    /// - A term is looked at where its service period ends with this close, or has something new. It has a line where what it comes to
-    ///   moved, and the first time that there is spend for it.
+    /// - A term is looked at where its service period ends with this close, has something new, or is in a window behind one that has. It has a
+    ///   line where what it comes to moved, and the first time that there is spend for it. One with a window has a line wherever it is looked
+    ///   at: it says how much of a promise is spent, and what later lines say of the months before is what their last lines say.
     pub(super) fn lines(
         &self,
         said: &Said,
@@ -81,7 +82,9 @@ impl<'p> Closing<'p> {
             let moved = self.moved.iter().filter(|(contract, currency, period)| {
                 (contract, currency) == (&termed.contract, &termed.currency) && termed.holds_in(*period)
             });
-            let periods: BTreeSet<Month> = ending.chain(moved.map(|(_, _, period)| *period)).collect();
+            let mut periods: BTreeSet<Month> = ending.chain(moved.map(|(_, _, period)| *period)).collect();
+            let behind: Vec<Month> = periods.iter().flat_map(|period| termed.behind(*period, close.period)).collect();
+            periods.extend(behind);
             for period in periods {
                 let of_period = self.of_period(termed, period, said, close, organization)?;
                 if !of_period.is_empty() {
@@ -117,7 +120,8 @@ impl<'p> Closing<'p> {
             let invoiced_before = before.unwrap_or(Amount::ZERO);
             let amount = applied.amount.checked_sub(invoiced_before);
             let amount = amount.map_err(|_| beyond("term", organization, contract.as_str(), service_period))?;
-            if amount == Amount::ZERO && (before.is_some() || applied.spend == Amount::ZERO) {
+            let nothing_new = amount == Amount::ZERO && (before.is_some() || applied.spend == Amount::ZERO);
+            if applied.window.is_none() && nothing_new {
                 continue;
             }
             lines.push(TermLine {
@@ -134,6 +138,7 @@ impl<'p> Closing<'p> {
                 spend: applied.spend,
                 term: term.id.clone(),
                 term_amount: applied.amount,
+                window: applied.window,
             });
         }
         Ok(lines)

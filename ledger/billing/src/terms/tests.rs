@@ -31,12 +31,20 @@ fn skus() -> BTreeMap<SkuId, SkuFacts> {
     .into()
 }
 
-/// `id kind figures scope`: `off discount 10`, `promise commitment 1000 1.2 owed gpu`, `cap maximum_spend 100 #h100`.
+/// `id kind figures scope`: `off discount 10`, `promise commitment 1000 1.2 owed gpu`, `cap maximum_spend 100 #h100`, `by graduated_discount
+/// 100:0,10`; an `id*12` looks at 12 months together.
 fn term(text: &str) -> Term {
     let words: Vec<&str> = text.split(' ').collect();
     let (rule, scope) = match words[1..] {
         ["discount", percent, ref scope @ ..] => (Rule::Discount { percent: quantity(percent) }, scope),
         ["capacity", ref scope @ ..] => (Rule::Capacity {}, scope),
+        ["graduated_discount", tiers, ref scope @ ..] => {
+            let tier = |text: &str| match text.split_once(':') {
+                Some((up_to, percent)) => DiscountTier { up_to: Some(amount(up_to)), percent: quantity(percent) },
+                None => DiscountTier { up_to: None, percent: quantity(text) },
+            };
+            (Rule::GraduatedDiscount { tiers: tiers.split(',').map(tier).collect() }, scope)
+        }
         ["commitment", of, factor, true_up, ref scope @ ..] => {
             let true_up = if true_up == "owed" { TrueUp::Owed } else { TrueUp::None };
             (Rule::Commitment { amount: amount(of), overage_factor: quantity(factor), true_up }, scope)
@@ -48,7 +56,8 @@ fn term(text: &str) -> Term {
     let (skus, families): (Vec<&str>, Vec<&str>) = scope.iter().partition(|name| name.starts_with('#'));
     let scope =
         Scope { families: families.into_iter().map(str::to_owned).collect(), skus: skus.into_iter().map(|name| sku(&name[1..])).collect() };
-    Term { id: words[0].to_owned(), description: words[1].to_owned(), rule, scope }
+    let (id, months) = words[0].split_once('*').unwrap_or((words[0], "1"));
+    Term { id: id.to_owned(), description: words[1].to_owned(), rule, months: months.parse().unwrap(), scope }
 }
 
 fn termed(over: Over, terms: &[&str]) -> Termed {
@@ -71,10 +80,11 @@ fn check_over(over: Over, terms: &[&str], keys: &[(&str, &str)], expected: &[&st
     let termed = termed(over, terms);
     let mut keys: Vec<(SkuId, Amount)> = keys.iter().map(|(name, spent)| (sku(name), amount(spent))).collect();
     for _ in 0..2 {
-        let applied = apply(&termed, &keys, &skus(), CENTS).unwrap();
+        let applied = apply(&termed, month("2026-01"), &keys, &skus(), CENTS, &mut Windows::new()).unwrap();
         let shown: Vec<String> =
             applied.iter().map(|applied| format!("{} {} of {}", applied.term.id, applied.amount, applied.spend)).collect();
         assert_eq!(shown, expected);
+        assert!(applied.iter().all(|applied| applied.window.is_none()));
         keys.reverse();
     }
 }
@@ -135,6 +145,117 @@ fn discounts_come_first_and_named_scopes_before_the_whole_contract() {
     );
 }
 
+/// What terms come to month by month, from January on, for what is spent on `h100` and on `tokens` in each.
+#[track_caller]
+fn check_months(terms: &[&str], spent: &[(&str, &str)], expected: &[&[&str]]) {
+    let termed = termed(Over::Everything, terms);
+    let policies = Policies {
+        roundings: [("USD".parse().unwrap(), CENTS)].into(),
+        terms: Terms { skus: skus(), ..Terms::default() },
+        ..Policies::default()
+    };
+    let (mut spend, mut period) = (Spend::default(), month("2026-01"));
+    let mut shown: Vec<Vec<String>> = Vec::new();
+    for (gpu, tokens) in spent {
+        for (name, spent) in [("h100", gpu), ("tokens", tokens)] {
+            spend.add(&termed.contract, &termed.currency, period, &sku(name), amount(spent));
+        }
+        let show = |applied: &Applied<'_>| {
+            let window = applied.window.map(|window| format!(" behind {} of {}", window.amount_before, window.spend_before));
+            format!("{} {} of {}{}", applied.term.id, applied.amount, applied.spend, window.unwrap_or_default())
+        };
+        shown.push(spend.apply(&termed, period, &policies).unwrap().iter().map(show).collect());
+        period = period.next().unwrap();
+    }
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_promise_over_several_months_is_owed_with_the_last_and_its_overage_as_it_comes() {
+    check_months(
+        &["promise*3 commitment 1000 1.5 owed"],
+        &[("600", "100"), ("200", "0"), ("0", "0"), ("900", "0"), ("300", "0"), ("0", "10")],
+        &[
+            &["promise 0 of 700 behind 0 of 0"],
+            &["promise 0 of 200 behind 0 of 700"],
+            &["promise 100 of 0 behind 0 of 900"],
+            // The next three months: 200 beyond cost half as much again, and 10 more.
+            &["promise 0 of 900 behind 0 of 0"],
+            &["promise 100 of 300 behind 0 of 900"],
+            &["promise 5 of 10 behind 100 of 1200"],
+        ],
+    );
+    // What was beyond and is credited is not.
+    check_months(
+        &["promise*2 commitment 100 2 none"],
+        &[("150", "0"), ("-80", "0")],
+        &[&["promise 50 of 150 behind 0 of 0"], &["promise -50 of -80 behind 50 of 150"]],
+    );
+    check_months(
+        &["least*2 minimum_spend 100"],
+        &[("70", "0"), ("20", "0"), ("0", "0"), ("130", "0")],
+        &[
+            &["least 0 of 70 behind 0 of 0"],
+            &["least 10 of 20 behind 0 of 70"],
+            &["least 0 of 0 behind 0 of 0"],
+            &["least 0 of 130 behind 0 of 0"],
+        ],
+    );
+    check_months(
+        &["most*2 maximum_spend 100"],
+        &[("130", "0"), ("-50", "0"), ("60", "0"), ("60", "0")],
+        &[
+            &["most -30 of 130 behind 0 of 0"],
+            &["most 30 of -50 behind -30 of 130"],
+            &["most 0 of 60 behind 0 of 0"],
+            &["most -20 of 60 behind 0 of 60"],
+        ],
+    );
+}
+
+#[test]
+fn tiers_of_a_discount_carry_on_from_month_to_month() {
+    check_months(
+        &["by*3 graduated_discount 100:0,200:2.5,10"],
+        &[("60", "0"), ("60.2", "0"), ("0", "180"), ("120", "0")],
+        &[
+            &["by 0 of 60 behind 0 of 0"],
+            // 20.20 at 2.5 %: 0.505.
+            &["by -0.51 of 60.2 behind 0 of 60"],
+            // 79.80 more of the second tier, 100.20 of the third: 12.52 together.
+            &["by -12.01 of 180 behind -0.51 of 120.2"],
+            &["by -0.5 of 120 behind 0 of 0"],
+        ],
+    );
+    check(&["by graduated_discount 100:10,50"], &[("h100", "120"), ("tokens", "-10")], &["by -15 of 110"]);
+}
+
+#[test]
+fn what_a_window_adds_in_a_month_is_spend_to_the_terms_behind_it() {
+    check_months(
+        // At least 100 a month in all; of GPUs at most 150 in two months.
+        &["least minimum_spend 100", "most*2 maximum_spend 150 gpu"],
+        &[("120", "10"), ("60", "10")],
+        &[&["most 0 of 120 behind 0 of 0", "least 0 of 130"], &["most -30 of 60 behind 0 of 120", "least 60 of 40"]],
+    );
+}
+
+#[test]
+fn the_months_behind_one_are_those_of_the_longest_window_with_it() {
+    let termed = termed(Over::Everything, &["a*3 minimum_spend 1", "b*2 maximum_spend 9", "c discount 5"]);
+    for (period, through, expected) in [
+        ("2026-01", "2026-12", &["2026-02", "2026-03"][..]),
+        ("2026-02", "2026-12", &["2026-03"]),
+        ("2026-03", "2026-12", &["2026-04"]),
+        ("2026-06", "2026-12", &[]),
+        ("2026-01", "2026-02", &["2026-02"]),
+        ("2026-01", "2026-01", &[]),
+    ] {
+        let behind: Vec<String> = termed.behind(month(period), month(through)).map(|month| month.to_string()).collect();
+        assert_eq!(behind, expected, "{period} {through}");
+    }
+}
+
 #[test]
 fn recurring_fees_are_spend_unless_the_contract_leaves_them_out() {
     let keys = [("h100", "60"), ("support", "30")];
@@ -146,7 +267,8 @@ fn recurring_fees_are_spend_unless_the_contract_leaves_them_out() {
 #[test]
 fn figures_beyond_the_range_are_refused() {
     let huge = [(sku("h100"), amount("9000000000")), (sku("a100"), amount("9000000000"))];
-    assert_eq!(apply(&termed(Over::Everything, &["least minimum_spend 1"]), &huge, &skus(), CENTS), Err(OutOfRange));
+    let termed = termed(Over::Everything, &["least minimum_spend 1"]);
+    assert_eq!(apply(&termed, month("2026-01"), &huge, &skus(), CENTS, &mut Windows::new()), Err(OutOfRange));
 }
 
 #[test]

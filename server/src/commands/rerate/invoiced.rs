@@ -40,8 +40,14 @@ pub struct TermMoved {
 
 /// What each organization with other keys sees, by currency. A currency that the version has no rounding for is left out: it is not booked.
 ///
+/// - `standing`: T of the other keys of these organizations: terms may look at their service periods together with those that move.
 /// - `before`: what holds now; `after`: under the version. Usage is taken as it stands: a month that goes on may still reach its minimum.
-pub fn invoiced(moved: &Moved, before: &Policies, after: &Policies) -> anyhow::Result<BTreeMap<OrganizationId, Vec<Invoiced>>> {
+pub fn invoiced(
+    moved: &Moved,
+    standing: &BTreeMap<&Key, Amount>,
+    before: &Policies,
+    after: &Policies,
+) -> anyhow::Result<BTreeMap<OrganizationId, Vec<Invoiced>>> {
     let mut found: BTreeMap<OrganizationId, Vec<Invoiced>> = BTreeMap::new();
     let others: BTreeSet<(&OrganizationId, &AssetId)> =
         moved.iter().filter(|(_, (before, after))| before != after).map(|(key, _)| (&key.organization, &key.currency)).collect();
@@ -60,6 +66,25 @@ pub fn invoiced(moved: &Moved, before: &Policies, after: &Policies) -> anyhow::R
                 spend.add(&key.contract, currency, key.service_period, &key.sku, amount);
             }
         }
+        let mut latest: BTreeMap<&ContractId, Month> = BTreeMap::new();
+        for (key, stands) in standing.iter().filter(|(key, _)| (&key.organization, &key.currency) == (organization, currency)) {
+            let stands = round(rounding.0, *stands)?;
+            for spend in &mut spend {
+                spend.add(&key.contract, currency, key.service_period, &key.sku, stands);
+            }
+            let latest = latest.entry(&key.contract).or_insert(key.service_period);
+            *latest = key.service_period.max(*latest);
+        }
+        let behind: Vec<(&ContractId, Month)> = periods
+            .iter()
+            .flat_map(|(contract, period)| {
+                let through = latest.get(contract).copied().unwrap_or(*period);
+                let termed = [before, after].into_iter().flat_map(|policies| policies.terms.of(organization));
+                let of_contract = termed.filter(|termed| &termed.contract == *contract && &termed.currency == currency);
+                of_contract.flat_map(move |termed| termed.behind(*period, through)).map(|month| (*contract, month))
+            })
+            .collect();
+        periods.extend(behind);
         let (mut terms, mut difference) = (Vec::new(), usage);
         let [was, is] = &spend;
         for (contract, service_period) in periods {

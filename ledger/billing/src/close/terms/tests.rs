@@ -11,12 +11,12 @@ use shared_types::{BatchNo, Digest, Quantity};
 
 use super::*;
 use crate::invoice::{Rounding, RoundingMode, draft};
-use crate::terms::{Over, Rule, Scope, SkuFacts, Term, TrueUp};
+use crate::terms::{DiscountTier, Over, Rule, Scope, SkuFacts, Term, TrueUp};
 
 const SKUS: [(&str, &str, bool); 4] =
     [("h100", "gpu", false), ("a100", "gpu", false), ("tokens", "tokens", false), ("support", "fees", true)];
-const PERIODS: [&str; 3] = ["2026-08", "2026-09", "2026-10"];
-const CLOSES: [&str; 4] = ["2026-08", "2026-09", "2026-10", "2026-11"];
+const PERIODS: [&str; 5] = ["2026-08", "2026-09", "2026-10", "2026-11", "2026-12"];
+const CLOSES: [&str; 6] = ["2026-08", "2026-09", "2026-10", "2026-11", "2026-12", "2027-01"];
 
 /// What a case is made of: cents, thousandths of a percent, and which terms there are over which scope.
 #[derive(Clone, Debug)]
@@ -24,10 +24,14 @@ struct Case {
     /// By close, service period and SKU: what was charged, in tenths of a cent.
     charged: Vec<Vec<Vec<Option<i64>>>>,
     discounts: Vec<(usize, i64)>,
+    /// Scope, and the tiers: up to so many cents so many thousandths of a percent, then so many.
+    graduated: Option<(usize, i64, i64, i64)>,
     /// Scope, cents, thousandths, whether it is owed.
     commitment: Option<(usize, i64, i64, bool)>,
     maximum: Option<(usize, i64)>,
     minimum: Option<(usize, i64)>,
+    /// How many months the graduated discount, the commitment, the maximum and the minimum look at together.
+    months: [u16; 4],
     usage_alone: bool,
     half_even: bool,
 }
@@ -47,13 +51,18 @@ fn cases() -> impl Strategy<Value = Case> {
     let commitment =
         prop::option::weighted(0.6, (0..SCOPES.len(), 1_i64..9_000, prop_oneof![Just(1_500_i64), 1_i64..3_000], any::<bool>()));
     let bound = || prop::option::weighted(0.6, (0..SCOPES.len(), 1_i64..9_000));
-    (charged, discounts, commitment, bound(), bound(), any::<bool>(), any::<bool>()).prop_map(
-        |(charged, discounts, commitment, maximum, minimum, usage_alone, half_even)| Case {
+    let percent = || prop_oneof![Just(0_i64), Just(12_500), 1_i64..=100_000];
+    let graduated = prop::option::weighted(0.4, (0..SCOPES.len(), 1_i64..9_000, percent(), percent()));
+    let months = (2_u16..=4, any::<[bool; 4]>()).prop_map(|(months, alone)| alone.map(|alone| if alone { 1 } else { months }));
+    (charged, discounts, graduated, commitment, bound(), bound(), months, any::<bool>(), any::<bool>()).prop_map(
+        |(charged, discounts, graduated, commitment, maximum, minimum, months, usage_alone, half_even)| Case {
             charged,
             discounts,
+            graduated,
             commitment,
             maximum,
             minimum,
+            months,
             usage_alone,
             half_even,
         },
@@ -98,10 +107,24 @@ impl Case {
             families: SCOPES[at].0.iter().map(|name| (*name).to_owned()).collect(),
             skus: SCOPES[at].1.iter().map(|name| name.parse().unwrap()).collect(),
         };
-        let term = |id: String, at: usize, rule: Rule| Term { id, description: "a term".to_owned(), rule, scope: scope(at) };
+        let term = |id: String, at: usize, rule: Rule| {
+            let months = match rule {
+                Rule::Discount { .. } | Rule::Capacity {} => 1,
+                Rule::GraduatedDiscount { .. } => self.months[0],
+                Rule::Commitment { .. } => self.months[1],
+                Rule::MaximumSpend { .. } => self.months[2],
+                Rule::MinimumSpend { .. } => self.months[3],
+            };
+            Term { id, description: "a term".to_owned(), rule, months: months.try_into().unwrap(), scope: scope(at) }
+        };
         let mut terms: Vec<Term> = Vec::new();
         for (number, (at, percent)) in self.discounts.iter().enumerate() {
             terms.push(term(format!("discount-{number}"), *at, Rule::Discount { percent: thousandths(*percent) }));
+        }
+        if let Some((at, up_to, first, second)) = self.graduated {
+            let tiers = [(Some(cents(up_to)), first), (None, second)];
+            let tiers = tiers.map(|(up_to, percent)| DiscountTier { up_to, percent: thousandths(percent) });
+            terms.push(term("by".to_owned(), at, Rule::GraduatedDiscount { tiers: tiers.into() }));
         }
         if let Some((at, amount, factor, owed)) = self.commitment {
             let true_up = if owed { TrueUp::Owed } else { TrueUp::None };
@@ -128,7 +151,15 @@ impl Case {
     }
 
     /// What each term comes to for the exact totals of its keys.
-    fn oracle(&self, totals: &BTreeMap<usize, BigRational>, seen: &mut Seen) -> BTreeMap<String, BigRational> {
+    ///
+    /// - `place`: how many months behind the contract's first; `windows`: by term, what was spent and what it came to in the months before.
+    fn oracle(
+        &self,
+        totals: &BTreeMap<usize, BigRational>,
+        place: usize,
+        windows: &mut BTreeMap<String, (BigRational, BigRational)>,
+        seen: &mut Seen,
+    ) -> BTreeMap<String, BigRational> {
         let zero = || BigRational::from_integer(0.into());
         let said = |value: &BigRational| nearest(value, self.half_even);
         let in_scope = |at: usize, sku: usize| match at {
@@ -156,32 +187,53 @@ impl Case {
             if at == 0 {
                 spend += &added;
             }
-            let mut move_by = |spend: &mut BigRational, id: &str, by: BigRational| {
+            // What the months of a window come to together, less what the ones before came to.
+            let mut move_by = |spend: &mut BigRational, id: &str, months: u16, of: &mut dyn FnMut(&BigRational, bool) -> BigRational| {
+                let months = usize::from(months);
+                let (before, came_to) = windows.remove(id).filter(|_| !place.is_multiple_of(months)).unwrap_or((zero(), zero()));
+                let so_far = before + &*spend;
+                let all = of(&so_far, (place + 1).is_multiple_of(months));
+                let by = &all - came_to;
+                windows.insert(id.to_owned(), (so_far, all));
                 *spend += &by;
                 added += &by;
                 terms.insert(id.to_owned(), by);
             };
+            let [by, commitment, maximum, minimum] = self.months;
+            if let Some((_, up_to, first, second)) = self.graduated.filter(|term| term.0 == at) {
+                move_by(&mut spend, "by", by, &mut |spend, _| {
+                    let beyond = (spend - rational(up_to, 100)).max(zero());
+                    seen.graduated += u32::from(beyond > zero() && !place.is_multiple_of(usize::from(by)));
+                    -said(&((spend - &beyond) * rational(first, 100_000) + beyond * rational(second, 100_000)))
+                });
+            }
             if let Some((_, promised, factor, owed)) = self.commitment.filter(|term| term.0 == at) {
                 let promised = rational(promised, 100);
-                let by = if spend > promised {
-                    seen.overages += 1;
-                    said(&((&spend - &promised) * rational(factor, 1_000))) - (&spend - &promised)
-                } else if owed {
-                    &promised - &spend
-                } else {
-                    zero()
-                };
-                move_by(&mut spend, "c", by);
+                move_by(&mut spend, "c", commitment, &mut |spend, last| {
+                    if *spend > promised {
+                        seen.overages += 1;
+                        said(&((spend - &promised) * rational(factor, 1_000))) - (spend - &promised)
+                    } else if owed && last {
+                        seen.owed_with_the_last += u32::from(commitment > 1);
+                        &promised - spend
+                    } else {
+                        zero()
+                    }
+                });
             }
             if let Some((_, most)) = self.maximum.filter(|term| term.0 == at) {
-                let over = (&spend - rational(most, 100)).max(zero());
-                seen.maximums += u32::from(over > zero());
-                move_by(&mut spend, "most", -over);
+                move_by(&mut spend, "most", maximum, &mut |spend, _| {
+                    let over = (spend - rational(most, 100)).max(zero());
+                    seen.maximums += u32::from(over > zero());
+                    -over
+                });
             }
             if let Some((_, least)) = self.minimum.filter(|term| term.0 == at) {
-                let missing = (rational(least, 100) - &spend).max(zero());
-                seen.minimums += u32::from(missing > zero());
-                move_by(&mut spend, "least", missing);
+                move_by(&mut spend, "least", minimum, &mut |spend, last| {
+                    let missing = if last { (rational(least, 100) - spend).max(zero()) } else { zero() };
+                    seen.minimums += u32::from(missing > zero());
+                    missing
+                });
             }
         }
         terms
@@ -198,6 +250,10 @@ struct Seen {
     shrunk_to_zero: u32,
     owed_unused: u32,
     credits: u32,
+    graduated: u32,
+    owed_with_the_last: u32,
+    /// Lines of months in which nothing is new.
+    behind: u32,
 }
 
 fn key_total(sku: usize, period: &str, total: i64) -> KeyTotal {
@@ -227,6 +283,7 @@ fn run(case: &Case, seen: &mut Seen) -> Result<(), TestCaseError> {
     let mut totals: BTreeMap<(usize, usize), i64> = BTreeMap::new();
     let (mut keys_said, mut said): (BTreeMap<(usize, usize), Invoiced>, Said) = (BTreeMap::new(), Said::new());
     let mut asked: BTreeMap<(String, usize), BigRational> = BTreeMap::new();
+    let mut spends: BTreeMap<(String, usize), (Amount, Amount)> = BTreeMap::new();
     for (number, name) in CLOSES.iter().enumerate() {
         let close = Close {
             period: month(name),
@@ -271,23 +328,36 @@ fn run(case: &Case, seen: &mut Seen) -> Result<(), TestCaseError> {
         }
         let lines = spend.lines(&said, &close, &organization).unwrap().remove(&"USD".parse().unwrap()).unwrap_or_default();
         for line in &lines {
-            let period = PERIODS.iter().chain(&["2026-11"]).position(|name| month(name) == line.service_period).unwrap();
+            let period = CLOSES.iter().position(|name| month(name) == line.service_period).unwrap();
             let place = (line.contract.to_string(), line.term.clone(), line.service_period, "USD".to_owned());
             let before = said.insert(place, line.term_amount);
             prop_assert_eq!(line.amount.units(), line.term_amount.units() - line.invoiced_before.units());
             prop_assert_eq!(before.unwrap_or(Amount::ZERO), line.invoiced_before);
-            prop_assert!(line.amount != Amount::ZERO || before.is_none(), "a line that says nothing new");
+            prop_assert!(line.amount != Amount::ZERO || before.is_none() || line.window.is_some(), "a line that says nothing new");
+            let new = touched.iter().any(|((of, _), new)| *of == period && *new);
+            seen.behind += u32::from(!new && line.amount != Amount::ZERO && period < number);
+            // What it says of the months before is what their last lines say.
+            if let Some(window) = line.window {
+                let first = (period - 1) / usize::from(window.months) * usize::from(window.months) + 1;
+                let earlier = (first..period).filter_map(|of| spends.get(&(line.term.clone(), of)));
+                let sums = earlier.fold((0, 0), |(spent, came), (spend, amount): &(Amount, Amount)| {
+                    (spent + i128::from(spend.units()), came + i128::from(amount.units()))
+                });
+                prop_assert_eq!((window.spend_before.units(), window.amount_before.units()), sums, "{} of {}", &line.term, period);
+            }
+            spends.insert((line.term.clone(), period), (line.spend, line.term_amount));
             let owed = line.rule.owed_unused();
             seen.shrunk_to_zero += u32::from(owed && line.term_amount == Amount::ZERO && line.invoiced_before > Amount::ZERO);
             seen.credits += u32::from(line.amount < Amount::ZERO);
             *asked.entry((line.term.clone(), period)).or_insert_with(|| BigRational::from_integer(0.into())) += exact(line.amount);
         }
-        // August is before the contract has terms; November has no usage and is owed all the same.
+        // August is before the contract has terms; January has no usage and is owed all the same.
+        let mut windows = BTreeMap::new();
         for period in 1..=number {
             let of_period = totals.iter().filter(|((of, _), _)| *of == period);
             let of_period: BTreeMap<usize, BigRational> = of_period.map(|((_, sku), total)| (*sku, rational(*total, 1_000))).collect();
             let unused = of_period.is_empty();
-            for (id, comes_to) in case.oracle(&of_period, seen) {
+            for (id, comes_to) in case.oracle(&of_period, period - 1, &mut windows, seen) {
                 let zero = BigRational::from_integer(0.into());
                 let all = asked.get(&(id.clone(), period)).unwrap_or(&zero);
                 prop_assert_eq!(all, &comes_to, "{} of {} at the close of {}", id, period, name);
@@ -319,6 +389,10 @@ fn what_all_invoices_say_of_a_term_is_what_rationals_make_of_the_totals_at_every
     runner.run(&cases(), |case| run(&case, &mut seen.borrow_mut())).unwrap();
     let seen = seen.into_inner();
     println!("{seen:?}");
-    let counts = [seen.minimums, seen.maximums, seen.ties, seen.overages, seen.shrunk_to_zero, seen.owed_unused, seen.credits];
+    let counts = [
+        [seen.minimums, seen.maximums, seen.ties, seen.overages, seen.shrunk_to_zero],
+        [seen.owed_unused, seen.credits, seen.graduated, seen.owed_with_the_last, seen.behind],
+    ]
+    .concat();
     assert!(counts.iter().all(|count| *count > 100), "an edge is hardly hit: {seen:?}");
 }
