@@ -198,7 +198,8 @@ impl Bundle<Open> {
             return Err(BundleError::Behind { entry, reached: ledger.seq });
         }
         check_coverage(input, &invoice)?;
-        input.logs.iter().try_for_each(|log| check_again(input, log))?;
+        let billed = billed(input);
+        input.logs.iter().try_for_each(|log| check_again(input, &billed, log))?;
         check_registry(input, &invoice)?;
         let data = data::encode(input)?;
         check_proof(input, &data.logs)?;
@@ -356,8 +357,17 @@ fn check_coverage(input: &BundleInput, invoice: &Value) -> Result<(), BundleErro
     }
 }
 
-/// Of the leaves of a reading every other one takes back the one before, and the next leaf of the log stands in its place.
-fn check_again(input: &BundleInput, log: &CoveredLog) -> Result<(), BundleError> {
+/// Meters whose time is billed by states, in any version.
+fn billed(input: &BundleInput) -> HashSet<String> {
+    let meters = input.documents.texts().filter(|document| document.contains("\"kind\":\"meter\""));
+    let meters = meters.filter_map(|document| serde_json::from_str::<Value>(document).ok());
+    let billed = meters.filter(|meter| meter.get("billable").is_some());
+    billed.filter_map(|meter| meter.get("id")?.as_str().map(str::to_owned)).collect()
+}
+
+/// Of the leaves of a reading every other one takes back the one before, and the next leaf of the log stands in its place; of billed time another
+/// version may read nothing there.
+fn check_again(input: &BundleInput, billed: &HashSet<String>, log: &CoveredLog) -> Result<(), BundleError> {
     let mut last: HashMap<_, (u64, &BundleReading, bool)> = HashMap::new();
     for (log_seq, reading) in (0..).zip(&log.readings) {
         let wrong = |problem| Err(BundleError::Again { month: log.month, log_seq, problem });
@@ -374,7 +384,11 @@ fn check_again(input: &BundleInput, log: &CoveredLog) -> Result<(), BundleError>
                 true
             }
             Some((taken, before, true)) => {
-                if taken.checked_add(1) != Some(log_seq) || before.registry_version == reading.registry_version {
+                let follows = match taken.checked_add(1) == Some(log_seq) {
+                    true => before.registry_version != reading.registry_version,
+                    false => billed.contains(reading.meter.as_str()),
+                };
+                if !follows {
                     return wrong("does not follow what takes its reading back, or has the same version");
                 }
                 false
@@ -382,7 +396,7 @@ fn check_again(input: &BundleInput, log: &CoveredLog) -> Result<(), BundleError>
         };
         last.insert(name, (log_seq, reading, back));
     }
-    match last.into_values().find(|(_, _, back)| *back) {
+    match last.into_values().find(|(_, reading, back)| *back && !billed.contains(reading.meter.as_str())) {
         Some((log_seq, _, _)) => {
             Err(BundleError::Again { month: log.month, log_seq, problem: "takes a reading back, and nothing stands in its place" })
         }

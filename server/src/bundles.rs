@@ -1,7 +1,7 @@
 //! Makes the bundle of an issued invoice: gathers readings and events from the batch files, registry documents, the way to the latest
 //! checkpoint, and seals them. It rates nothing: what a bundle says is checked where it is built and by those who verify it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -160,7 +160,7 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
         proof.ok_or_else(|| NotSealed { organization: organization.clone() })?
     };
     let through = proof.checkpoint.entry.batch_no;
-    let (leaves, mut events) = read_batches(sources, &organization, &covered, through).await?;
+    let Read { leaves, mut events, unpriced } = read_batches(sources, &organization, &covered, through).await?;
 
     let mut numbers: HashMap<IdentityHash, usize> = HashMap::new();
     let (mut logs, mut shown, mut versions) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -190,8 +190,10 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
         }
         logs.push(CoveredLog { month, readings, later });
     }
-    stands(&logs, &shown)?;
-    versions.insert(Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?);
+    let in_force = Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?;
+    versions.insert(in_force);
+    let billed = billed(sources.books, &versions).await?;
+    stands(&logs, &shown, &unpriced, |meter, version| [version, in_force].iter().any(|by| billed.contains(&(*by, meter.clone()))))?;
     versions.extend(issued.earlier_versions);
     provable_terms(sources.books, &organization, &invoice, &versions).await?;
     let prices = logs.iter().flat_map(|log: &CoveredLog| &log.readings).map(|reading| reading.price.clone()).collect();
@@ -210,22 +212,47 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
     })
 }
 
-/// Refuses a reading that was taken back with nothing in its place, because a later version does not read it: verifiers look for what stands.
-fn stands(logs: &[CoveredLog], events: &[BundleEvent]) -> anyhow::Result<()> {
-    let mut leaves: HashMap<(usize, &MeterId, Instant), usize> = HashMap::new();
+/// Meters whose time is billed by states, of some versions.
+async fn billed(books: &Database, versions: &BTreeSet<Digest>) -> anyhow::Result<HashSet<(Digest, MeterId)>> {
+    let (mut billed, mut tx) = (HashSet::new(), books.read().await?);
+    for address in versions {
+        let version = platform_registry::store::version(&mut tx, *address).await?;
+        let version = version.with_context(|| format!("registry version {address} is not there"))?;
+        let of_time = version.meters().filter(|meter| meter.billable.is_some());
+        billed.extend(of_time.map(|meter| (*address, meter.id.clone())));
+    }
+    Ok(billed)
+}
+
+/// Refuses a reading that was taken back with nothing in its place, because a later version does not read it, or has no price for what it reads: verifiers
+/// look for what stands. Of billed time they see that the invoice's version reads nothing there.
+///
+/// - `unpriced`: what was rated again and went to quarantine. `billed`: whether time of a meter is billed by states, by a leaf's version or the invoice's.
+fn stands(
+    logs: &[CoveredLog],
+    events: &[BundleEvent],
+    unpriced: &HashSet<(IdentityHash, MeterId)>,
+    billed: impl Fn(&MeterId, Digest) -> bool,
+) -> anyhow::Result<()> {
+    let mut leaves: BTreeMap<(Instant, &MeterId, usize), (usize, Digest)> = BTreeMap::new();
     for reading in logs.iter().flat_map(|log| &log.readings) {
         let Some(begin) = reading.piece.map(|(start, _)| start).or_else(|| events.get(reading.event).map(|event| event.start_at)) else {
             continue;
         };
-        *leaves.entry((reading.event, &reading.meter, begin)).or_default() += 1;
+        let (leaves, version) = leaves.entry((begin, &reading.meter, reading.event)).or_default();
+        (*leaves, *version) = (leaves.saturating_add(1), reading.registry_version);
     }
-    match leaves.into_iter().filter(|(_, leaves)| leaves % 2 == 0).map(|((_, meter, begin), _)| (begin, meter)).min() {
-        None => Ok(()),
-        Some((begin, meter)) => bail!(NotProvable {
-            what: format!("a reading of meter {meter} at {begin}, which a later version does not read any more,"),
-            kind: "readings that were taken back"
-        }),
+    for ((begin, meter, event), (leaves, version)) in leaves.into_iter().filter(|(_, (leaves, _))| *leaves > 1) {
+        let lacks_price = events.get(event).is_some_and(|event| unpriced.contains(&(event.identity, meter.clone())));
+        let why = match leaves % 2 {
+            0 if !billed(meter, version) => "does not read any more",
+            _ if lacks_price && billed(meter, version) => "has no price for",
+            _ => continue,
+        };
+        let what = format!("a reading of meter {meter} at {begin}, which a later version {why},");
+        bail!(NotProvable { what, kind: "readings that were taken back" });
     }
+    Ok(())
 }
 
 /// Refuses terms in a currency that these versions round in more than one way: what a key without a line came to, rounded as an earlier invoice
@@ -275,14 +302,23 @@ fn covered(invoice: &Value) -> anyhow::Result<BTreeMap<Month, u64>> {
 
 type Leaves = BTreeMap<Month, BTreeMap<u64, Leaf>>;
 
+/// What the batches hold of an organization.
+struct Read {
+    leaves: Leaves,
+    /// The events behind covered leaves.
+    events: HashMap<IdentityHash, BundleEvent>,
+    /// Events and meters of readings that were rated again and are in quarantine.
+    unpriced: HashSet<(IdentityHash, MeterId)>,
+}
+
 /// The organization's leaves of these months and the events behind them, from every batch that the checkpoint covers.
 async fn read_batches(
     sources: &Sources<'_>,
     organization: &OrganizationId,
     covered: &BTreeMap<Month, u64>,
     through: BatchNo,
-) -> anyhow::Result<(Leaves, HashMap<IdentityHash, BundleEvent>)> {
-    let (mut leaves, mut events) = (Leaves::new(), HashMap::new());
+) -> anyhow::Result<Read> {
+    let (mut leaves, mut events, mut unpriced) = (Leaves::new(), HashMap::new(), HashMap::new());
     let (mut after, mut missing) = (BatchNo(0), BTreeSet::new());
     while let Some(headers) = headers_behind(sources, &mut after, through).await? {
         for header in &headers {
@@ -293,7 +329,14 @@ async fn read_batches(
             for rows in sources.lake.read(header, CHARGES, None)? {
                 let Some(rows) = only(&rows, organization)? else { continue };
                 for charge in charges_from_arrow(&rows)? {
-                    let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
+                    let name = (charge.identity, charge.ordinal);
+                    let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else {
+                        if charge.supersedes.is_some() {
+                            unpriced.insert(name, charge.meter);
+                        }
+                        continue;
+                    };
+                    unpriced.remove(&name);
                     let Some(to) = covered.get(&month) else { continue };
                     let leaf = if log_seq < *to {
                         wanted.insert(charge.identity);
@@ -319,7 +362,8 @@ async fn read_batches(
             missing.retain(|identity| !events.contains_key(identity));
         }
     }
-    Ok((leaves, events))
+    let unpriced = unpriced.into_iter().map(|((identity, _), meter)| (identity, meter)).collect();
+    Ok(Read { leaves, events, unpriced })
 }
 
 /// The next headers behind a batch, up to one that is the last; none behind it.

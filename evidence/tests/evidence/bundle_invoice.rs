@@ -74,7 +74,7 @@ pub fn invoice(rows: &[Row], period: &str, version: &RegistryIndex) -> String {
         }
         let (name, place) = ((row.reading.event, row.reading.meter.as_str(), row.charged.start_at), (row.log, row.log_seq));
         for (stands, charges) in [(&now, &mut key.after), (&then, &mut key.before)] {
-            if stands.get(&name) == Some(&place) {
+            if stands.get(&name) == Some(&place) && !row.back {
                 let (second, readings) = charges.entry(price.clone()).or_default();
                 *second = row.second;
                 readings.push(row.charged.clone());

@@ -66,6 +66,16 @@ const ALTERED: [(&str, &str, &str); 5] = [
     ("lease.gpus-1", "\"unit_price\":\"2.49\"", "\"unit_price\":\"2.29\""),
 ];
 
+/// Prices of leases that only one version has, with the instants at which they begin: in the second one leases of GPUs are cut anew at one, those of disks
+/// no more at the other.
+const CUTS: [(&str, &str, bool); 2] = [("lease.gpus", "2026-10-10T12:00:00Z", true), ("lease.disk", "2026-10-20T06:00:00Z", false)];
+
+/// Where a version cuts leases of a meter inside months.
+fn cuts(meter: &str, second: bool) -> Vec<Instant> {
+    let of_meter = CUTS.into_iter().filter(|(of, _, later)| (*of, *later) == (meter, second));
+    of_meter.map(|(_, at, _)| Instant::parse(at).unwrap()).collect()
+}
+
 /// Where output of a long context ends and that of a longer one begins.
 fn band(second: bool) -> &'static str {
     if second { "3100" } else { "3500" }
@@ -95,6 +105,11 @@ pub fn documents(second: bool) -> Vec<Value> {
         json!({"id": "storage-1", "sku": "storage", "effective_at": START, "model": {"volume": {"per": "1", "tiers": [
             tier(Some("20"), "0.0003333", "0"), tier(None, "0.00021", "1")]}}}),
     ];
+    let cut = CUTS.into_iter().filter(|(_, _, later)| *later == second);
+    prices.extend(cut.map(|(sku, from, _)| match sku {
+        "lease.gpus" => per_unit("lease.gpus-2", sku, from, "3600", "2.19"),
+        _ => per_unit("lease.disk-0", sku, from, "1", "0.0799"),
+    }));
     if second {
         prices.push(per_unit("out-2", "tokens.out", "2026-11-15T00:00:00Z", "1000", "0.0021"));
     }
@@ -299,16 +314,21 @@ fn quoted(plain: &str, number: usize) -> String {
     }
 }
 
-/// One event with its readings: meter, unit, quantity, SKU.
+/// Meter, unit, quantity, SKU.
+type Reading = (&'static str, &'static str, String, &'static str);
+/// Begin, end and session of a reading that is a piece of its event.
+type Piece = (Instant, Instant, String);
+
+/// One event with its readings, by either version.
 #[derive(Clone)]
 struct Made {
     event: BundleEvent,
-    readings: Vec<(&'static str, &'static str, String, &'static str)>,
+    readings: [Vec<Reading>; 2],
     identity: IdentityHash,
     /// Of the dimension whose values are counted.
     value: Option<String>,
-    /// Begin, end and session of the readings that are pieces of the event.
-    pieces: Vec<(Instant, Instant, String)>,
+    /// Of the readings that are pieces of the event.
+    pieces: [Vec<Piece>; 2],
 }
 
 fn instant(micros: i64) -> Instant {
@@ -325,10 +345,19 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
     let identity = Digest::of_parts(&[organization.as_bytes(), id.as_bytes()]);
     let identity = IdentityHash(std::array::from_fn(|at| identity.0[at]));
     let kind = dice.roll(17);
+    // Some leases of October in which one version begins a price.
+    let lease = if month == "2026-10" { CUTS.get(number % 2).filter(|_| (5..9).contains(&number)) } else { None };
+    let kind = if lease.is_some() { 16 } else { kind };
     // Levels change and payments come together, so that what is decided by more than the start is there.
     let offset = if [10, 13].contains(&kind) { offset / 432_000_000_000 * 432_000_000_000 } else { offset };
-    let start_at = instant(start + i64::try_from(offset).unwrap());
-    let (mut end_at, mut value, mut pieces) = (None, None, Vec::new());
+    let start_at = match lease {
+        Some((_, at, _)) => {
+            instant(Instant::parse(at).unwrap().micros() - 36_000_000_000 - i64::try_from(dice.roll(7_200_000_000)).unwrap())
+        }
+        None => instant(start + i64::try_from(offset).unwrap()),
+    };
+    let (mut end_at, mut value, mut pieces) = (None, None, [Vec::new(), Vec::new()]);
+    let mut cut_anew = None;
     let all = |event_type: &'static str, quantity: &str| -> Vec<_> {
         let of_type = metered().into_iter().filter(|priced| priced.event_type == event_type);
         of_type.map(|priced| (priced.id, "piece", if priced.value.is_some() { quantity } else { "1" }.to_owned(), priced.id)).collect()
@@ -375,7 +404,9 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
             let bound = if month == "2026-10" { start + i64::try_from(micros).unwrap() } else { i64::MAX };
             let mut at = vec![start_at];
             for _ in 0..3 {
-                let next = at[at.len() - 1].micros() + i64::try_from(dice.roll(90_000_000_000)).unwrap() + 1;
+                let least = if lease.is_some() { 43_200_000_000 } else { 1 };
+                let next =
+                    at[at.len() - 1].micros() + i64::try_from(dice.roll(90_000_000_000 - least)).unwrap() + i64::try_from(least).unwrap();
                 at.push(instant(next.min(bound)));
             }
             end_at = Some(at[3]);
@@ -383,7 +414,7 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
                 (format!("lease-{}", dice.roll(3)), (dice.roll(8) + 1).to_string(), (dice.roll(900) + 100).to_string());
             let span = |state: &str, at: Instant| json!({"state": state, "start": at});
             let data = json!({"lease": lease, "gpus": gpus, "disk": disk, "history": [span("running", at[0]), span("stopped", at[1]), span("running", at[2])]});
-            let mut readings = Vec::new();
+            let mut read = [Vec::new(), Vec::new()];
             let parts = [
                 ("lease.disk", &disk, "lease.disk", 0, ""),
                 ("lease.disk", &disk, "lease.stopped", 1, ""),
@@ -391,16 +422,21 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
                 ("lease.gpus", &gpus, "lease.gpus", 0, ""),
                 ("lease.gpus", &gpus, "lease.gpus", 2, "#2"),
             ];
-            for (meter, level, sku, span, again) in parts {
-                let (mut from, to) = (at[span], at[span + 1]);
-                while from < to {
-                    let until = to.min(from.month().next().unwrap().start());
-                    readings.push((meter, "piece", level.clone(), sku));
-                    pieces.push((from, until, format!("{lease}{again}")));
-                    from = until;
+            for (second, (readings, pieces)) in [false, true].into_iter().zip(read.iter_mut().zip(&mut pieces)) {
+                for (meter, level, sku, span, again) in parts {
+                    let (mut from, to) = (at[span], at[span + 1]);
+                    while from < to {
+                        let cut = cuts(meter, second).into_iter().filter(|cut| *cut > from).min();
+                        let until = to.min(from.month().next().unwrap().start()).min(cut.unwrap_or(to));
+                        readings.push((meter, "piece", level.clone(), sku));
+                        pieces.push((from, until, format!("{lease}{again}")));
+                        from = until;
+                    }
                 }
             }
-            ("lease", Some(data), readings)
+            let [first, second] = read;
+            cut_anew = Some(second);
+            ("lease", Some(data), first)
         }
         2 => ("health.check", None, vec![("health.checks", "request", "1".to_owned(), "health")]),
         _ => {
@@ -427,7 +463,8 @@ fn make(dice: &mut Dice, salts: &SaltKey, organization: &str, number: usize, mon
         identity,
         salt: salts.reading_salt(&identity),
     };
-    Made { event, readings, identity, value, pieces }
+    let second = cut_anew.unwrap_or_else(|| readings.clone());
+    Made { event, readings: [readings, second], identity, value, pieces }
 }
 
 impl Made {
@@ -468,6 +505,9 @@ fn price_of(sku: &str, at: Instant, second: bool) -> String {
         "tokens.in.large" => "in-large-1",
         "requests" => "requests-1",
         "storage" => "storage-1",
+        "lease.gpus" | "lease.disk" if cuts(sku, second).first().is_some_and(|from| at >= *from) => {
+            return if second { "lease.gpus-2" } else { "lease.disk-0" }.to_owned();
+        }
         "tokens.out.long" => "out-long-1",
         "tokens.out.longer" => "out-longer-1",
         other if other != "tokens.out" => return format!("{other}-1"),
@@ -510,9 +550,9 @@ struct Logs<'w> {
 impl Logs<'_> {
     /// Gives a reading of an event its leaf, or takes it back.
     fn write(&mut self, made: &Made, committed: Digest, event: usize, at: usize, [second, back, fresh, later]: [bool; 4]) {
-        let (meter, unit, quantity, sku) = &made.readings[at];
+        let (meter, unit, quantity, sku) = &made.readings[usize::from(second)][at];
         let sku = made.sku(sku, second);
-        let piece = made.pieces.get(at);
+        let piece = made.pieces[usize::from(second)].get(at);
         let (start_at, end_at) = piece.map_or((made.event.start_at, made.event.end_at), |(start, end, _)| (*start, Some(*end)));
         let log = start_at.month();
         // What begins behind the month that is closed is on no invoice yet.
@@ -541,7 +581,7 @@ impl Logs<'_> {
             registry_version: version,
             contract: "standard".parse().unwrap(),
             sku: sku.parse().unwrap(),
-            price: price_of(sku, made.event.start_at, second).parse().unwrap(),
+            price: price_of(sku, start_at, second).parse().unwrap(),
         };
         let charged = Charged {
             start_at,
@@ -553,11 +593,34 @@ impl Logs<'_> {
         self.rows.push(Row { reading, second, back, charged, log, log_seq, fresh, later });
     }
 
-    /// Whether the second version rates a reading differently.
-    fn differs(made: &Made, at: usize) -> bool {
-        let (_, _, _, sku) = &made.readings[at];
-        let price = price_of(sku, made.event.start_at, true);
-        made.sku(sku, false) != made.sku(sku, true) || ALTERED.iter().any(|(id, _, _)| *id == price)
+    /// Whether the second version rates a reading differently, or reads it otherwise: at these places of both versions' readings.
+    fn differs(made: &Made, at: usize, anew: usize) -> bool {
+        let (_, _, _, sku) = &made.readings[0][at];
+        let (start_at, end) = made.pieces[0].get(at).map_or((made.event.start_at, None), |(start, end, _)| (*start, Some(*end)));
+        let price = price_of(sku, start_at, true);
+        made.sku(sku, false) != made.sku(sku, true)
+            || ALTERED.iter().any(|(id, _, _)| *id == price)
+            || price_of(sku, start_at, false) != price
+            || made.pieces[1].get(anew).map(|(_, end, _)| *end) != end
+    }
+
+    /// What the second version makes of an event that the first one read: the places of a reading by both, where it is there by both, and its number.
+    fn again(made: &Made) -> Vec<(Option<usize>, Option<usize>, usize)> {
+        let begin = |second: usize, at: usize| {
+            let (meter, ..) = made.readings[second][at];
+            (meter, made.pieces[second].get(at).map(|(start, _, _)| *start))
+        };
+        let (first, second) = (made.readings[0].len(), made.readings[1].len());
+        let mut again = Vec::new();
+        for at in 0..first {
+            let anew = (0..second).find(|anew| begin(1, *anew) == begin(0, at));
+            if anew.is_none_or(|anew| Self::differs(made, at, anew)) {
+                again.push((Some(at), anew, at));
+            }
+        }
+        let born = (0..second).filter(|anew| (0..first).all(|at| begin(0, at) != begin(1, *anew)));
+        again.extend(born.zip(first..).map(|(anew, number)| (None, Some(anew), number)));
+        again
     }
 }
 
@@ -581,25 +644,30 @@ pub fn world(seed: u64, events: usize) -> World {
         ("2026-11", 30, 3, true, true),
     ];
     for (wave, (name, days, count, fresh, later)) in waves.into_iter().enumerate() {
-        let mut again: Vec<(usize, IdentityHash, Made, Digest, usize)> = Vec::new();
+        let mut again = Vec::new();
         for number in 0..count {
             let made = make(&mut dice, &salts, "acme", number, name, days);
             let committed = commitment(&made.event.salt, &made.strings());
-            for at in 0..made.readings.len() {
+            for at in 0..made.readings[usize::from(wave > 0)].len() {
                 logs.write(&made, committed, shown.len(), at, [wave > 0, false, fresh, later]);
-                if wave == 0 && Logs::differs(&made, at) {
-                    again.push((at, made.identity, made.clone(), committed, shown.len()));
-                }
+            }
+            if wave == 0 {
+                let of_event = Logs::again(&made).into_iter();
+                again.extend(of_event.map(|(at, anew, number)| ((number, made.identity), at, anew, made.clone(), committed, shown.len())));
             }
             if !later {
                 shown.push(made.event);
             }
         }
         // The second version comes into force behind the first close: what it rates differently is taken back, and stands anew.
-        again.sort_by_key(|(at, identity, ..)| (*at, *identity));
-        for (at, _, made, committed, event) in again {
-            logs.write(&made, committed, event, at, [false, true, true, false]);
-            logs.write(&made, committed, event, at, [true, false, true, false]);
+        again.sort_by_key(|(place, ..)| *place);
+        for (_, at, anew, made, committed, event) in again {
+            if let Some(at) = at {
+                logs.write(&made, committed, event, at, [false, true, true, false]);
+            }
+            if let Some(anew) = anew {
+                logs.write(&made, committed, event, anew, [true, false, true, false]);
+            }
         }
     }
     let Logs { leaves, rows, .. } = logs;
@@ -612,7 +680,7 @@ pub fn world(seed: u64, events: usize) -> World {
     let mut other = Vec::new();
     for (log_seq, number) in (0_u64..).zip(0..9_usize) {
         let made = make(&mut dice, &salts, "globex", number, "2026-11", 30);
-        let (meter, unit, quantity, _) = &made.readings[0];
+        let (meter, unit, quantity, _) = &made.readings[1][0];
         other.push(LeafInput {
             log_seq,
             meter: MeterId::parse(meter).unwrap(),

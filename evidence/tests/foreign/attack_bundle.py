@@ -77,6 +77,8 @@ AGAIN = [
 PIECES = [
     ("piece moved", changes.piece_moved), ("piece lengthened", changes.piece_lengthened), ("piece of another level", changes.piece_of_another_level),
     ("history of a lease changed", changes.history_changed), ("times of a reading changed", changes.reading_cut),
+    ("piece not cut anew", changes.piece_not_cut), ("piece of two versions", changes.piece_of_both_versions), ("piece behind a new cut left out", changes.piece_left_out),
+    ("piece taken back for good", changes.piece_taken_back_for_good), ("piece of a version without it", changes.piece_by_the_former_version), ("piece kept that is gone", changes.piece_kept),
 ]
 ATTACKS = (
     [("byte flipped in %s" % name, changes.flip_of(name), "nothing else", as_it_is) for name in (
@@ -118,8 +120,11 @@ EXPECTED = {
     "leaf that takes back removed": ({"leaf that takes a reading back"}, {"readings"}), "leaf that takes back turned to another reading": ({"leaf that takes a reading back"}, {"readings"}),
     "another quantity taken back": ({"leaf that takes a reading back"}, {"readings"}), "rated again as it was": ({"version of a reading that was rated again"}, {"readings"}),
     "rated again at another price": ({"price of a reading"}, {"prices"}),
-    "correction of a reading removed": ({"price of a reading by the version of the invoice", "price row that varies"}, {"prices"}),
-    "piece moved": ({"piece of billed time"}, {"readings"}), "piece lengthened": ({"piece of billed time"}, {"readings"}), "piece of another level": ({"quantity of a reading"}, {"readings"}),
+    "correction of a reading removed": ({"price of a reading by the version of the invoice", "price row that varies", "piece of billed time by the version of the invoice"}, {"prices", "readings"}),
+    "piece moved": ({"piece of billed time"}, {"readings"}), "piece lengthened": ({"piece of billed time"}, {"readings"}), "piece of another level": ({"quantity of a reading", "leaf that takes a reading back"}, {"readings"}),
+    "piece not cut anew": ({"piece of billed time by the version of the invoice"}, {"readings"}), "piece of two versions": ({"piece of billed time by the version of the invoice"}, {"readings"}),
+    "piece behind a new cut left out": ({"leaf behind one that takes a reading back"}, {"readings"}), "piece taken back for good": ({"leaf behind one that takes a reading back"}, {"readings"}),
+    "piece of a version without it": ({"piece of billed time"}, {"readings"}), "piece kept that is gone": ({"piece of billed time by the version of the invoice"}, {"readings"}),
     "history of a lease changed": ({"piece of billed time", "price of a reading", "key without a line", "line without a reading"}, {"readings", "prices", "lines"}),
     "times of a reading changed": ({"times of a reading"}, {"readings"}),
     "quantity finer than nine places": ({"quantity of a reading"}, {"readings"}),

@@ -69,8 +69,8 @@ def row_of_another_date(copy):
 
 def taken_back(copy, where="true"):
     """A reading that was rated again: month and number of the leaf that takes it back, its event and meter."""
-    rows = duckdb.execute("SELECT month, log_seq, event, meter FROM (SELECT *, row_number() OVER (PARTITION BY event, meter, start_at ORDER BY log_seq) AS n FROM '%s') WHERE n = 2 AND %s ORDER BY ALL"
-                          % (copy.path("data/readings.parquet"), where)).fetchall()
+    rows = duckdb.execute("SELECT month, log_seq, event, meter FROM (SELECT *, row_number() OVER (PARTITION BY event, meter, start_at ORDER BY log_seq) AS n, count(*) OVER (PARTITION BY event, meter, start_at) AS leaves"
+                          " FROM '%s') WHERE n = 2 AND leaves > 2 AND %s ORDER BY ALL" % (copy.path("data/readings.parquet"), where)).fetchall()
     return copy.dice.choice(rows)
 
 
@@ -131,6 +131,60 @@ def piece_lengthened(copy):
 
 def piece_of_another_level(copy):
     copy.rows("UPDATE r SET quantity = quantity + 1 WHERE " + piece(copy))
+
+
+def pieces_cut_anew(copy):
+    """A piece that a later version cuts: month, number of the leaf that takes it back, and of the leaf of the piece that begins at the cut."""
+    rows = duckdb.execute(
+        """WITH r AS (SELECT r.* REPLACE (coalesce(r.start_at, e.start_at) AS start_at, CASE WHEN r.start_at IS NULL THEN e.end_at ELSE r.end_at END AS end_at) FROM '%s' AS r JOIN '%s' AS e USING (event) WHERE e.type = 'lease'),
+        n AS (SELECT *, row_number() OVER chain AS n, lead(end_at) OVER chain AS cut FROM r WINDOW chain AS (PARTITION BY event, meter, start_at ORDER BY log_seq))
+        SELECT n.month, n.log_seq, b.log_seq FROM n JOIN r AS b ON b.event = n.event AND b.meter = n.meter AND b.start_at = n.cut WHERE n.n = 2 AND n.cut < n.end_at ORDER BY ALL"""
+        % (copy.path("data/readings.parquet"), copy.path("data/events.parquet"))).fetchall()
+    return copy.dice.choice(rows)
+
+
+def pieces_gone(copy):
+    """A piece that a later version does not have: month and number of the leaf that takes it back for good."""
+    rows = duckdb.execute("SELECT month, max(log_seq) FROM '%s' WHERE start_at IS NOT NULL GROUP BY event, meter, start_at, month HAVING count(*) = 2 ORDER BY ALL"
+                          % copy.path("data/readings.parquet")).fetchall()
+    return copy.dice.choice(rows)
+
+
+def piece_not_cut(copy):
+    """A piece stands as it was before a price that began inside it: neither taken back nor cut."""
+    month, back, born = pieces_cut_anew(copy)
+    leaves_removed(copy, month, born, 1)
+    leaves_removed(copy, month, back, 2)
+
+
+def piece_of_both_versions(copy):
+    """Time is billed twice: a piece stands as the former version cut it, beside the one that the later version cuts from it."""
+    month, back, _ = pieces_cut_anew(copy)
+    leaves_removed(copy, month, back, 2)
+
+
+def piece_left_out(copy):
+    """A piece is cut, and what lies behind the cut is not there."""
+    month, _, born = pieces_cut_anew(copy)
+    leaves_removed(copy, month, born, 1)
+
+
+def piece_taken_back_for_good(copy):
+    """A piece is taken back, and the one that begins with it is not there."""
+    month, back, _ = pieces_cut_anew(copy)
+    leaves_removed(copy, month, back + 1, 1)
+
+
+def piece_by_the_former_version(copy):
+    """A piece names a version that does not have it."""
+    month, back, born = pieces_cut_anew(copy)
+    copy.rows("UPDATE r SET registry_version = (SELECT registry_version FROM r WHERE month = %d AND log_seq = %d) WHERE month = %d AND log_seq = %d" % (month, back, month, born))
+
+
+def piece_kept(copy):
+    """A piece stands that the later version does not have: what is billed there is billed twice."""
+    month, back = pieces_gone(copy)
+    leaves_removed(copy, month, back, 1)
 
 
 def history_changed(copy):

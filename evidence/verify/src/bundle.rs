@@ -8,6 +8,7 @@ mod issue;
 mod kept;
 mod lines;
 mod logs;
+mod pieces;
 mod prices;
 mod rows;
 mod signatures;
@@ -216,7 +217,7 @@ fn stages(
     }
     let from = list(&invoice, "logs").filter_map(|log| Some((member(log, "month").parse().ok()?, member(log, "from").parse().ok()?)));
     let from: HashMap<i32, i64> = from.collect();
-    let standing = standing::standing(&rows, &from, findings);
+    let standing = standing::standing(&rows, &versions, &from, findings);
     let priced = prices::prices(&organization, &versions, &member(&invoice, "registry_version"), &rows, &standing, findings);
     let lines = lines::lines(&invoice, &versions, &rows, &standing, &from, &priced, findings)?;
     verdict.lines = lines.count + list(&invoice, "terms").count();

@@ -104,7 +104,7 @@ fn what_cannot_be_judged_is_no_difference() {
     let copy = Copy::of_the_bundle("unjudged");
     copy.change("invoice.json", "\"unit\":\"gpu-second\"", "\"unit\":\"token\"");
     let (status, found, answer) = copy.found(&["--previous", &before, "--checkpoint", &older]);
-    assert!(status == 1 && found.iter().any(|found| found.ends_with("standard/gpu.h100 202610 | unit")), "{found:?}");
+    assert!(status == 1 && found.iter().any(|found| found.ends_with("standard/gpu.h100 202611 | unit")), "{found:?}");
     assert!(answer["unjudged"].to_string().contains("--log"), "{answer}");
 }
 
@@ -123,7 +123,7 @@ fn a_checkpoint_of_unreadable_files_is_not_judged() {
 #[test]
 fn stated_rows_units_and_origins_are_compared() {
     let copy = Copy::of_the_bundle("stated");
-    copy.change("manifest.json", "\"rows\":\"557\"", "\"rows\":\"558\"");
+    copy.change("manifest.json", "\"rows\":\"603\"", "\"rows\":\"604\"");
     copy.change("provenance.json", "{\"digest\":{\"sha256\":\"", "{\"digest\":{\"sha256\":\"00");
     copy.change("invoice.json", "\"unit\":\"request\"", "\"unit\":\"token\"");
     let (status, found, _) = copy.found(&[]);
@@ -131,7 +131,7 @@ fn stated_rows_units_and_origins_are_compared() {
     for wanted in [
         "files | data/readings.parquet |  | rows",
         "files | provenance.json | data/events.parquet | dependency",
-        "lines | invoice.json | line 3 standard/health 202611 | unit",
+        "lines | invoice.json | line 2 standard/health 202610 | unit",
     ] {
         assert!(found.iter().any(|found| found == wanted), "{wanted}: {found:?}");
     }
@@ -144,7 +144,7 @@ fn charging_again_what_an_earlier_invoice_charged_is_found_beside_it() {
     std::fs::create_dir_all(&before.0).unwrap();
     let text = std::fs::read_to_string(golden("bundle_before/invoice.json")).unwrap();
     // The kept invoice says that more was charged than this one counts as charged.
-    std::fs::write(before.0.join("invoice.json"), text.replace("\"to\":\"128\"", "\"to\":\"129\"")).unwrap();
+    std::fs::write(before.0.join("invoice.json"), text.replace("\"to\":\"140\"", "\"to\":\"141\"")).unwrap();
     let (status, found, _) = copy.found(&["--previous", before.0.to_str().unwrap()]);
     assert_eq!(status, 1);
     assert!(found.iter().any(|found| found == "lines | invoice.json | log 202610 | from, by the earlier invoices"), "{found:?}");

@@ -272,23 +272,24 @@ SELECT month, coalesce(bool_or(step = len(path) AND (sn = 0 OR first = second) A
 FROM walk GROUP BY month;
 
 -- A reading is a meter of an event, or a piece of it. Those that were rated again have more than one leaf: in the order of the log every other one takes the one before back, and the next one
--- stands in its place. The last stands now; the last of those that earlier invoices covered stood then.
+-- stands in its place. The last stands now; the last of those that earlier invoices covered stood then. Of billed time nothing need stand in its place: a later version may cut or bill it otherwise.
 CREATE OR REPLACE TEMP TABLE chains AS
-SELECT month, log_seq, origin, n % 2 = 1 AS back, n + 1 = leaves AS stands, n + 1 = old_leaves AS stood, old, before, next
+SELECT month, log_seq, version, meter, n % 2 = 1 AS back, n % 2 = 0 AND n + 1 = leaves AS stands, n % 2 = 0 AND n + 1 = old_leaves AS stood, old, before, next,
+    next IS NULL AND n % 2 = 1 AS gone, coalesce(next.month = month AND next.log_seq = log_seq + 1, false) AS goes_on, coalesce(before.month = month AND before.log_seq + 1 = log_seq, false) AS follows
 FROM (
-    SELECT month, log_seq, old, first_value(version) OVER in_order AS origin, row_number() OVER in_order - 1 AS n, count(*) OVER whole AS leaves, count(*) FILTER (old) OVER whole AS old_leaves,
-        lag({'log_seq': log_seq, 'old': old, 'version': version, 'taken': concat_ws(' ', quantity_text(-quantity), version, contract, sku, price_id, unit, end_at)}) OVER in_order AS before,
-        lead({'month': month, 'log_seq': log_seq}) OVER in_order AS next
+    SELECT month, log_seq, version, meter, old, row_number() OVER in_order - 1 AS n, count(*) OVER whole AS leaves, count(*) FILTER (old) OVER whole AS old_leaves,
+        lag({'month': month, 'log_seq': log_seq, 'old': old, 'version': version, 'taken': concat_ws(' ', quantity_text(-quantity), version, contract, sku, price_id, unit, end_at)}) OVER in_order AS before,
+        lead({'month': month, 'log_seq': log_seq, 'version': version}) OVER in_order AS next
     FROM (SELECT r.*, r.log_seq < coalesce(v.first, 0) AS old FROM readings AS r SEMI JOIN (SELECT event, meter, start_at FROM readings GROUP BY event, meter, start_at HAVING count(*) > 1) AS again
             USING (event, meter, start_at)
         LEFT JOIN covered AS v USING (month))
     WINDOW whole AS (PARTITION BY event, meter, start_at), in_order AS (PARTITION BY event, meter, start_at ORDER BY month, log_seq)
 );
 CREATE OR REPLACE TEMP TABLE standing AS
-SELECT r.* EXCLUDE (leaf), coalesce(c.origin, r.version) AS origin, coalesce(c.back, false) AS back, coalesce(c.stands, true) AS stands, coalesce(c.stood, r.log_seq < coalesce(v.first, 0)) AS stood
+SELECT r.* EXCLUDE (leaf), coalesce(c.back, false) AS back, coalesce(c.stands, true) AS stands, coalesce(c.stood, r.log_seq < coalesce(v.first, 0)) AS stood
 FROM readings AS r LEFT JOIN chains AS c USING (month, log_seq) LEFT JOIN covered AS v USING (month);
 
--- The pieces of events whose time is billed by states, by the version that read them first.
+-- The pieces of events whose time is billed by states, by the versions of their leaves, and by that of the invoice, under which what stands must be the same piece.
 CREATE OR REPLACE TEMP MACRO month_of(micros) AS year(make_timestamp(micros)) * 12 + month(make_timestamp(micros)) - 1;
 CREATE OR REPLACE TEMP MACRO names_of(fields, name) AS coalesce(CAST(json_extract(fields, '$.' || name) AS VARCHAR[]), []);
 CREATE OR REPLACE TEMP MACRO band_micros(band) AS (CAST(band[1:2] AS BIGINT) * 60 + CAST(band[4:5] AS BIGINT)) * 60000000;
@@ -312,7 +313,7 @@ WITH leases AS (
     SELECT l.event, l.version, l.meter, e.data, epoch_us(e.start_at) AS start, epoch_us(e.start_at) AS opening, epoch_us(e.end_at) AS closing, epoch_us(e.end_at) AS until, b.value, b.terms, names_of(b.policy, 'start') AS starting, names_of(b.policy, 'stop') AS stopping,
         CASE WHEN list_has_any(names_of(b.policy, 'start'), names_of(b.policy, 'stop')) THEN error('billable states ' || (b.policy ->> 'id') || ' both start and stop by one state, which this file cannot judge; tally-verify can')
             ELSE b.policy END AS policy
-    FROM (SELECT DISTINCT event, origin AS version, meter FROM standing) AS l JOIN billed_meters AS b USING (version, meter) JOIN events AS e USING (event)
+    FROM (SELECT event, version, meter FROM standing UNION SELECT event, (i.json ->> 'registry_version'), meter FROM standing, invoice AS i) AS l JOIN billed_meters AS b USING (version, meter) JOIN events AS e USING (event)
 ), told AS (
     SELECT *, 1 AS i, CAST(NULL AS JSON) AS own, json_extract_string(data, json_path(policy -> 'told' ->> 'state')) AS state FROM leases WHERE (policy -> 'told' ->> 'state') IS NOT NULL
     UNION ALL
@@ -366,16 +367,16 @@ FROM (SELECT *, unnest(list_zip([start] || inside, inside || [until])) AS piece 
 -- one version, meter and dimension values have one schedule of prices.
 CREATE OR REPLACE TEMP TABLE metered AS
 SELECT *, array_to_string(dimensions, chr(2)) AS dimension_text FROM (
-SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie, r.back, r.stands, r.stood, r.now, m.billable IS NOT NULL AS billable,
+SELECT r.month, r.log_seq, r.quantity, r.quantity_text, r.version, r.meter, r.contract, r.sku, r.price_id, r.start_at, r.end_at, r.tie, r.back, r.stands, r.stood, r.now, m.billable IS NOT NULL OR r.cut AS billable,
     r.piece AND m.billable IS NULL AND (r.start_at, r.end_at) IS DISTINCT FROM (e.start_at, e.end_at) AS moved, m.billable IS NOT NULL AND epoch_us(r.end_at) IS DISTINCT FROM p.until AS other_end,
     p.until, p.level,
     concat_ws(' ', e.type, r.unit) AS kind_found, concat_ws(' ', m.event_type, m.unit) AS kind_wanted,
     CASE WHEN m.billable IS NOT NULL THEN money(p.level) WHEN m.path IS NULL THEN '1' ELSE json_extract_string(e.data, m.path) END AS metered,
     CASE WHEN m.billable IS NOT NULL THEN p.dimensions ELSE list_transform(m.dimensions, lambda d: d.name || chr(1) || json_extract_string(e.data, d.path)) END AS dimensions
 FROM (
-    SELECT *, false AS now FROM standing
+    SELECT *, false AS now, false AS cut FROM standing
     UNION ALL
-    SELECT s.* REPLACE ((i.json ->> 'registry_version') AS version), true FROM standing AS s, invoice AS i WHERE s.stands AND s.version <> (i.json ->> 'registry_version')
+    SELECT s.* REPLACE ((i.json ->> 'registry_version') AS version), true, (s.version, s.meter) IN (SELECT (version, meter) FROM billed_meters) FROM standing AS s, invoice AS i WHERE s.stands AND s.version <> (i.json ->> 'registry_version')
 ) AS r JOIN events AS e USING (event)
 LEFT JOIN (
     SELECT m.version, m.meter, m.event_type, m.unit, m.billable, json_path(m.value) AS path, coalesce(d.dimensions, []) AS dimensions
@@ -383,7 +384,7 @@ LEFT JOIN (
         SELECT version, meter, list({'name': name, 'path': path} ORDER BY name) AS dimensions FROM meter_dimensions GROUP BY version, meter
     ) AS d ON d.version = m.version AND d.meter = m.meter
 ) AS m ON m.version = r.version AND m.meter = r.meter
-LEFT JOIN pieces AS p ON p.event = r.event AND p.version = r.origin AND p.meter = r.meter AND p.start = epoch_us(r.start_at));
+LEFT JOIN pieces AS p ON p.event = r.event AND p.version = r.version AND p.meter = r.meter AND p.start = epoch_us(r.start_at));
 CREATE OR REPLACE TEMP TABLE schedules AS
 WITH combinations AS (SELECT version, meter, dimension_text, any_value(dimensions) AS dimensions FROM metered GROUP BY version, meter, dimension_text),
 -- Of the SKUs that a book prices and that match, the one with the most members, ranges counted. A price list has thousands: those that
@@ -979,11 +980,28 @@ UNION ALL
 SELECT 'leaf that takes a reading back', r.month || ' leaf ' || r.log_seq, c.before.taken, concat_ws(' ', r.quantity_text, r.version, r.contract, r.sku, r.price_id, r.unit, r.end_at)
 FROM chains AS c JOIN readings AS r USING (month, log_seq) WHERE c.back AND c.before.taken IS DISTINCT FROM concat_ws(' ', r.quantity_text, r.version, r.contract, r.sku, r.price_id, r.unit, r.end_at)
 UNION ALL
-SELECT 'leaf behind one that takes a reading back', month || ' leaf ' || log_seq, month || ' leaf ' || (log_seq + 1), next.month || ' leaf ' || next.log_seq FROM chains
-WHERE back AND (next.month IS DISTINCT FROM month OR next.log_seq IS DISTINCT FROM log_seq + 1)
+SELECT 'leaf behind one that takes a reading back', c.month || ' leaf ' || c.log_seq, c.month || ' leaf ' || (c.log_seq + 1), c.next.month || ' leaf ' || c.next.log_seq FROM chains AS c
+LEFT JOIN billed_meters AS b ON b.version = c.version AND b.meter = c.meter LEFT JOIN billed_meters AS n ON n.version = c.next.version AND n.meter = c.meter
+WHERE c.back AND NOT c.gone AND NOT c.goes_on AND b.meter IS NULL AND n.meter IS NULL
+UNION ALL
+-- Of billed time, what the version of the invoice reads in the time that was taken back stands; of anything else the reading itself.
+SELECT DISTINCT 'leaf behind one that takes a reading back', c.month || ' leaf ' || c.log_seq, 'a reading from ' || instant_text(make_timestamp(o.start)), NULL
+FROM chains AS c JOIN readings AS r USING (month, log_seq) JOIN events AS e USING (event)
+JOIN invoice AS i ON true LEFT JOIN meters AS m ON m.version = (i.json ->> 'registry_version') AND m.meter = c.meter LEFT JOIN billed_meters AS b ON b.version = c.version AND b.meter = c.meter
+JOIN (
+    SELECT month, log_seq, epoch_us(start_at) AS start FROM chains JOIN readings USING (month, log_seq) WHERE back AND gone
+    UNION
+    SELECT c.month, c.log_seq, p.start FROM chains AS c JOIN readings AS r USING (month, log_seq) JOIN pieces AS p ON p.event = r.event AND p.meter = c.meter AND p.version = (SELECT (json ->> 'registry_version') FROM invoice)
+    WHERE c.back AND p.until > epoch_us(r.start_at) AND p.start < coalesce(epoch_us(r.end_at), p.until) AND month_of(p.start) = month_of(epoch_us(r.start_at))
+    UNION
+    SELECT c.month, c.log_seq, epoch_us(e.start_at) FROM chains AS c JOIN readings AS r USING (month, log_seq) JOIN events AS e USING (event) WHERE c.back AND strftime(e.start_at, '%Y%m') = strftime(r.start_at, '%Y%m')
+) AS o ON o.month = c.month AND o.log_seq = c.log_seq
+LEFT JOIN pieces AS p ON p.event = r.event AND p.version = m.version AND p.meter = c.meter AND p.start = o.start
+WHERE c.back AND CASE WHEN m.billable IS NOT NULL THEN p.until > epoch_us(r.start_at) AND p.start < coalesce(epoch_us(r.end_at), p.until) WHEN m.meter IS NOT NULL AND b.meter IS NOT NULL THEN o.start = epoch_us(e.start_at) ELSE c.gone AND o.start = epoch_us(r.start_at) END
+    AND NOT EXISTS (SELECT 1 FROM standing AS s WHERE s.stands AND s.event = r.event AND s.meter = c.meter AND epoch_us(s.start_at) = o.start)
 UNION ALL
 SELECT 'version of a reading that was rated again', c.month || ' leaf ' || c.log_seq, 'another one', r.version FROM chains AS c JOIN readings AS r USING (month, log_seq)
-WHERE NOT c.back AND c.before.version = r.version
+WHERE NOT c.back AND c.before.version = r.version AND (c.follows OR (c.version, c.meter) NOT IN (SELECT (version, meter) FROM billed_meters))
 UNION ALL
 SELECT 'from between two leaves of a reading', month || ' leaf ' || log_seq, 'before or behind both', CAST(log_seq AS VARCHAR) FROM chains WHERE NOT back AND NOT old AND before.old
     AND before.log_seq + 1 = log_seq
@@ -996,14 +1014,14 @@ WHERE NOT now AND kind_wanted IS DISTINCT FROM kind_found
 UNION ALL
 SELECT 'value of a reading that is counted', replace(name, chr(1), ' '), price_id, NULL FROM facts WHERE (measure = 'unique' OR together = 'session') AND value IS NULL
 UNION ALL
-SELECT 'piece of billed time', month || ' leaf ' || log_seq, coalesce('to ' || instant_text(make_timestamp(until)), 'none that begins then'), concat_ws(' ', instant_text(start_at), 'to', instant_text(end_at)) FROM metered
-WHERE NOT now AND other_end
+SELECT 'piece of billed time' || CASE WHEN now THEN ' by the version of the invoice' ELSE '' END, month || ' leaf ' || log_seq, coalesce('to ' || instant_text(make_timestamp(until)), 'none that begins then'), concat_ws(' ', instant_text(start_at), 'to', instant_text(end_at)) FROM metered
+WHERE other_end
 UNION ALL
 SELECT DISTINCT 'spans of a lease', 'event ' || event || ' ' || meter, 'known states in order, from the begin of the event on', state || ' from ' || instant_text(make_timestamp(start)) FROM spans
 WHERE (NOT list_contains(names_of(policy, 'states'), state) OR start > until OR until > closing OR (i = 1 AND start <> opening)
     OR ((policy ->> 'session') IS NOT NULL AND coalesce(json_extract_string(data, json_path(policy ->> 'session')), '') = '')) IS DISTINCT FROM false
 UNION ALL
-SELECT 'times of a reading', month || ' leaf ' || log_seq, 'those of the event', concat_ws(' ', instant_text(start_at), 'to', instant_text(end_at)) FROM metered WHERE NOT now AND moved
+SELECT 'times of a reading', month || ' leaf ' || log_seq, 'those of the event', concat_ws(' ', instant_text(start_at), 'to', instant_text(end_at)) FROM metered WHERE moved AND (NOT now OR billable)
 UNION ALL
 SELECT DISTINCT 'billable states of a meter are not shown', version || ' ' || meter, billable, NULL FROM meters ANTI JOIN billed_meters USING (version, meter) WHERE billable IS NOT NULL
 UNION ALL
@@ -1029,8 +1047,8 @@ WHERE stated_kind NOT IN ('free', 'per_unit', 'package', 'graduated', 'volume', 
         AND overage > 0 AND true_up IN ('none', 'owed_when_used', 'owed_always'), false))
     OR ((kind = 'percentage' OR each) AND measure NOT IN ('sum', 'count')) OR (adjusted IS NOT NULL AND (kind = 'percentage' OR (kind = 'graduated' AND measure = 'prorated')))
 UNION ALL
-SELECT 'quantity of a reading', month || ' leaf ' || log_seq, metered, quantity_text FROM metered
-WHERE NOT now AND NOT back AND metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
+SELECT 'quantity of a reading' || CASE WHEN now THEN ' by the version of the invoice' ELSE '' END, month || ' leaf ' || log_seq, metered, quantity_text FROM metered
+WHERE (NOT now OR billable) AND NOT back AND metered IS DISTINCT FROM quantity_text AND NOT coalesce(is_quantity(metered) AND TRY_CAST(metered AS DECIMAL(38, 9)) = quantity, false)
 UNION ALL
 -- 4. Prices.
 SELECT CASE WHEN now THEN 'price of a reading by the version of the invoice' ELSE 'price of a reading' END, month || ' leaf ' || log_seq,

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::rows::{Reading, Rows};
+use super::pieces::{Pieces, billed};
+use super::rows::{Event, Reading, Rows};
 use super::standing::Standing;
 use super::{EVENTS, READINGS};
 use crate::billable::Piece;
 use crate::finding::{Findings, Stage};
 use crate::money::{Number, plain, quantity, scaled};
-use crate::registry::{Resolved, Version, find};
+use crate::registry::{Meter, Resolved, Version, find};
 
 /// What each leaf is and costs by the registry.
 #[derive(Default)]
@@ -19,13 +20,10 @@ pub(super) struct Priced {
     pub(super) sessions: HashMap<usize, String>,
 }
 
-/// The pieces of events, by event, meter and version.
-type Pieces<'r> = HashMap<(usize, &'r str, &'r str), Result<Vec<Piece>, String>>;
-
 /// What each leaf is and costs by the registry. None where nothing can be said; the findings say why. `in_force`: the invoice's version, under
-/// which what stands must cost the same.
+/// which what stands must cost the same, and be the same piece of billed time.
 pub(super) fn prices<'r>(
-    organization: &str,
+    organization: &'r str,
     versions: &HashMap<String, Version>,
     in_force: &'r str,
     rows: &'r Rows,
@@ -44,8 +42,8 @@ pub(super) fn prices<'r>(
         }
     }
     let mut known: HashMap<(usize, &str, &str), BTreeMap<String, String>> = HashMap::new();
-    let mut pieces = Pieces::new();
-    let mut changes: HashMap<(&str, &str), Vec<i64>> = HashMap::new();
+    let mut pieces = Pieces::new(organization, rows);
+    taken_back(versions, in_force, rows, standing, &mut pieces, findings);
     let mut sessions = HashMap::new();
     let mut priced = Vec::with_capacity(rows.readings.len());
     for (number, ((reading, back), now)) in rows.readings.iter().zip(&standing.back).zip(&standing.now).enumerate() {
@@ -55,7 +53,7 @@ pub(super) fn prices<'r>(
             continue;
         };
         used.insert(at);
-        let (start, end) = reading.times(event);
+        let (start, _) = reading.times(event);
         findings.compare(Stage::Readings, READINGS, &place, "month", &crate::time::month(start), &reading.month);
         let Some(version) = versions.get(&reading.version) else {
             findings.add(Stage::Registry, READINGS, &*place, "registry version", "in the bundle", &reading.version);
@@ -67,54 +65,30 @@ pub(super) fn prices<'r>(
             priced.push(None);
             continue;
         };
-        // A reading that was rated again is what it was when it was read first.
-        let first = standing.first.get(number).and_then(|first| rows.readings.get(*first)).unwrap_or(reading);
-        let read =
-            versions.get(&first.version).filter(|read| read.meters.get(&reading.meter).is_some_and(|meter| meter.billable.is_some()));
-        let counted = scaled(reading.quantity, 9);
-        let mut piece = None;
-        if let Some(read) = read {
-            let cut = pieces.entry((at, &reading.meter, &first.version)).or_insert_with(|| {
-                let changes = changes.entry((&reading.meter, &first.version)).or_insert_with(|| read.changes(organization, &reading.meter));
-                let pieces = read.pieces(&reading.meter, &event.data, (event.start, event.end), changes);
-                pieces.map_err(|error| format!("none: {error:#}"))
-            });
-            let found = cut.as_ref().map(|cut| cut.iter().find(|piece| piece.start == start));
-            let expected = match found {
-                Ok(Some(piece)) => shown(&piece.level, piece.start, Some(piece.end)),
-                Ok(None) => "none that begins then".to_owned(),
-                Err(why) => why.clone(),
-            };
-            let stated = if *back { -counted.clone() } else { counted.clone() };
-            findings.compare(Stage::Readings, READINGS, &place, "piece of billed time", &expected, &shown(&stated, start, end));
-            piece = found.ok().flatten().cloned();
-        } else {
-            if reading.piece.is_some_and(|times| times != (event.start, event.end)) {
-                let all = || crate::time::text(event.start);
-                findings.add(Stage::Readings, READINGS, &*place, "begin and end", all(), crate::time::text(start));
-            }
-            let metered = meter.value.as_ref().map_or(Some("1".to_owned()), |path| find(&event.data, path)).unwrap_or_default();
-            // A source may quote its decimals in any form: the number counts, not the text. What is taken back is held against what it takes back.
-            if !back && plain(&counted) != metered && !quantity(&metered).is_ok_and(|metered| metered == counted) {
-                findings.add(Stage::Readings, READINGS, &*place, "quantity", &metered, plain(&counted));
-            }
-        }
+        let mut read = |by: (&'r str, &Version, &Meter), of: &'static str, findings: &mut Findings| {
+            let leaf = Leaf { reading, event, back: *back, place: &place };
+            leaf.judge(by, of, &mut pieces, findings)
+        };
+        let mut piece = read((&reading.version, version, meter), "", findings);
         findings.compare(Stage::Readings, READINGS, &place, "unit", &meter.unit, &reading.unit);
         findings.compare(Stage::Readings, READINGS, &place, "event type", &meter.event_type, &event.kind);
-        let mut resolve = |name: &'r str, version: &Version| {
-            let dimensions = match &piece {
+        let mut resolve = |name: &'r str, version: &Version, piece: Option<&Piece>| {
+            let dimensions = match piece {
                 Some(piece) => &piece.dimensions,
                 None => &*known.entry((at, &reading.meter, name)).or_insert_with(|| version.dimensions(&reading.meter, &event.data)),
             };
             version.resolve(organization, &reading.meter, dimensions, start)
         };
-        let price = resolve(&reading.version, version);
+        let price = resolve(&reading.version, version, piece.as_ref());
         findings.compare(Stage::Prices, READINGS, &place, "price", &named(price.as_ref()), &stated(reading));
         if *now
             && reading.version != in_force
-            && let Some(version) = versions.get(in_force)
+            && let Some(by) = versions.get(in_force)
         {
-            let price = resolve(in_force, version);
+            let billed = billed(Some(version), &reading.meter) || billed(Some(by), &reading.meter);
+            let meter = by.meters.get(&reading.meter).filter(|_| billed);
+            let piece = meter.and_then(|meter| read((in_force, by, meter), " by the invoice's version", findings));
+            let price = resolve(in_force, by, piece.as_ref());
             findings.compare(Stage::Prices, READINGS, &place, "price by the invoice's version", &named(price.as_ref()), &stated(reading));
         }
         if let Some(session) = piece.as_mut().and_then(|piece| piece.dimensions.remove("session")) {
@@ -126,6 +100,91 @@ pub(super) fn prices<'r>(
         findings.add(Stage::Readings, EVENTS, format!("event {at}, {} {}", event.source, event.id), "readings", "at least 1", 0);
     }
     Priced { by: priced, sessions }
+}
+
+/// Judges what was taken back: of billed time, what the invoice's version reads there must stand; of anything else the reading itself.
+fn taken_back<'r>(
+    versions: &HashMap<String, Version>,
+    in_force: &'r str,
+    rows: &'r Rows,
+    standing: &Standing,
+    pieces: &mut Pieces<'r>,
+    findings: &mut Findings,
+) {
+    let begin = |reading: &'r Reading| {
+        let event = rows.events.get(reading.event?)?;
+        Some((reading.event?, reading.meter.as_str(), reading.times(event).0))
+    };
+    let stands = rows.readings.iter().zip(&standing.now).filter(|(_, now)| **now).filter_map(|(reading, _)| begin(reading));
+    let mut stands: HashSet<(usize, &str, i64)> = stands.collect();
+    let version = versions.get(in_force);
+    for (number, (reading, _)) in rows.readings.iter().zip(&standing.back).enumerate().filter(|(_, (_, back))| **back) {
+        let Some(event) = reading.event.and_then(|at| rows.events.get(at)) else { continue };
+        let Some((at, name, start)) = begin(reading) else { continue };
+        let end = reading.times(event).1;
+        let now = version.and_then(|version| Some((version, version.meters.get(name)?)));
+        let owed = match now {
+            Some((version, meter)) if meter.billable.is_some() => pieces.within(reading, in_force, version, start, end),
+            Some(_) if billed(versions.get(&reading.version), name) => {
+                let same_month = crate::time::month(event.start) == crate::time::month(start);
+                Ok(same_month.then_some(event.start).into_iter().collect())
+            }
+            _ if standing.gone.contains(&number) => Ok(vec![start]),
+            _ => Ok(Vec::new()),
+        };
+        let owed = owed.unwrap_or_else(|_| vec![start]);
+        // Each once, however often it was taken back.
+        for start in owed.into_iter().filter(|start| stands.insert((at, name, *start))) {
+            let expected = format!("one from {}", crate::time::text(start));
+            findings.add(Stage::Readings, READINGS, reading.place(), "reading in the place of the one that is taken back", expected, "");
+        }
+    }
+}
+
+/// A leaf beside its event.
+struct Leaf<'r, 'p> {
+    reading: &'r Reading,
+    event: &'r Event,
+    back: bool,
+    place: &'p str,
+}
+
+impl<'r> Leaf<'r, '_> {
+    /// Compares it with what a version reads, and answers with the piece of billed time that it is there.
+    ///
+    /// - `of`: behind the names of findings, whose version it is.
+    fn judge(
+        &self,
+        (address, version, meter): (&'r str, &Version, &Meter),
+        of: &str,
+        pieces: &mut Pieces<'r>,
+        findings: &mut Findings,
+    ) -> Option<Piece> {
+        let (reading, event, place) = (self.reading, self.event, self.place);
+        let ((start, end), counted) = (reading.times(event), scaled(reading.quantity, 9));
+        if meter.billable.is_some() {
+            let found = pieces.of(reading, address, version, start);
+            let expected = match &found {
+                Ok(Some(piece)) => shown(&piece.level, piece.start, Some(piece.end)),
+                Ok(None) => "none that begins then".to_owned(),
+                Err(why) => why.clone(),
+            };
+            let stated = if self.back { -counted } else { counted };
+            let what = format!("piece of billed time{of}");
+            findings.compare(Stage::Readings, READINGS, place, &what, &expected, &shown(&stated, start, end));
+            return found.ok().flatten();
+        }
+        if reading.piece.is_some_and(|times| times != (event.start, event.end)) {
+            let all = || crate::time::text(event.start);
+            findings.add(Stage::Readings, READINGS, place, &format!("begin and end{of}"), all(), crate::time::text(start));
+        }
+        let metered = meter.value.as_ref().map_or(Some("1".to_owned()), |path| find(&event.data, path)).unwrap_or_default();
+        // A source may quote its decimals in any form: the number counts, not the text. What is taken back is held against what it takes back.
+        if !self.back && plain(&counted) != metered && !quantity(&metered).is_ok_and(|metered| metered == counted) {
+            findings.add(Stage::Readings, READINGS, place, &format!("quantity{of}"), &metered, plain(&counted));
+        }
+        None
+    }
 }
 
 fn shown(level: &Number, start: i64, end: Option<i64>) -> String {

@@ -3,49 +3,53 @@
 use std::collections::HashMap;
 
 use super::READINGS;
-use super::rows::Rows;
+use super::pieces::billed;
+use super::rows::{Reading, Rows};
 use crate::finding::{Findings, Stage};
 use crate::money::{plain, scaled};
+use crate::registry::Version;
 use crate::time;
 
 /// What each leaf is, by its place among the readings.
 pub(super) struct Standing {
-    /// The first leaf of its reading, which says by what version it was read.
-    pub(super) first: Vec<usize>,
     /// It takes back the leaf of its reading before it.
     pub(super) back: Vec<bool>,
     /// It stands behind the last leaf that the invoice covers.
     pub(super) now: Vec<bool>,
     /// It stood behind the last leaf that earlier invoices covered.
     pub(super) then: Vec<bool>,
+    /// Places of leaves that take a reading back for which none stands.
+    pub(super) gone: Vec<usize>,
 }
 
 /// A reading while its leaves come by.
 struct Chain {
-    first: usize,
     last: usize,
     leaves: u64,
 }
 
 /// A reading is a meter of an event, or a piece of it. Of its leaves, in the order of its log, every other one takes the one before back, and the next one stands in its place.
-/// `from`: the first leaf of each month that is on no earlier invoice.
-pub(super) fn standing(rows: &Rows, from: &HashMap<i32, i64>, findings: &mut Findings) -> Standing {
+/// Of billed time it may come later, or not at all: a version between them cut or billed it otherwise.
+///
+/// - `from`: the first leaf of each month that is on no earlier invoice.
+pub(super) fn standing(rows: &Rows, versions: &HashMap<String, Version>, from: &HashMap<i32, i64>, findings: &mut Findings) -> Standing {
     let readings = &rows.readings;
     let fresh = |month: i32, log_seq: i64| log_seq >= from.get(&month).copied().unwrap_or(0);
     let none = || vec![false; readings.len()];
-    let mut standing = Standing { first: (0..readings.len()).collect(), back: none(), now: none(), then: none() };
+    let mut standing = Standing { back: none(), now: none(), then: none(), gone: Vec::new() };
+    let of_time = |reading: &Reading| billed(versions.get(&reading.version), &reading.meter);
     let mut chains: HashMap<(usize, &str, i64), Chain> = HashMap::with_capacity(readings.len());
     for (at, reading) in readings.iter().enumerate() {
         let Some((number, event)) = reading.event.and_then(|number| Some((number, rows.events.get(number)?))) else { continue };
         let place = reading.place();
         let name = (number, reading.meter.as_str(), reading.times(event).0);
-        let chain = chains.entry(name).or_insert(Chain { first: at, last: at, leaves: 0 });
+        let chain = chains.entry(name).or_insert(Chain { last: at, leaves: 0 });
         let before = readings.get(chain.last).filter(|_| chain.leaves > 0);
         let back = chain.leaves % 2 == 1;
         let old = !fresh(reading.month, reading.log_seq);
         if let Some(before) = before {
             if back {
-                let shown = |quantity: i128, reading: &super::rows::Reading| {
+                let shown = |quantity: i128, reading: &Reading| {
                     let names = [&reading.version, &reading.contract, &reading.sku, &reading.price, &reading.unit];
                     let end = reading.piece.and_then(|(_, end)| end).map(|end| format!(" to {}", time::text(end))).unwrap_or_default();
                     format!("{} {}{end}", plain(&scaled(quantity, 9)), names.map(String::as_str).join(" "))
@@ -54,11 +58,15 @@ pub(super) fn standing(rows: &Rows, from: &HashMap<i32, i64>, findings: &mut Fin
                 findings.compare(Stage::Readings, READINGS, &place, "what is taken back", &expected, &shown(reading.quantity, reading));
             } else {
                 let next = format!("{} leaf {}", before.month, before.log_seq.saturating_add(1));
-                findings.compare(Stage::Readings, READINGS, &place, "leaf behind the one that takes the reading back", &next, &place);
-                if before.version == reading.version {
+                let goes_on = next == place;
+                let of_time = of_time(before) || of_time(reading);
+                if !of_time {
+                    findings.compare(Stage::Readings, READINGS, &place, "leaf behind the one that takes the reading back", &next, &place);
+                }
+                if before.version == reading.version && (goes_on || !of_time) {
                     findings.add(Stage::Readings, READINGS, &*place, "version of what was rated again", "another one", &reading.version);
                 }
-                if !old && !fresh(before.month, before.log_seq) {
+                if goes_on && !old && !fresh(before.month, before.log_seq) {
                     findings.add(Stage::Readings, READINGS, &*place, "`from` of the log", "before or behind both leaves", "between them");
                 }
             }
@@ -67,20 +75,14 @@ pub(super) fn standing(rows: &Rows, from: &HashMap<i32, i64>, findings: &mut Fin
                 set(&mut standing.then, chain.last, false);
             }
         }
-        if let Some(first) = standing.first.get_mut(at) {
-            *first = chain.first;
-        }
         set(&mut standing.back, at, back);
         set(&mut standing.now, at, !back);
         set(&mut standing.then, at, !back && old);
         chain.last = at;
         chain.leaves += 1;
     }
-    let mut open: Vec<usize> = chains.into_values().filter(|chain| chain.leaves % 2 == 0).map(|chain| chain.last).collect();
-    open.sort_unstable();
-    for reading in open.into_iter().filter_map(|at| readings.get(at)) {
-        findings.add(Stage::Readings, READINGS, reading.place(), "reading in the place of the one that is taken back", "the next leaf", "");
-    }
+    standing.gone = chains.into_values().filter(|chain| chain.leaves % 2 == 0).map(|chain| chain.last).collect();
+    standing.gone.sort_unstable();
     standing
 }
 
