@@ -295,7 +295,7 @@ impl<'a> Account<'a> {
                 Err(reason) => return Ok(Fate::Quarantined { reason }),
             },
         };
-        key.touch(reading, moved.amount(), &slot.resolved.line.family);
+        key.touch(reading, price, moved.amount(), &slot.resolved.line.family);
         let size = self.logs.entry(service_period).or_insert_with(|| desk.state.log_size(&reading.organization, service_period));
         let log_seq = *size;
         let full = || RateError::LogFull { organization: reading.organization.clone(), month: service_period };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use platform_usage::MeteredReading;
-use shared_types::{Amount, Digest, IdentityHash, Incarnation, Instant, Month, OrganizationId, Position, Quantity, Sequence};
+use shared_types::{Amount, Digest, IdentityHash, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Quantity, Sequence};
 
 pub use self::gathering::{Gathering, Read, Standing};
 use self::gathering::{has_place, refused};
@@ -290,10 +290,24 @@ impl Prepared {
         self.changed.len().saturating_add(self.at_record.charges.len())
     }
 
-    /// New rows of readings that have no price any more.
+    /// New rows of what has no price any more: of readings that had one, and of new ones in whose time a reading of that meter and event had one.
     pub fn lost(&self) -> impl Iterator<Item = &Charge> {
         let replaced = self.changed.iter().filter_map(|(back, anew)| back.as_ref().and(anew.as_ref()));
-        replaced.filter(|charge| charge.fate.priced().is_none())
+        let unpriced: Vec<&Charge> = self.at_record.charges.iter().filter(|charge| charge.fate.priced().is_none()).collect();
+        let mut had: HashMap<(IdentityHash, &MeterId), Vec<&Charge>> = HashMap::new();
+        if !unpriced.is_empty() {
+            for back in self.changed.iter().filter_map(|(back, _)| back.as_ref()) {
+                had.entry((back.identity, &back.meter)).or_default().push(back);
+            }
+        }
+        let of_time = unpriced.into_iter().filter(move |charge| {
+            let held = |other: &Charge| {
+                let both = other.end_at.zip(charge.end_at);
+                both.is_some_and(|(other_end, end)| other.start_at < end && charge.start_at < other_end)
+            };
+            had.get(&(charge.identity, &charge.meter)).is_some_and(|had| had.iter().any(|back| held(back)))
+        });
+        replaced.filter(|charge| charge.fate.priced().is_none()).chain(of_time)
     }
 
     /// Rates the next readings that are rated where they stand: each with its charge, which stands where the reading's first row does; none where it is not read any more.

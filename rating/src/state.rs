@@ -62,7 +62,7 @@ impl SegmentState {
 pub struct KeyState {
     /// Sums by price row; F is evaluated over them.
     pub segments: BTreeMap<PriceId, SegmentState>,
-    /// Latest start of a charged or free reading.
+    /// Latest start of a charged or free reading; of billed time the last instant of the latest piece.
     pub last_at: Instant,
     /// T: what the key was charged so far.
     pub total: Amount,

@@ -53,7 +53,7 @@ pub struct Total {
     pub readings: u64,
     /// The key's state after the batch: [`crate::encode_segments`].
     pub state: Arc<[u8]>,
-    /// Latest start of a charged or free reading of the key so far.
+    /// Latest start of a charged or free reading of the key so far; of billed time the last instant of the latest piece.
     pub last_at: Instant,
     /// Sizes after the batch of the organization's logs that the row's readings went to.
     pub log_sizes: BTreeMap<Month, u64>,

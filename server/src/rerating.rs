@@ -101,7 +101,13 @@ impl Reached {
 
 /// A key as the registry asks for it.
 pub fn rated_key((key, state): (&Key, &KeyState)) -> RatedKey {
-    RatedKey { organization: key.organization.clone(), contract: key.contract.clone(), sku: key.sku.clone(), last_at: state.last_at }
+    RatedKey {
+        organization: key.organization.clone(),
+        contract: key.contract.clone(),
+        sku: key.sku.clone(),
+        service_period: key.service_period,
+        last_at: state.last_at,
+    }
 }
 
 /// The unit that a key belongs to.

@@ -25,6 +25,9 @@ mod contracts;
 #[path = "whole/crash.rs"]
 mod crash;
 #[cfg(test)]
+#[path = "whole/cuts.rs"]
+mod cuts;
+#[cfg(test)]
 #[path = "whole/damage.rs"]
 mod damage;
 #[cfg(test)]

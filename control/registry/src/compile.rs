@@ -10,6 +10,7 @@ use platform_rating::{Basis, Measure, plan};
 use platform_usage::Dimensions;
 use shared_types::{AssetId, Digest, MeterId, OrganizationId, Quantity, SkuId, UnitId};
 
+pub(crate) use self::billable::cuts;
 use crate::band::bands;
 use crate::document::{
     Aggregation, AppliesTo, BillableStates, BlockTier, Bucket, Clock, Convert, Covers, Each, Meter, Negative, Percentage, PriceBook,

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use shared_types::{ContractId, Instant, OrganizationId, SkuId};
+use shared_types::{ContractId, Instant, MeterId, Month, OrganizationId, SkuId};
 
 use crate::Version;
 use crate::band::{meet, names};
-use crate::document::{BillableStates, Contract, Covers, PriceBook, PriceRow, Rounding, Sku};
+use crate::compile::cuts;
+use crate::document::{BillableStates, Contract, Covers, Meter, PriceBook, PriceRow, Rounding, Sku};
 use crate::matching::MatchIndex;
 
 /// A change and how far back ratings could differ because of it.
@@ -23,8 +24,8 @@ pub struct Reach {
     pub scope: Scope,
     /// What to do where it reaches back over a rated key.
     pub remedy: Remedy,
-    /// Whether rating the reached keys again, or reading the events of a meter again, carries it out. Not so where pieces of leases, units, families
-    /// or currencies would be others.
+    /// Whether rating the reached keys again, or reading the events of a meter again, carries it out. Not so where units, families or
+    /// currencies would be others.
     pub rerates: bool,
 }
 
@@ -41,6 +42,10 @@ pub enum Scope {
     Organizations(BTreeSet<OrganizationId>),
     /// Keys of all organizations but these.
     OtherOrganizations(Arc<BTreeSet<OrganizationId>>),
+    /// Keys of billed time, of these SKUs and organizations, in whose month the instant lies: there it cuts.
+    Cut(Arc<BTreeSet<SkuId>>, BTreeSet<OrganizationId>),
+    /// The same of all organizations but these.
+    OtherCut(Arc<BTreeSet<SkuId>>, Arc<BTreeSet<OrganizationId>>),
     /// No key.
     Nothing,
 }
@@ -56,7 +61,7 @@ pub enum Remedy {
     Unneeded,
 }
 
-/// A key that was rated, and the start of its latest reading.
+/// A key that was rated, and up to when.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RatedKey {
     /// Who owes.
@@ -65,7 +70,9 @@ pub struct RatedKey {
     pub contract: ContractId,
     /// For what.
     pub sku: SkuId,
-    /// Start of its latest reading.
+    /// The UTC month in which its readings begin.
+    pub service_period: Month,
+    /// Start of its latest reading; of billed time the last instant of its latest piece.
     pub last_at: Instant,
 }
 
@@ -82,7 +89,7 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RatedKey { organization, contract, sku, last_at } = &self.key;
+        let RatedKey { organization, contract, sku, last_at, .. } = &self.key;
         let back = match self.reach.effective_at {
             None | Some(Instant::EPOCH) => "all usage from the beginning".to_owned(),
             Some(at) => at.to_string(),
@@ -206,17 +213,27 @@ impl<'k> Index<'k> {
             Scope::OtherOrganizations(named) => {
                 (0..self.rated.len()).filter(|at| key(at).is_some_and(|key| !named.contains(&key.organization))).collect()
             }
+            Scope::Cut(skus, organizations) => self.cut(skus, effective_at, |organization| organizations.contains(organization)),
+            Scope::OtherCut(skus, named) => self.cut(skus, effective_at, |organization| !named.contains(organization)),
             Scope::Nothing => Vec::new(),
         };
         in_scope.into_iter().filter(|at| key(at).is_some_and(|key| key.last_at >= effective_at)).collect()
     }
+
+    /// Keys of these SKUs in the month of an instant.
+    fn cut(&self, skus: &BTreeSet<SkuId>, at: Instant, whose: impl Fn(&OrganizationId) -> bool) -> Vec<usize> {
+        let of_skus = skus.iter().filter_map(|sku| self.by_sku.get(sku)).flatten().copied();
+        let key = |place: &usize| self.rated.get(*place);
+        of_skus.filter(|place| key(place).is_some_and(|key| key.service_period == at.month() && whose(&key.organization))).collect()
+    }
 }
 
-/// Every change from one version to the next, in a fixed order: billable states, meters, SKUs, price books, contracts, roundings, units.
+/// Every change from one version to the next, in a fixed order: billable states, meters, SKUs, price books, contracts, cuts, roundings, units.
 ///
 /// - A row of a price book reaches back to the `effective_at` at which it is added, removed or altered; its name is part of it.
 /// - Billable states, meters, and family, meter and match of SKUs, reach back to the beginning. So does a SKU that takes readings from another one.
 /// - Contracts are compared as what they mean: from which instant on an organization falls under another contract or price book.
+/// - Where a price or contract begins under one version only, billed time of the whole meter is cut otherwise: it reaches the keys of that month.
 pub fn reach_back(old: &Version, new: &Version) -> Vec<Reach> {
     let mut changes = Changes { old, new, reaches: Vec::new() };
     changes.billable_states();
@@ -224,6 +241,7 @@ pub fn reach_back(old: &Version, new: &Version) -> Vec<Reach> {
     changes.skus();
     changes.price_books();
     changes.contracts();
+    changes.cuts();
     changes.roundings_and_units();
     changes.reaches
 }
@@ -260,11 +278,9 @@ impl<'v> Changes<'v> {
             }
             let skus = self.old.skus().filter(|sku| sku.meter.as_str() == id).map(|sku| sku.id.clone()).collect();
             let (scope, remedy) = (Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
-            // Events are read again, but lines go on in one unit, and leases are cut once.
+            // Events are read again, and leases cut anew, but lines go on in one unit.
             match (before, after) {
-                (Some(before), Some(after)) if before.unit == after.unit && before.billable.is_none() && after.billable.is_none() => {
-                    self.add(what, Instant::EPOCH, scope, remedy);
-                }
+                (Some(before), Some(after)) if before.unit == after.unit => self.add(what, Instant::EPOCH, scope, remedy),
                 _ => self.fixed(what, scope, remedy),
             }
         }
@@ -286,8 +302,11 @@ impl<'v> Changes<'v> {
                 self.old.meters().filter(|meter| meter.billable.as_deref() == Some(id)).map(|meter| meter.id.as_str()).collect();
             let skus = self.old.skus().filter(|sku| meters.contains(sku.meter.as_str())).map(|sku| sku.id.clone()).collect();
             let remedy = format!("leave billable_states {id:?} as it was; bill another event type by new ones");
-            // Readings are the pieces into which these states cut a lease: rating them again does not cut the lease again.
-            self.fixed(what, Scope::Skus(skus), Remedy::Leave(remedy));
+            match after {
+                // Readings are the pieces into which these states cut a lease: the lease is read again, and cut anew.
+                Some(_) => self.add(what, Instant::EPOCH, Scope::Skus(skus), Remedy::Leave(remedy)),
+                None => self.fixed(what, Scope::Skus(skus), Remedy::Leave(remedy)),
+            }
         }
     }
 
@@ -422,6 +441,43 @@ impl<'v> Changes<'v> {
         self.add(what, effective_at, scope, Remedy::After(remedy));
     }
 
+    /// Instants at which leases are cut under one version only. Months begin under both.
+    fn cuts(&mut self) {
+        let old = by_id(self.old.meters(), |meter| meter.id.as_str());
+        let billed = |meter: &&Meter| meter.billable.is_some();
+        for meter in self.new.meters().filter(billed) {
+            let Some(before) = old.get(meter.id.as_str()).copied().filter(billed) else { continue };
+            let (before, after) = (cuts(before, self.old), cuts(meter, self.new));
+            let skus = self.old.skus().chain(self.new.skus()).filter(|sku| sku.meter == meter.id).map(|sku| sku.id.clone());
+            let skus: Arc<BTreeSet<SkuId>> = Arc::new(skus.collect());
+            let named: BTreeSet<&OrganizationId> = before.own.keys().chain(after.own.keys()).collect();
+            let mut at: BTreeMap<(Instant, bool), BTreeSet<OrganizationId>> = BTreeMap::new();
+            for organization in &named {
+                for cut in cut_by_one(before.of(organization), after.of(organization)) {
+                    at.entry(cut).or_default().insert((*organization).clone());
+                }
+            }
+            for (cut, organizations) in at {
+                self.cut(&meter.id, cut, Scope::Cut(Arc::clone(&skus), organizations));
+            }
+            let named: Arc<BTreeSet<OrganizationId>> = Arc::new(named.into_iter().cloned().collect());
+            for cut in cut_by_one(&before.default, &after.default) {
+                self.cut(&meter.id, cut, Scope::OtherCut(Arc::clone(&skus), Arc::clone(&named)));
+            }
+        }
+    }
+
+    fn cut(&mut self, meter: &MeterId, (at, begins): (Instant, bool), scope: Scope) {
+        let what = if begins { "is cut where a price or contract begins" } else { "is cut no more where a price or contract began" };
+        let remedy = match begins {
+            true => Remedy::After("give what begins there".to_owned()),
+            false => Remedy::Leave("leave what began there as it was".to_owned()),
+        };
+        // A piece that ended there goes on.
+        let reaches = if begins { Ok(at) } else { Instant::from_micros(at.micros().saturating_sub(1)) };
+        self.add(format!("billed time of meter {:?} {what}: {at}", meter.as_str()), reaches.unwrap_or(at), scope, remedy);
+    }
+
     fn roundings_and_units(&mut self) {
         let asset = |rounding: &'v Rounding| rounding.asset.as_str();
         let (old, new) = (by_id(self.old.roundings(), asset), by_id(self.new.roundings(), asset));
@@ -437,6 +493,13 @@ impl<'v> Changes<'v> {
             }
         }
     }
+}
+
+/// Instants inside months that only one of two versions has, and whether it is the later one.
+fn cut_by_one(before: &[Instant], after: &[Instant]) -> BTreeSet<(Instant, bool)> {
+    let set = |instants: &[Instant]| -> BTreeSet<Instant> { instants.iter().copied().filter(|at| *at != at.month().start()).collect() };
+    let (before, after) = (set(before), set(after));
+    before.symmetric_difference(&after).map(|at| (*at, after.contains(at))).collect()
 }
 
 /// Whether two SKUs are rated and booked alike; descriptions are for people.

@@ -64,7 +64,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    fn of(&self, organization: &OrganizationId) -> &[Instant] {
+    /// Those of an organization.
+    pub fn of(&self, organization: &OrganizationId) -> &[Instant] {
         self.own.get(organization).unwrap_or(&self.default)
     }
 }

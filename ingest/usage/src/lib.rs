@@ -10,7 +10,7 @@ pub mod read;
 pub mod reading;
 pub mod reason;
 
-pub use billable::{BillableStates, Cut, During, Told};
+pub use billable::{BillableStates, Changes, Cut, During, Told};
 pub use defect::Defect;
 pub use event::{Event, EventLimits, Glimpse, IdentityKey, OWN_SOURCE, glimpse};
 pub use meter::{Aggregation, Meter, Negative};

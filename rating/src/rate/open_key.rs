@@ -8,6 +8,7 @@ use shared_types::{Amount, Instant, Month, PriceId, Quantity, Sequence, ShardId}
 
 use super::{Desk, RateError};
 use crate::amount::Exact;
+use crate::basis::Measure;
 use crate::evaluate::{EvaluateError, worth};
 use crate::plan::PriceRow;
 use crate::state::{Fact, Key, KeyState, Refused, SegmentState, encode_into};
@@ -106,8 +107,8 @@ impl OpenKey {
     }
 
     /// Notes a charged or free reading in the key's rows of totals.
-    pub(super) fn touch(&mut self, reading: &MeteredReading, amount: Amount, family: &Arc<str>) {
-        self.state.last_at = self.state.last_at.max(reading.start_at);
+    pub(super) fn touch(&mut self, reading: &MeteredReading, price: &PriceRow, amount: Amount, family: &Arc<str>) {
+        self.state.last_at = self.state.last_at.max(last_at(reading, price));
         if self.state.family != *family {
             self.state.family = Arc::clone(family);
         }
@@ -123,6 +124,13 @@ impl OpenKey {
             });
         }
     }
+}
+
+/// The last instant that decides what a reading costs: its start, of billed time its last one, for what begins before that cuts it.
+fn last_at(reading: &MeteredReading, price: &PriceRow) -> Instant {
+    let billed = reading.end_at.filter(|_| matches!(price.basis.measure, Measure::Stepped(_)));
+    let last = billed.and_then(|end| Instant::from_micros(end.micros().saturating_sub(1)).ok());
+    last.map_or(reading.start_at, |last| last.max(reading.start_at))
 }
 
 /// A row of totals in the making.

@@ -51,7 +51,7 @@ impl Stands {
             return Some(Self::default());
         };
         controls.iter().any(platform_registry::Control::rerates).then_some(())?;
-        let (mut stands, mut known) = (Self::default(), HashMap::new());
+        let (mut stands, mut known) = (Self::default(), HashMap::<Digest, Arc<Meters>>::new());
         for control in controls {
             let Some(version) = control.registry_version() else { continue };
             let meters = match known.get(&version) {
@@ -67,7 +67,9 @@ impl Stands {
             if control.rerates() {
                 // What waited in quarantine may have been read by any version before.
                 let all = stands.otherwise.entry(version).or_default();
-                known.values().for_each(|earlier: &Arc<Meters>| all.extend(earlier.otherwise(&meters)));
+                for earlier in known.values() {
+                    all.extend(earlier.otherwise(&meters).into_iter().chain(earlier.cut_otherwise(&meters).into_keys()));
+                }
             }
         }
         Some(stands)

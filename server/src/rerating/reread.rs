@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use arrow::array::{Array as _, AsArray as _, BooleanArray};
+use arrow::array::{Array as _, AsArray as _, BooleanArray, PrimitiveArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
@@ -13,7 +13,7 @@ use platform_ingest::batch::Rules as _;
 use platform_ingest::header::Header;
 use platform_rating::{Read, Standing, Unit};
 use platform_registry::Compiled;
-use platform_usage::{Accepted, Event, EventLimits, Meter, MeterSet, MeteredReading};
+use platform_usage::{Accepted, Changes, Event, EventLimits, Meter, MeterSet, MeteredReading};
 use shared_types::{BatchNo, IdentityHash, Incarnation, Instant, MeterId, Month, OrganizationId, Position, Sequence, ShardId};
 
 use super::{UnitKey, Work};
@@ -52,9 +52,51 @@ impl Meters {
         let all: BTreeSet<&MeterId> = self.0.keys().chain(other.0.keys()).collect();
         all.into_iter().filter(|meter| !self.alike(other, meter)).cloned().collect()
     }
+
+    /// Meters of billed time that both versions have and cut at other instants.
+    pub fn cut_otherwise(&self, other: &Self) -> BTreeMap<MeterId, Cuts> {
+        let pairs = self.0.values().filter_map(|here| Some((here, here.billable.as_ref()?, other.0.get(&here.id)?.billable.as_ref()?)));
+        let cuts = pairs.map(|(meter, here, there)| (meter.id.clone(), Cuts::between(&here.changes, &there.changes)));
+        cuts.filter(|(_, cuts)| cuts.any()).collect()
+    }
 }
 
-/// Without the instants at which prices begin: they cut what is read from now on.
+/// Instants at which one of two versions cuts billed time and the other does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cuts {
+    own: BTreeMap<OrganizationId, BTreeSet<Instant>>,
+    default: BTreeSet<Instant>,
+}
+
+impl Cuts {
+    fn between(before: &Changes, after: &Changes) -> Self {
+        // Months begin under both.
+        let set = |instants: &[Instant]| -> BTreeSet<Instant> { instants.iter().copied().filter(|at| *at != at.month().start()).collect() };
+        let of = |changes: &Changes, organization: &OrganizationId| set(changes.of(organization));
+        let named: BTreeSet<&OrganizationId> = before.own.keys().chain(after.own.keys()).collect();
+        let own = named.into_iter().map(|organization| (organization.clone(), &of(before, organization) ^ &of(after, organization)));
+        Self { own: own.collect(), default: &set(&before.default) ^ &set(&after.default) }
+    }
+
+    fn any(&self) -> bool {
+        !self.default.is_empty() || self.own.values().any(|own| !own.is_empty())
+    }
+
+    /// Whether any lies inside a stretch of time, or at an end of it.
+    pub fn meet(&self, organization: &OrganizationId, start: Instant, end: Instant) -> bool {
+        self.own.get(organization).unwrap_or(&self.default).range(start..=end).next().is_some()
+    }
+
+    /// With those of others. An organization that only one of both names has the instants of all others in the other one.
+    fn and(self, more: &Self) -> Self {
+        let named: BTreeSet<&OrganizationId> = self.own.keys().chain(more.own.keys()).collect();
+        let of = |cuts: &Self, organization: &OrganizationId| cuts.own.get(organization).unwrap_or(&cuts.default).clone();
+        let own = named.into_iter().map(|organization| (organization.clone(), &of(&self, organization) | &of(more, organization)));
+        Self { own: own.collect(), default: &self.default | &more.default }
+    }
+}
+
+/// Without the instants at which prices begin: which of an event's pieces these make is asked of its own time.
 fn plain(meter: &Meter) -> Meter {
     let billable = meter.billable.as_ref().map(|states| {
         let mut states = (**states).clone();
@@ -71,6 +113,8 @@ pub struct Otherwise {
     meters: Arc<MeterSet>,
     /// Those that differ, by the event types that they read, or read before.
     altered: HashMap<Arc<str>, BTreeSet<MeterId>>,
+    /// Those that cut at other instants, by event type.
+    cuts: HashMap<Arc<str>, BTreeMap<MeterId, Cuts>>,
 }
 
 impl Otherwise {
@@ -83,17 +127,50 @@ impl Otherwise {
                 altered.entry(Arc::clone(&meter.event_type)).or_default().insert(id.clone());
             }
         }
-        Ok((!altered.is_empty()).then_some(Self { meters: Arc::new(MeterSet::new(new.meters.clone())?), altered }))
+        let mut cuts: HashMap<Arc<str>, BTreeMap<MeterId, Cuts>> = HashMap::new();
+        for (id, of_meter) in before.cut_otherwise(&after) {
+            if let Some(meter) = after.0.get(&id) {
+                cuts.entry(Arc::clone(&meter.event_type)).or_default().insert(id, of_meter);
+            }
+        }
+        let none = altered.is_empty() && cuts.is_empty();
+        Ok(if none { None } else { Some(Self { meters: Arc::new(MeterSet::new(new.meters.clone())?), altered, cuts }) })
     }
 
-    /// With more meters of the new version; none where it has them already.
-    pub fn and_meters(known: Option<&Self>, more: &BTreeSet<MeterId>, new: &Compiled) -> anyhow::Result<Option<Self>> {
+    /// Whether any meter may read events of the type otherwise.
+    fn reads(&self, event_type: &str) -> bool {
+        self.altered.contains_key(event_type) || self.cuts.contains_key(event_type)
+    }
+
+    /// The meters that read an event of a type otherwise.
+    fn of(&self, event_type: &str, organization: &OrganizationId, start: Instant, end: Instant) -> BTreeSet<MeterId> {
+        let mut of = self.altered.get(event_type).cloned().unwrap_or_default();
+        let cuts = self.cuts.get(event_type).into_iter().flatten();
+        of.extend(cuts.filter(|(_, cuts)| cuts.meet(organization, start, end)).map(|(meter, _)| meter.clone()));
+        of
+    }
+
+    /// With more meters of the new version, and with more cuts of its meters; none where it has them already.
+    pub fn and_more(
+        known: Option<&Self>,
+        more: &BTreeSet<MeterId>,
+        more_cuts: &[(&MeterId, &Cuts)],
+        new: &Compiled,
+    ) -> anyhow::Result<Option<Self>> {
         let mut altered = known.map(|known| known.altered.clone()).unwrap_or_default();
         let mut grown = false;
         for meter in new.meters.iter().filter(|meter| more.contains(&meter.id)) {
             grown |= altered.entry(Arc::clone(&meter.event_type)).or_default().insert(meter.id.clone());
         }
-        Ok(if grown { Some(Self { meters: Arc::new(MeterSet::new(new.meters.clone())?), altered }) } else { None })
+        let mut cuts = known.map(|known| known.cuts.clone()).unwrap_or_default();
+        for (id, more) in more_cuts {
+            let Some(meter) = new.meters.iter().find(|meter| meter.id == **id) else { continue };
+            let of_meter = cuts.entry(Arc::clone(&meter.event_type)).or_default().entry((*id).clone()).or_default();
+            let sum = std::mem::take(of_meter).and(more);
+            grown |= &sum != of_meter;
+            *of_meter = sum;
+        }
+        Ok(if grown { Some(Self { meters: Arc::new(MeterSet::new(new.meters.clone())?), altered, cuts }) } else { None })
     }
 }
 
@@ -135,19 +212,31 @@ pub fn touched(lake: &Lake, header: &Header, otherwise: &Otherwise) -> anyhow::R
         let (starts, ends) =
             (column("start_at")?.as_primitive::<TimestampMicrosecondType>(), column("end_at")?.as_primitive::<TimestampMicrosecondType>());
         for row in 0..rows.num_rows() {
-            if outcomes.value(row) != "accepted" || !otherwise.altered.contains_key(types.value(row)) {
+            if outcomes.value(row) != "accepted" || !otherwise.reads(types.value(row)) {
                 continue;
             }
             let organization = OrganizationId::parse(organizations.value(row))?;
+            let (start, end) = stretch(starts, ends, row)?;
+            if otherwise.of(types.value(row), &organization, start, end).is_empty() {
+                continue;
+            }
             let shard = u8::try_from(shards.value(row)).ok().and_then(ShardId::new).context("an event has no shard")?;
-            let first = Instant::from_micros(starts.value(row))?.month();
-            let end = if ends.is_null(row) { starts.value(row) } else { ends.value(row).saturating_sub(1).max(starts.value(row)) };
-            let last = Instant::from_micros(end)?.month();
+            let (first, last) = (start.month(), Instant::from_micros(end.micros().saturating_sub(1).max(start.micros()))?.month());
             let months = std::iter::successors(Some(first), |month| month.next()).take_while(|month| *month <= last);
             found.extend(months.map(|month| ((organization.clone(), month), shard)));
         }
     }
     Ok(found)
+}
+
+/// When an event begins and ends; one without an end ends where it begins.
+fn stretch(
+    starts: &PrimitiveArray<TimestampMicrosecondType>,
+    ends: &PrimitiveArray<TimestampMicrosecondType>,
+    row: usize,
+) -> anyhow::Result<(Instant, Instant)> {
+    let start = starts.value(row);
+    Ok((Instant::from_micros(start)?, Instant::from_micros(if ends.is_null(row) { start } else { ends.value(row) })?))
 }
 
 /// An event that was read again.
@@ -201,11 +290,8 @@ impl Work<'_> {
         let of = |name: &str| rows.column_by_name(name).with_context(|| format!("events have no {name}"));
         let (outcomes, types, names) =
             (of("outcome")?.as_string::<i32>(), of("event_type")?.as_string::<i32>(), of("organization")?.as_string::<i32>());
-        let again = |row: usize| {
-            outcomes.value(row) == "accepted"
-                && otherwise.altered.contains_key(types.value(row))
-                && organizations.contains(names.value(row))
-        };
+        let again =
+            |row: usize| outcomes.value(row) == "accepted" && otherwise.reads(types.value(row)) && organizations.contains(names.value(row));
         let again: BooleanArray = (0..rows.num_rows()).map(|row| Some(again(row))).collect();
         let rows = filter_record_batch(rows, &again)?;
         let of = |name: &str| rows.column_by_name(name).with_context(|| format!("events have no {name}"));
@@ -224,14 +310,25 @@ impl Work<'_> {
             let limits = EventLimits { far_future_micros: i64::MAX };
             let event = Event::parse(attributes.value(row).as_bytes(), accepted_at, &limits)
                 .map_err(|defect| anyhow::anyhow!("the event at {position} does not read: {defect}"))?;
-            found.push(self.event(otherwise, &event, identity, position, accepted_at));
+            let altered =
+                otherwise.of(event.event_type(), event.organization(), event.start_at(), event.end_at().unwrap_or(event.start_at()));
+            if !altered.is_empty() {
+                found.push(self.event(otherwise, &event, altered, identity, position, accepted_at));
+            }
         }
         Ok(())
     }
 
     /// What the altered meters make of an event.
-    fn event(&self, otherwise: &Otherwise, event: &Event, identity: IdentityHash, position: Position, accepted_at: Instant) -> Reread {
-        let altered = otherwise.altered.get(event.event_type()).cloned().unwrap_or_default();
+    fn event(
+        &self,
+        otherwise: &Otherwise,
+        event: &Event,
+        altered: BTreeSet<MeterId>,
+        identity: IdentityHash,
+        position: Position,
+        accepted_at: Instant,
+    ) -> Reread {
         let commitment = self.registries.commitment(&identity, &event.source_strings());
         let accepted = Accepted { position, identity, accepted_at, commitment };
         let readings = otherwise.meters.read(event).into_iter().filter(|reading| altered.contains(&reading.meter));

@@ -15,7 +15,7 @@ use platform_registry::Version;
 use platform_usage::{Dimensions, Reason};
 use shared_types::{BatchNo, Digest, IdentityHash, Instant, MeterId, OrganizationId, ShardId};
 
-use super::reread::{self, Events, Meters, Otherwise};
+use super::reread::{self, Cuts, Events, Meters, Otherwise};
 use super::{Reached, UnitKey, Work, unit_of};
 use crate::lake::{CHARGES, Lake};
 
@@ -30,6 +30,7 @@ const WIDE: &[&str] = &[
     "meter",
     "dimensions",
     "start_at",
+    "end_at",
     "fate",
     "reason",
     "registry_version",
@@ -59,7 +60,7 @@ pub struct Waiting {
 /// What a row says of a reading.
 enum Seen {
     /// It is in quarantine, read by a meter of a version; whether the plan prices it.
-    Quarantined { unit: UnitKey, name: Name, shard: ShardId, by: (Digest, MeterId), priced: bool },
+    Quarantined { unit: UnitKey, name: Name, shard: ShardId, by: (Digest, MeterId), priced: bool, times: (Instant, Instant) },
     /// It is charged or free from here on.
     Counted(Name),
 }
@@ -143,7 +144,8 @@ impl Work<'_> {
     /// Looks at the batches that were not looked at so far.
     ///
     /// - `before`: what is in force; `version`: what is to price and read, `plan` its plan. What is known of another one before it is dropped.
-    /// - Readings in quarantine that the version's meters would not read as they were read have these meters read all their events again.
+    /// - Readings in quarantine that the version's meters would not read as they were read have these meters read all their events again; where these
+    ///   would cut them, or what stands beside them, otherwise, the events that are cut.
     pub async fn wait(&self, before: &Version, version: &Version, plan: &Plan, known: Arc<Waiting>) -> anyhow::Result<Arc<Waiting>> {
         let same = known.before == before.address();
         if same && known.through >= self.through {
@@ -157,20 +159,22 @@ impl Work<'_> {
         let after = waiting.through;
         let mut found = Vec::new();
         self.each_file(after, |lake, headers| seen(lake, headers, plan), |some| found.extend(some)).await?;
-        let mut alike: HashMap<(Digest, MeterId), bool> = HashMap::new();
+        let mut alike: HashMap<(Digest, MeterId), (bool, Option<Cuts>)> = HashMap::new();
+        let mut cut: BTreeSet<(Digest, MeterId)> = BTreeSet::new();
         for (batch_no, seen) in found {
             match seen {
                 Seen::Counted(name) => drop(waiting.priced.remove(&name)),
-                Seen::Quarantined { unit, name, shard, by, priced } => {
-                    let alike = match alike.get(&by) {
-                        Some(alike) => *alike,
-                        None => {
-                            let snapshot = self.registries.snapshot(by.0).await?;
-                            let found = Meters::of(&platform_registry::compile(&snapshot.version)?).alike(&Meters::of(&new), &by.1);
-                            alike.insert(by.clone(), found);
-                            found
-                        }
-                    };
+                Seen::Quarantined { unit, name, shard, by, priced, times: (start, end) } => {
+                    if !alike.contains_key(&by) {
+                        let snapshot = self.registries.snapshot(by.0).await?;
+                        let (then, now) = (Meters::of(&platform_registry::compile(&snapshot.version)?), Meters::of(&new));
+                        let found = (then.alike(&now, &by.1), then.cut_otherwise(&now).remove(&by.1));
+                        alike.insert(by.clone(), found);
+                    }
+                    let (alike, cuts) = alike.get(&by).map_or((false, None), |(alike, cuts)| (*alike, cuts.as_ref()));
+                    if cuts.is_some_and(|cuts| cuts.meet(&unit.0, start, end)) {
+                        cut.insert(by);
+                    }
                     if priced && alike {
                         waiting.priced.insert(name, (shard, unit.clone()));
                     } else {
@@ -180,8 +184,9 @@ impl Work<'_> {
                 }
             }
         }
-        let others: BTreeSet<MeterId> = alike.into_iter().filter(|(_, alike)| !alike).map(|((_, meter), _)| meter).collect();
-        let more = Otherwise::and_meters(waiting.otherwise.as_deref(), &others, &new)?;
+        let others: BTreeSet<MeterId> = alike.iter().filter(|(_, (alike, _))| !alike).map(|((_, meter), _)| meter.clone()).collect();
+        let cuts = cut.iter().filter_map(|by| Some((&by.1, alike.get(by)?.1.as_ref()?)));
+        let more = Otherwise::and_more(waiting.otherwise.as_deref(), &others, &cuts.collect::<Vec<_>>(), &new)?;
         let from = if more.is_some() { BatchNo(0) } else { after };
         if let Some(more) = more {
             (waiting.otherwise, waiting.events) = (Some(Arc::new(more)), Events::default());
@@ -229,6 +234,7 @@ fn look(rows: &RecordBatch, prices: &mut PriceFinder<'_>, batch_no: BatchNo, see
     let (dimensions, fates) = (column("dimensions")?.as_string::<i32>(), column("fate")?.as_string::<i32>());
     let (reasons, supersedes) = (column("reason")?.as_string::<i32>(), column("supersedes")?);
     let versions = column("registry_version")?.as_fixed_size_binary();
+    let ends = column("end_at")?.as_primitive::<TimestampMicrosecondType>();
     for row in 0..rows.num_rows() {
         let name = || -> anyhow::Result<Name> {
             let identity = IdentityHash::from_slice(identities.value(row)).context("a charge has no identity")?;
@@ -254,7 +260,8 @@ fn look(rows: &RecordBatch, prices: &mut PriceFinder<'_>, batch_no: BatchNo, see
         };
         let shard = u8::try_from(shards.value(row)).ok().and_then(ShardId::new).context("a charge has no shard")?;
         let unit = (organization, start_at.month());
-        seen.push((batch_no, Seen::Quarantined { unit, name: name()?, shard, by: (version, meter), priced }));
+        let end_at = if ends.is_null(row) { start_at } else { Instant::from_micros(ends.value(row))? };
+        seen.push((batch_no, Seen::Quarantined { unit, name: name()?, shard, by: (version, meter), priced, times: (start_at, end_at) }));
     }
     Ok(())
 }

@@ -25,6 +25,10 @@ const ZONES: [&str; 8] =
 /// What leases may be in.
 const STATES: [&str; 5] = ["starting", "running", "stopped", "host_down", "failed"];
 
+/// Which of them are billed, and at which rate.
+const RATES: [&str; 3] =
+    ["running = \"use\"", "starting = \"use\", running = \"use\", stopped = \"stopped\"", "stopped = \"stopped\", host_down = \"waived\""];
+
 /// What is sold, and the rows of its price book: when each begins, and its fields.
 struct Sku {
     head: String,
@@ -352,11 +356,7 @@ impl Dice {
         let (mut meters, mut skus) = (String::new(), Vec::new());
         for number in 0..3 {
             let meter = format!("{id}-{number}");
-            let rates = self.pick(&[
-                "running = \"use\"",
-                "starting = \"use\", running = \"use\", stopped = \"stopped\"",
-                "stopped = \"stopped\", host_down = \"waived\"",
-            ]);
+            let rates = self.pick(&RATES);
             text += &format!(
                 "[[billable_states.meter]]\nmeter = \"{meter}\"\nrates = {{ {rates} }}\nduring = \"{}\"\n",
                 self.pick(&["session", "lease"])
@@ -385,8 +385,10 @@ impl Dice {
         (text + &meters, skus)
     }
 
-    /// Other prices, bands and begins of prices than before, also of usage that was rated.
+    /// Other prices, bands, begins of prices and billable states than before, also of usage that was rated.
     fn alter(&mut self, book: &mut Book) {
+        let lines: Vec<String> = book.meters.lines().map(|line| self.altered_line(line)).collect();
+        book.meters = lines.join("\n") + "\n";
         for (_, sku) in &mut book.skus {
             if self.one_in(3) {
                 let model = self.model_of(sku);
@@ -403,6 +405,18 @@ impl Dice {
                 let above = self.pick(&["4", "5", "6"]);
                 sku.band = format!("above = {{ size = \"{above}\" }}\nup_to = {{ size = \"7.5\" }}\n");
             }
+        }
+    }
+
+    /// What a line of billable states says another time: which states are billed, when, in which steps, and how much at least.
+    fn altered_line(&mut self, line: &str) -> String {
+        match line.split_once(" = ").map_or("", |(name, _)| name) {
+            "rates" if self.one_in(3) => format!("rates = {{ {} }}", self.pick(&RATES)),
+            "during" if self.one_in(4) => format!("during = \"{}\"", self.pick(&["session", "lease"])),
+            "increment" if self.one_in(3) => format!("increment = \"{}\"", self.pick(&["60", "900", "1"])),
+            "at_least" if self.one_in(3) => format!("at_least = \"{}\"", self.pick(&["2", "4"])),
+            "split" if self.one_in(3) => format!("split = \"{}\"", self.pick(&["month", "day"])),
+            _ => line.to_owned(),
         }
     }
 

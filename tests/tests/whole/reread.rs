@@ -241,7 +241,7 @@ fn once(book: impl Fn(&Tally) -> PathBuf, usage: &[Vec<String>]) -> Tally {
 }
 
 /// Invoices of a month are proved from their bundles, and the month from its export.
-fn proved(tally: &Tally, organizations: &[&str], month: u32, period: &str) {
+pub fn proved(tally: &Tally, organizations: &[&str], month: u32, period: &str) {
     let (Some(python), Some(program)) = (python(), verifier()) else { return };
     let key = tally.done(&["evidence", "key"]).trim().to_owned();
     for organization in organizations {

@@ -68,7 +68,7 @@ pub(super) fn states(meter: &Meter, policy: &BillableStates, version: &Version) 
         },
         greater_of: billed.greater_of.iter().map(|(path, factor)| (path.as_str().into(), *factor)).collect(),
         at_least: billed.at_least,
-        changes: Arc::new(changes(meter, version)),
+        changes: Arc::new(cuts(meter, version)),
     })
 }
 
@@ -80,7 +80,7 @@ fn billed<'p>(meter: &Meter, policy: &'p BillableStates) -> Result<&'p BilledMet
 
 /// Instants at which what a reading of the meter costs may change, for each organization: those of its own contracts and of the books that
 /// these name. No organization's intervals are cut at another one's dates.
-fn changes(meter: &Meter, version: &Version) -> Changes {
+pub(crate) fn cuts(meter: &Meter, version: &Version) -> Changes {
     let skus: BTreeSet<&SkuId> = version.skus().filter(|sku| sku.meter == meter.id).map(|sku| &sku.id).collect();
     // Books by name, each with the instants at which a price of the meter begins.
     let books: BTreeMap<&str, Vec<Instant>> = version

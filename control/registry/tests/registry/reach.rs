@@ -74,6 +74,7 @@ fn key(organization: &str, contract: &str, sku: &str, last_at: &str) -> RatedKey
         organization: organization.parse().unwrap(),
         contract: contract.parse().unwrap(),
         sku: sku.parse().unwrap(),
+        service_period: Instant::parse(last_at).unwrap().month(),
         last_at: Instant::parse(last_at).unwrap(),
     }
 }
@@ -305,4 +306,113 @@ fn three_thousand_skus_with_three_prices_each_are_checked_and_compiled_quickly()
     assert!(refuse_reach_back(&reach_back(&version(BASE), &large), &rated()).is_ok());
     // Quadratic work would take minutes.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// A file system whose time is billed by states, at a rate that has a price and one that has none.
+const LEASED: &str = r#"
+[[unit]]
+id = "gib"
+[[billable_states]]
+id = "file-systems"
+states = ["mounted"]
+state = "state"
+[[billable_states.meter]]
+meter = "size"
+rates = { mounted = "kept" }
+[[meter]]
+id = "size"
+event_type = "file-system"
+aggregation = "prorated"
+value = "gib"
+unit = "gib"
+billable = "file-systems"
+[[sku]]
+id = "kept"
+family = "storage"
+meter = "size"
+match = { rate = "kept" }
+[[sku]]
+id = "spare"
+family = "storage"
+meter = "size"
+match = { rate = "spare" }
+[[rounding]]
+asset = "USD"
+scale = 2
+[[price_book]]
+id = "list"
+currency = "USD"
+[[price_book.price]]
+sku = "kept"
+effective_at = "2026-01-01T00:00:00Z"
+model = "per_unit"
+unit_price = "3"
+[[contract]]
+id = "standard"
+default = true
+price_book = "list"
+effective_at = "2026-01-01T00:00:00Z"
+"#;
+
+/// Cuts by which a version is refused over another, as instant and key; one that is also another change is told as that too.
+#[track_caller]
+fn check_cuts(old: &str, new: &str, expected: &[&str]) {
+    let rated = [
+        key("acme", "standard", "kept", "2026-05-20T11:59:59.999999Z"),
+        key("acme", "standard", "kept", "2026-06-20T11:59:59.999999Z"),
+        key("globex", "standard", "kept", "2026-06-08T00:00:00Z"),
+    ];
+    let reaches = reach_back(&version(old), &version(new));
+    let found: Vec<String> = match refuse_reach_back(&reaches, &rated) {
+        Ok(()) => Vec::new(),
+        Err(refusal) => refusal
+            .conflicts
+            .iter()
+            .filter_map(|conflict| {
+                let cut = conflict.reach.what.strip_prefix("billed time of meter \"size\" is ")?;
+                Some(format!("{cut}, {} {} of {}", conflict.key.organization, conflict.key.last_at, conflict.keys))
+            })
+            .collect(),
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_begins_inside_billed_time_reaches_every_key_of_the_meter_in_that_month() {
+    let spare = |at: &str| {
+        let row = format!(
+            "[[price_book.price]]\nsku = \"spare\"\neffective_at = \"{at}\"\nmodel = \"per_unit\"\nunit_price = \"9\"\n[[contract]]"
+        );
+        LEASED.replacen("[[contract]]", &row, 1)
+    };
+    let begins = "cut where a price or contract begins: ";
+    check_cuts(LEASED, &spare("2026-06-08T00:00:00Z"), &[&format!("{begins}2026-06-08T00:00:00Z, acme 2026-06-20T11:59:59.999999Z of 2")]);
+    check_cuts(LEASED, &spare("2026-06-20T11:00:00Z"), &[&format!("{begins}2026-06-20T11:00:00Z, acme 2026-06-20T11:59:59.999999Z of 1")]);
+    // At the end of the last piece, in a month without time, and where every month begins.
+    for at in ["2026-06-20T12:00:00Z", "2026-05-20T12:00:00Z", "2026-04-09T00:00:00Z", "2026-06-01T00:00:00Z"] {
+        check_cuts(LEASED, &spare(at), &[]);
+    }
+    // Where a piece ended it goes on.
+    let no_more = "cut no more where a price or contract began: ";
+    let ended = format!("{no_more}2026-06-20T12:00:00Z, acme 2026-06-20T11:59:59.999999Z of 1");
+    check_cuts(&spare("2026-06-20T12:00:00Z"), LEASED, &[&ended]);
+    check_cuts(&spare("2026-06-20T12:00:00.000001Z"), LEASED, &[]);
+}
+
+#[test]
+fn an_organization_is_cut_where_its_own_contracts_and_their_books_begin() {
+    let own = |contract: &str, price: &str| {
+        format!(
+            "{LEASED}[[price_book]]\nid = \"own\"\ncurrency = \"USD\"\n[[price_book.price]]\nsku = \"kept\"\neffective_at = \"{price}\"\nmodel = \"per_unit\"\nunit_price = \"2\"\n\
+             [[contract]]\nid = \"acme-now\"\norganization = \"acme\"\nprice_book = \"list\"\neffective_at = \"2026-01-01T00:00:00Z\"\n\
+             [[contract]]\nid = \"acme-own\"\norganization = \"acme\"\nprice_book = \"own\"\neffective_at = \"{contract}\"\n"
+        )
+    };
+    let old = own("2026-09-01T00:00:00Z", "2026-01-01T00:00:00Z");
+    let begins = "cut where a price or contract begins: ";
+    // A contract that begins later has prices that begin inside what was rated: nothing else would reach that.
+    let found = format!("{begins}2026-06-08T00:00:00Z, acme 2026-06-20T11:59:59.999999Z of 1");
+    check_cuts(&old, &own("2026-09-01T00:00:00Z", "2026-06-08T00:00:00Z"), &[&found]);
+    let found = format!("{begins}2026-06-10T00:00:00Z, acme 2026-06-20T11:59:59.999999Z of 1");
+    check_cuts(&old, &own("2026-06-10T00:00:00Z", "2026-01-01T00:00:00Z"), &[&found]);
 }
