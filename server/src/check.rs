@@ -6,6 +6,7 @@ mod audit;
 mod billing;
 mod compaction;
 mod folds;
+mod levels;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -96,6 +97,7 @@ struct Gathered {
 struct Snapshots {
     books: Transaction,
     ledger: BatchNo,
+    levels: BatchNo,
     catalog: Transaction,
     lake: BatchNo,
     usage: Transaction,
@@ -112,6 +114,7 @@ impl Snapshots {
         Ok(Self {
             sealed: shared_db::cursor(&mut evidence, platform_evidence::FOLD).await?,
             ledger: shared_db::cursor(&mut books, platform_ledger::FOLD).await?,
+            levels: shared_db::cursor(&mut books, platform_registry::carried::FOLD).await?,
             lake: shared_db::cursor(&mut catalog, "lake").await?,
             hours: shared_db::cursor(&mut usage, platform_catalog::hours::FOLD).await?,
             books,
@@ -162,6 +165,9 @@ pub async fn everything(readers: &Readers) -> anyhow::Result<Report> {
         report.unless("lake", "catalog", held);
         let held = usage_equals(readers, &mut snapshots, &gathered, &mut report).await;
         report.unless("usage-hours", "buckets", held);
+        let identity = IdentityKey::new(&secrets.identity);
+        let held = levels::levels_hold(readers, &mut snapshots, &identity, &gathered, &mut report).await;
+        report.unless("levels", "books", held);
         if let Some(state) = evidence {
             let held = evidence_equals(readers, &mut snapshots, &state, &salt, &gathered, &mut report).await;
             report.unless("evidence-logs", "logs", held);

@@ -13,6 +13,7 @@ mod exports;
 mod forecast;
 mod home;
 mod lake;
+mod levels;
 mod openapi;
 mod problem;
 mod read_models;

@@ -11,6 +11,7 @@ use platform_billing::{Invoice, Issue, PriceSum, RoundingMode, StoredInvoice};
 use platform_catalog::{Comparison, Filter, FilterValue, Scope};
 use platform_rating::explain::{KeyFacts, LineFacts, Verdict};
 use platform_rating::{ExplainError, Explanation, Key, PriceIndex, RATED, Rated, SegmentState, Shape, rated_from_arrow};
+use platform_usage::OWN_SOURCE;
 use serde::Serialize;
 use shared_types::{IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId};
 
@@ -510,6 +511,17 @@ pub async fn explain(answers: &Answers, rated: Rated) -> Result<Explanation, Sto
     Ok(explanation)
 }
 
+/// What an event of the deployment's own says of a level that it carries into a service period; none where it states something else.
+fn carried(event_id: &str) -> Option<String> {
+    let (of, number) = event_id.rsplit_once("/level-")?;
+    let (meter, period) = of.rsplit_once('/')?;
+    let period = Month::parse(period).ok()?;
+    Some(format!(
+        "Tallystick states it, as statement {number} of levels: what the level of meter {meter} that is carried into {period} differs from what was stated \
+         of it before. The level is the sum of its changes without an end in earlier months, of the same project and dimensions."
+    ))
+}
+
 impl Trace {
     /// The story as text.
     pub fn text(&self) -> String {
@@ -536,6 +548,9 @@ impl Trace {
                 "It was never received: no committed record has this identity. What was accepted a moment ago is committed within about a second."
             }
         });
+        if let Some(stated) = self.event_id.as_deref().filter(|_| self.source.as_deref() == Some(OWN_SOURCE)).and_then(carried) {
+            line(&stated);
+        }
         if !self.deliveries.is_empty() {
             line("");
             line("Received");

@@ -43,6 +43,9 @@ mod hostile;
 #[path = "whole/isolation.rs"]
 mod isolation;
 #[cfg(test)]
+#[path = "whole/levels.rs"]
+mod levels;
+#[cfg(test)]
 #[path = "whole/months.rs"]
 mod months;
 #[cfg(test)]

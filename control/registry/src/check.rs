@@ -142,12 +142,36 @@ impl<'c> Checker<'_, 'c, '_> {
                 self.findings.add(located.at("of"), message, format!("{hint}add {of:?} to its dimensions, or correct the name"));
             }
             self.billable(located, meter);
+            self.recurring_level(located, meter);
             let count = of_type.entry(&meter.event_type).or_default();
             *count += 1;
             if *count == METERS_OF_TYPE_MAX + 1 {
                 let message = format!("more than {METERS_OF_TYPE_MAX} meters read events of type {:?}", meter.event_type);
                 self.findings.add(located.at("id"), message, "tell usage apart by dimensions instead of meters");
             }
+        }
+    }
+
+    /// A level that is carried is stated by an event of the meter's type: every meter of that type would read it.
+    fn recurring_level(&mut self, located: &Located, meter: &Meter) {
+        let (Some(_), id) = (meter.recurring_from, meter.id.as_str()) else { return };
+        let at = located.at("recurring_from");
+        let event_type = &meter.event_type;
+        let other = documents(self.contents, self::meter).map(|(_, other)| other);
+        if let Some(other) = other.filter(|other| other.event_type == *event_type).find(|other| other.id != meter.id) {
+            let message = format!(
+                "the level of meter {id:?} is carried by events of type {event_type:?}, which meter {:?} reads too",
+                other.id.as_str()
+            );
+            self.findings.add(at, message, "send the changes of a level that is carried as events of a type of their own");
+        }
+        if Recurring::is_own(event_type) {
+            let message = format!("meter {id:?} reads recurring fees, which end with their service period: no level is carried");
+            self.findings.add(at, message, "remove recurring_from");
+        }
+        if let Some((name, _)) = meter.dimensions.iter().find(|(_, path)| Some(*path) == meter.value.as_ref()) {
+            let message = format!("dimension {name:?} of meter {id:?} is its value, so each change would be a level of its own");
+            self.findings.add(located.at("dimensions"), message, "remove the dimension, or recurring_from");
         }
     }
 

@@ -11,7 +11,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use shared_types::{
-    AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId, canonical_json,
+    AssetId, CanonicalError, ContractId, Digest, Instant, MeterId, Month, OrganizationId, Price, PriceId, Quantity, SkuId, UnitId,
+    canonical_json,
 };
 
 pub use self::billable::{BillableStates, BilledMeter, Told};
@@ -182,11 +183,28 @@ pub struct Meter {
     /// IANA zone of the days or hours that it counts; UTC where it counts none.
     #[serde(default = "zone::utc", skip_serializing_if = "zone::is_utc")]
     pub zone: String,
+    /// Begin of the first service period into which its level is carried; none where a level without an end ends with its service period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurring_from: Option<Instant>,
+    /// Begin of the first service period behind that into which it is carried no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurring_until: Option<Instant>,
 }
 
 impl Meter {
     /// Where days and hours begin unless a meter says otherwise.
     pub const UTC: &str = "UTC";
+
+    /// Whether its readings are changes of a level that is held over time.
+    pub fn is_level(&self) -> bool {
+        self.billable.is_none() && matches!(self.aggregation, Aggregation::TimeWeighted { .. } | Aggregation::Prorated { .. })
+    }
+
+    /// Whether its level is carried into the service period.
+    pub fn carries_into(&self, period: Month) -> bool {
+        let begin = period.start();
+        self.recurring_from.is_some_and(|from| from <= begin) && self.recurring_until.is_none_or(|until| begin < until)
+    }
 }
 
 /// What is sold.

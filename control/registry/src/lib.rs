@@ -10,6 +10,7 @@
 //! ```
 
 mod band;
+pub mod carried;
 mod check;
 pub mod compile;
 pub mod control;
@@ -18,6 +19,7 @@ pub mod document;
 pub mod drafts;
 pub mod folder;
 pub mod import;
+pub mod levels;
 mod matching;
 pub mod plausibility;
 mod price_at;

@@ -246,6 +246,18 @@ pub fn reach_back(old: &Version, new: &Version) -> Vec<Reach> {
     changes.reaches
 }
 
+/// Begin of the first service period into which the level of a meter is carried by one of two versions only, where nothing else of it differs.
+fn carried_otherwise(before: &Meter, after: &Meter) -> Option<Instant> {
+    let plain = |meter: &Meter| Meter { recurring_from: None, recurring_until: None, ..meter.clone() };
+    if plain(before) != plain(after) {
+        return None;
+    }
+    if before.recurring_from != after.recurring_from {
+        return before.recurring_from.into_iter().chain(after.recurring_from).min();
+    }
+    before.recurring_until.into_iter().chain(after.recurring_until).min()
+}
+
 struct Changes<'v> {
     old: &'v Version,
     new: &'v Version,
@@ -277,6 +289,12 @@ impl<'v> Changes<'v> {
                 continue;
             }
             let skus = self.old.skus().filter(|sku| sku.meter.as_str() == id).map(|sku| sku.id.clone()).collect();
+            if let Some(period) = before.zip(after).and_then(|(before, after)| carried_otherwise(before, after)) {
+                let what = format!("from {} on, the level of meter {id:?} is carried otherwise", period.month());
+                let remedy = format!("leave recurring_from and recurring_until of meter {id:?} as they were up to now");
+                self.add(what, period, Scope::Skus(skus), Remedy::Leave(remedy));
+                continue;
+            }
             let (scope, remedy) = (Scope::Skus(skus), Remedy::Leave(format!("leave meter {id:?} as it was")));
             // Events are read again, and leases cut anew, but lines go on in one unit.
             match (before, after) {

@@ -89,8 +89,21 @@ pub(crate) fn read(findings: &mut Findings) -> Contents {
 }
 
 /// Fields whose places the checks across documents ask for.
-const FIELDS_WITH_PLACES: [&str; 12] =
-    ["id", "unit", "meter", "match", "currency", "price_book", "effective_at", "asset", "dimensions", "of", "recurring", "billable"];
+const FIELDS_WITH_PLACES: [&str; 13] = [
+    "id",
+    "unit",
+    "meter",
+    "match",
+    "currency",
+    "price_book",
+    "effective_at",
+    "asset",
+    "dimensions",
+    "of",
+    "recurring",
+    "billable",
+    "recurring_from",
+];
 const ROW_FIELDS_WITH_PLACES: [(&str, &str); 3] = [("sku", "price.sku"), ("effective_at", "price.effective_at"), ("id", "price.id")];
 
 /// A field that was read: left out, wrong (and said so), or good.
@@ -195,9 +208,9 @@ impl Reader<'_> {
         let id = self.id(table, "id");
         let event_type = self.required_text(table, "event_type", "name the CloudEvents type, for example event_type = \"llm.request\"");
         let (fields, aggregation) = self.aggregation(table);
-        self.not_live(table, meter::NOT_LIVE);
+        self.elsewhere(table, meter::RECURRING, "recurring_from");
         let common = ["id", "event_type", "aggregation", "value", "unit", "dimensions", "negative", "part_of", "billable", "zone"];
-        self.only_but(table, &[&common[..], fields].concat(), meter::NOT_LIVE);
+        self.only_but(table, &[&common[..], fields].concat(), meter::RECURRING);
         let value = self.text_field(table, "value");
         let value = self.path(table, "value", value);
         let value = match (aggregation.as_ref().map(Aggregation::counts), value) {
@@ -220,6 +233,8 @@ impl Reader<'_> {
         let part_of = self.part_of(table, aggregation.as_ref());
         let billable = self.billable(table, aggregation.as_ref());
         let zone = self.zone_of_meter(table, aggregation.as_ref());
+        let recurring = self.recurring_level(table, aggregation.as_ref(), negative);
+        let (recurring_from, recurring_until) = recurring?;
         Some(Meter {
             id: id?,
             event_type: event_type?,
@@ -231,6 +246,8 @@ impl Reader<'_> {
             part_of: part_of?,
             billable: billable?,
             zone: zone?,
+            recurring_from,
+            recurring_until,
         })
     }
 

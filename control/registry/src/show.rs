@@ -61,6 +61,8 @@ impl Document {
                 toml.field("negative", negative);
                 toml.optional("part_of", meter.part_of.as_deref());
                 toml.optional("billable", meter.billable.as_deref());
+                toml.optional("recurring_from", meter.recurring_from.map(|from| from.to_string()).as_deref());
+                toml.optional("recurring_until", meter.recurring_until.map(|until| until.to_string()).as_deref());
             }
             Self::PriceBook(book) => {
                 toml.field("id", &book.id);

@@ -91,6 +91,14 @@ pub enum StoreError {
     /// It was retired: it is not put in force again.
     #[error("registry version {0} is retired: it is not put in force again; publish other documents")]
     Retired(Digest),
+    /// A row of a level is not what was written.
+    #[error("a level of {organization} is damaged: {what}")]
+    Level {
+        /// Whose.
+        organization: String,
+        /// The column.
+        what: &'static str,
+    },
     /// Control records are numbered in 63 bits.
     #[error("control records have run out of numbers")]
     Numbers,
@@ -211,11 +219,15 @@ pub async fn closes(tx: &mut Transaction) -> Result<Vec<(ControlNo, Month)>, Sto
         .collect()
 }
 
+/// The version in force at a control record; none before the first publication.
+pub async fn version_at(tx: &mut Transaction, control_no: ControlNo) -> Result<Option<Version>, StoreError> {
+    let Some(row) = tx.query_optional(&CONTROL_VERSION, &[Value::try_from(control_no.0)?]).await? else { return Ok(None) };
+    version(tx, row.digest(0)?).await
+}
+
 /// The recurring fees in force at a control record; none before the first publication.
 pub async fn schedule_at(tx: &mut Transaction, control_no: ControlNo) -> Result<Schedule, StoreError> {
-    let Some(row) = tx.query_optional(&CONTROL_VERSION, &[Value::try_from(control_no.0)?]).await? else { return Ok(Schedule::default()) };
-    let version = version(tx, row.digest(0)?).await?;
-    Ok(version.as_ref().map(Schedule::of).unwrap_or_default())
+    Ok(version_at(tx, control_no).await?.as_ref().map(Schedule::of).unwrap_or_default())
 }
 
 /// The last tick below a control number; none before the first.

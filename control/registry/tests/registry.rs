@@ -22,6 +22,9 @@ mod golden;
 #[path = "registry/import.rs"]
 mod import;
 #[cfg(test)]
+#[path = "registry/levels.rs"]
+mod levels;
+#[cfg(test)]
 #[path = "registry/models.rs"]
 mod models;
 #[cfg(test)]

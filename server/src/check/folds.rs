@@ -7,7 +7,7 @@ use platform_evidence::{SaltKey, Signer};
 use platform_ingest::header::{Range, TableFile};
 use platform_rating::charges_from_arrow;
 use platform_registry::store::StoreError;
-use platform_registry::{Control, ControlBody};
+use platform_registry::{Control, ControlBody, carried};
 use platform_usage::{IdentityKey, OWN_SOURCE};
 use shared_db::Transaction;
 use shared_lake::{RealFiles, ducklake};
@@ -26,18 +26,23 @@ pub(super) async fn cursors_hold(snapshots: &mut Snapshots, gathered: &Gathered,
         (&mut snapshots.evidence, platform_evidence::FOLD, snapshots.sealed),
     ];
     for (tx, fold, cursor) in folds {
-        let (mut number, mut last) = (0_u64, BatchNo(0));
-        for cut in shared_db::cuts(tx, fold).await? {
-            if cut.number != number.saturating_add(1) || Some(cut.first) != last.next() || cut.last < cut.first {
-                let found = format!("cut {} takes batches {} to {}; cut {number} ended at {last}", cut.number, cut.first, cut.last);
-                report.add("cursor", fold, found);
-            }
-            (number, last) = (cut.number, cut.last);
-        }
-        if last != cursor || cursor > gathered.end {
-            let found = format!("stands at batch {cursor}, its last cut ends at {last}, the log at {}", gathered.end);
+        cursor_holds(tx, fold, cursor, gathered, report).await?;
+    }
+    cursor_holds(&mut snapshots.books, carried::FOLD, snapshots.levels, gathered, report).await
+}
+
+async fn cursor_holds(tx: &mut Transaction, fold: &str, cursor: BatchNo, gathered: &Gathered, report: &mut Report) -> anyhow::Result<()> {
+    let (mut number, mut last) = (0_u64, BatchNo(0));
+    for cut in shared_db::cuts(tx, fold).await? {
+        if cut.number != number.saturating_add(1) || Some(cut.first) != last.next() || cut.last < cut.first {
+            let found = format!("cut {} takes batches {} to {}; cut {number} ended at {last}", cut.number, cut.first, cut.last);
             report.add("cursor", fold, found);
         }
+        (number, last) = (cut.number, cut.last);
+    }
+    if last != cursor || cursor > gathered.end {
+        let found = format!("stands at batch {cursor}, its last cut ends at {last}, the log at {}", gathered.end);
+        report.add("cursor", fold, found);
     }
     Ok(())
 }

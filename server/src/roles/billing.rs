@@ -4,6 +4,7 @@
 mod again;
 mod at_record;
 mod controls;
+mod levels;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ use crate::rerating::{self, Ahead};
 use crate::roles::intake::Lag;
 use again::Publications;
 use at_record::UnderWay;
+use levels::{Levels, Look};
 
 /// The index as the batch builder asks it.
 struct Committed<'a>(&'a Index);
@@ -115,6 +117,8 @@ pub struct Billing {
     first_turn: usize,
     /// When the next recurring fee falls due.
     due_at: Option<Instant>,
+    /// Levels that are carried into the next service period.
+    levels: Levels,
     /// What was rated again before the record at which it is booked.
     ahead: Option<Ahead>,
     /// Shards that stand at a record and are rated again beside this task.
@@ -210,6 +214,7 @@ impl Billing {
             lag,
             first_turn: 0,
             due_at: None,
+            levels: Levels::default(),
             ahead: None,
             under_way: UnderWay::default(),
         };
@@ -420,6 +425,7 @@ impl Billing {
             tables,
             writer_epoch: self.epoch,
         };
+        let changes = self.changes_of(&rated).await?;
         let before: Vec<ShardState> =
             built.ranges.iter().filter_map(|range| self.shards.get(range.shard.index()).map(|shard| shard.committed.clone())).collect();
         let mut tx = self.log.begin().await?;
@@ -435,6 +441,10 @@ impl Billing {
         let commit_micros = lap.micros();
         let rows = built.rows.len();
         self.apply(built, rated, header.batch_no, digest);
+        match again {
+            0 => self.changed(changes),
+            _ => self.changed_again(),
+        }
         self.lag.committed(rows);
         let (batch, apply_micros) = (header.batch_no, lap.micros());
         let Spent { read_micros, build_micros, rate_micros, write_micros } = spent;
@@ -510,8 +520,8 @@ impl Billing {
         loop {
             changes.borrow_and_update();
             let started = tokio::time::Instant::now();
-            let stepped = match self.tick().await {
-                Ok(()) => self.step().await,
+            let stepped = match self.tick(Look::Due).await {
+                Ok(_) => self.step().await,
                 Err(error) => Err(error),
             };
             let taken = match (stepped, patience) {
@@ -526,6 +536,7 @@ impl Billing {
             if taken > 0 {
                 if self.head.0.0.is_multiple_of(TRIM_EVERY) {
                     self.trim().await?;
+                    self.keep_changes().await;
                 }
                 if taken < self.settings.records_max && !*stop.borrow() {
                     let made = self.under_way.made();
@@ -544,11 +555,16 @@ impl Billing {
                 continue;
             }
             if *stop.borrow() {
+                // What came late is stated before the process ends, once.
+                if self.tick(Look::Now).await? {
+                    continue;
+                }
+                self.keep_changes().await;
                 return Ok(());
             }
             tokio::select! {
                 _ = changes.changed() => {}
-                () = tokio::time::sleep(CLOCK_LOOK), if self.due_at.is_some() => {}
+                () = tokio::time::sleep(CLOCK_LOOK), if self.due_at.is_some() || self.levels.carried => {}
                 Some(command) = commands.recv() => self.obey(command, &mut publications).await,
                 Some(asked) = prepared.recv() => self.go_on(asked, &mut publications).await,
                 _ = stop.changed() => {}
@@ -593,7 +609,7 @@ fn write(lake: &Lake, epoch: WriterEpoch, built: &Built, rated: &[RatedBatch]) -
 /// Payload bytes that one batch takes at most.
 const BATCH_BYTES: usize = 64 << 20;
 
-/// How often the clock is looked at while nothing else happens and a recurring fee is to come.
+/// How often the clock is looked at while nothing else happens and a recurring fee or a level is to come.
 const CLOCK_LOOK: Duration = Duration::from_secs(1);
 
 /// Batches between two trims of the stream.

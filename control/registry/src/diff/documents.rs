@@ -110,7 +110,23 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
                 }
             }
         }
-        Document::Meter(Meter { id: _, event_type, aggregation: how, value, unit, dimensions, negative, part_of, billable, zone }) => {
+        Document::Meter(meter) => {
+            let Meter {
+                id: _,
+                event_type,
+                aggregation: how,
+                value,
+                unit,
+                dimensions,
+                negative,
+                part_of,
+                billable,
+                zone,
+                recurring_from,
+                recurring_until,
+            } = meter;
+            recurring_from.iter().for_each(|from| add("level is carried from", &day(*from)));
+            recurring_until.iter().for_each(|until| add("level is carried until", &day(*until)));
             billable.iter().for_each(|states| add("billable states", states));
             add("event type", event_type);
             add("aggregation", &aggregation(how));

@@ -127,6 +127,8 @@ impl Measure {
         Ok(Meter {
             billable: None,
             zone: Meter::UTC.to_owned(),
+            recurring_from: None,
+            recurring_until: None,
             id: MeterId::parse(self.meter)?,
             event_type: self.event_type(),
             aggregation: Aggregation::Sum,

@@ -80,7 +80,7 @@ impl Reader<'_> {
         })
     }
 
-    fn optional_instant(&mut self, table: &Table<'_, '_>, name: &str) -> Option<Option<Instant>> {
+    pub(super) fn optional_instant(&mut self, table: &Table<'_, '_>, name: &str) -> Option<Option<Instant>> {
         let remedy = format!("write a date and time with its offset, for example {name} = \"2026-10-01T00:00:00Z\"");
         let instant = self.parsed(table, name, Instant::parse, |_| remedy);
         self.optional(instant)

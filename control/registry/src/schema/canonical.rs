@@ -44,7 +44,9 @@ pub fn version_schema() -> Value {
             ("part_of", path()),
             ("billable", name()),
             ("zone", json!({"allOf": [text(), {"not": {"const": Meter::UTC}}]})),
-        ], &["value", "part_of", "billable", "zone"]),
+            ("recurring_from", instant()),
+            ("recurring_until", instant()),
+        ], &["value", "part_of", "billable", "zone", "recurring_from", "recurring_until"]),
         "price_book": document("price_book", vec![
             ("id", name()),
             ("currency", id()),

@@ -172,6 +172,12 @@ fn meter() -> Value {
         own
     };
     let held = || words(["time_weighted", "prorated"]);
+    // A level that is carried must be able to fall.
+    let carried = |own: Vec<(&'static str, Value)>, optional: &[&str]| {
+        let carried = [("negative", words(["accept"])), ("recurring_from", instant()), ("recurring_until", instant())];
+        let members = common(held()).into_iter().chain([("value", path())]).chain(own).chain(carried);
+        object(members, &[&["dimensions", "recurring_until"], optional].concat())
+    };
     // Days and hours have a zone.
     json!({"oneOf": [
         valued(words(["sum", "max", "min", "average", "latest"]), vec![], &[]),
@@ -180,6 +186,8 @@ fn meter() -> Value {
         counting("unique", zoned(vec![("of", text()), ("per", words([UniquePer::Day.name()]))]), &["zone"]),
         valued(held(), vec![("by", words([Clock::Microsecond.name()])), ("billable", name())], &["by", "billable"]),
         valued(held(), zoned(vec![("by", words([Clock::Day.name()]))]), &["zone"]),
+        carried(vec![("by", words([Clock::Microsecond.name()]))], &["by"]),
+        carried(zoned(vec![("by", words([Clock::Day.name()]))]), &["zone"]),
         valued(words(["bucketed"]), bucketed(vec![Bucket::FiveMinutes.name()]), &["each"]),
         valued(words(["bucketed"]), zoned(bucketed(vec![Bucket::Hour.name(), Bucket::Day.name()])), &["each", "zone"]),
     ]})

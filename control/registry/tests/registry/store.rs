@@ -6,7 +6,9 @@ use shared_db::{Database, DbError, OutboxEvent, Statement};
 use shared_testkit::{append_only_refusals, on_both_engines};
 use shared_types::{BatchNo, ControlNo, Digest, Instant, Month};
 
-const OWNERS: &[&str] = &["platform-registry"];
+use crate::levels;
+
+pub(crate) const OWNERS: &[&str] = &["platform-registry"];
 
 fn at(text: &str) -> Instant {
     Instant::parse(text).unwrap()
@@ -202,9 +204,10 @@ async fn the_database_itself_refuses_gaps_and_changes() {
         let (draft, second) = drafts::publishable(&mut tx, draft_no).await.unwrap();
         drafts::publish(&mut tx, &draft, &second, false, "carol", at("2026-11-24T10:00:00Z")).await.unwrap();
         drafts::retire(&mut tx, version("1").address(), "carol", "wrong", at("2026-11-24T10:00:00Z")).await.unwrap();
+        levels::fill(&mut tx).await;
         tx.commit().await.unwrap();
         let tables = append_only_refusals(&db).await.unwrap();
-        for table in ["controls", "documents", "drafts", "publications", "retirements", "reviews", "versions"] {
+        for table in ["controls", "documents", "drafts", "level_ticks", "levels", "publications", "retirements", "reviews", "versions"] {
             assert!(tables.iter().any(|found| *found == format!("platform_registry_{table}")), "{tables:?}");
         }
     })

@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::bail;
 use platform_iam::{Action, Permit};
 use platform_registry::store as registry;
-use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, drafts};
+use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, carried, drafts};
 use shared_bus::{Append, RecordKind};
 use shared_types::{ControlNo, Month, OrganizationId, ShardId};
 
+use super::levels::Look;
 use super::{Billing, Candidate, NotRerated, Publication, ReviewRequired};
 use crate::clock::now;
 use crate::rerating::{self, Ahead};
@@ -28,15 +29,17 @@ impl Billing {
             if let Some(version) = control.registry_version() {
                 self.registries.snapshot(version).await?;
             }
-            // Fees before the tick that calls them due: where the tick stands, none of them is missing.
-            let fees = match control.body {
-                ControlBody::Tick { at } => registry::fees_called(&mut tx, control.control_no, at).await?,
-                ControlBody::Registry { .. } | ControlBody::Close { .. } => Vec::new(),
-            };
-            for fee in fees {
-                let shard = ShardId::of_organization(fee.organization.as_str());
+            // Fees and levels before the tick that calls them due: where the tick stands, none of them is missing.
+            let mut own = Vec::new();
+            if let ControlBody::Tick { at } = control.body {
+                let fees = registry::fees_called(&mut tx, control.control_no, at).await?;
+                own.extend(fees.into_iter().map(|fee| (ShardId::of_organization(fee.organization.as_str()), fee.event())));
+                let levels = carried::stated_by(&mut tx, control.control_no).await?;
+                own.extend(levels.into_iter().map(|level| (ShardId::of_organization(level.organization.as_str()), level.event)));
+            }
+            for (shard, event) in own {
                 if self.shards.get(shard.index()).is_some_and(|shard| shard.relayed < control.control_no) {
-                    records.push(Append { shard, kind: RecordKind::Own, accepted_at: at, payload: fee.event().into() });
+                    records.push(Append { shard, kind: RecordKind::Own, accepted_at: at, payload: event.into() });
                 }
             }
             for shard in self.shards.iter_mut().filter(|shard| shard.relayed < control.control_no) {
@@ -56,27 +59,47 @@ impl Billing {
         Ok(())
     }
 
-    /// Remembers when the next recurring fee falls due.
+    /// Remembers when the next recurring fee falls due, and whether levels are carried.
     pub(super) async fn look_ahead(&mut self) -> anyhow::Result<()> {
         let mut tx = self.books.read().await?;
         let last = registry::tick_before(&mut tx, LATEST).await?;
         self.due_at = registry::schedule_at(&mut tx, LATEST).await?.next_due(last.as_ref());
-        Ok(())
+        self.look_at_levels(&mut tx).await
     }
 
-    /// Brings time in: where recurring fees have fallen due, a tick is recorded and enters every shard behind the events that state them.
-    pub(super) async fn tick(&mut self) -> anyhow::Result<()> {
+    /// Brings time in: where recurring fees have fallen due, or levels are to be stated, a tick is recorded and enters every shard behind the events
+    /// that state them.
+    ///
+    /// - Returns whether it was.
+    pub(super) async fn tick(&mut self, look: Look) -> anyhow::Result<bool> {
         let at = now();
-        if self.due_at.is_none_or(|due_at| due_at > at) {
-            return Ok(());
+        let (fees, levels) = (self.due_at.is_some_and(|due_at| due_at <= at), self.looks(at, look));
+        if !fees && !levels {
+            return Ok(false);
+        }
+        if levels {
+            self.catch_up().await?;
         }
         let mut tx = self.books.begin().await?;
         // Time does not go back, whatever the clock says: an earlier instant would call fees due a second time.
         let at = registry::tick_before(&mut tx, LATEST).await?.map_or(at, |last| last.at.max(at));
-        registry::append(&mut tx, ControlBody::Tick { at }, at).await?;
+        let due = if levels { self.levels_due(&mut tx, at).await? } else { None };
+        let ticks = fees || due.as_ref().is_some_and(|(_, due)| look == Look::Close || !due.carried.is_empty());
+        if ticks {
+            let control = registry::append(&mut tx, ControlBody::Tick { at }, at).await?;
+            if let Some((version, due)) = &due {
+                carried::state(&mut tx, control.control_no, self.head.0, version, &due.carried).await?;
+            }
+        }
         tx.commit().await?;
-        self.relay().await?;
-        self.look_ahead().await
+        if due.is_some() {
+            self.stated(at);
+        }
+        if ticks {
+            self.relay().await?;
+            self.look_ahead().await?;
+        }
+        Ok(ticks)
     }
 
     /// Publishes a registry version: intake pauses, everything accepted is rated, then the version's record enters every shard.
@@ -95,7 +118,7 @@ impl Billing {
         let gate = Arc::clone(&self.gate);
         let closed = gate.write().await;
         // What has fallen due is called so by the version that was in force then.
-        self.tick().await?;
+        self.tick(Look::Due).await?;
         while self.step().await? > 0 {}
         let mut tx = self.books.begin().await?;
         let (draft, version) = match candidate {
@@ -109,6 +132,9 @@ impl Billing {
             Schedule::of(&version).refuse_changed(&last)?;
         }
         let active = registry::active(&mut tx).await?;
+        if let Some(active) = &active {
+            platform_registry::levels::refuse_changed(&carried::meters(&mut tx).await?, active, &version)?;
+        }
         if let Some((_, closed)) = registry::closes(&mut tx).await?.last() {
             let before = active.as_ref().map(TermSchedule::of).unwrap_or_default();
             let used: BTreeSet<&OrganizationId> = self.rating.keys().map(|(key, _)| &key.organization).collect();
@@ -148,8 +174,9 @@ impl Billing {
         tx.commit().await?;
         self.ahead = self.ahead.take().filter(|_| rerates);
         self.relay().await?;
+        self.levels.look_again();
         self.look_ahead().await?;
-        self.tick().await?;
+        self.tick(Look::Due).await?;
         drop(closed);
         while self.shards.iter().any(|shard| shard.committed.control_no < published.control_no) {
             let next = tokio::time::Instant::now() + Duration::from_millis(self.settings.interval_ms);
@@ -174,8 +201,9 @@ impl Billing {
         if !permit.covers(Action::PeriodClose, None) {
             bail!("a permit to {} does not cover closing a month", permit.action());
         }
-        // What fell due in the month is booked in it: its record enters every shard behind the fees.
-        self.tick().await?;
+        // What fell due in the month is booked in it: its record enters every shard behind the fees and the levels.
+        self.work_off().await?;
+        self.tick(Look::Close).await?;
         let mut tx = self.books.begin().await?;
         let at = now();
         let closed = registry::close(&mut tx, month, at).await?;

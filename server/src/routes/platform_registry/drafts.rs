@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use platform_iam::{Action, Target};
+use platform_registry::levels::LevelChanged;
 use platform_registry::recurring::Changed;
 use platform_registry::{Draft, DraftError, DraftNo, ReachBack, StoreError, TermsChanged, Verdict, Version, drafts};
 use serde::{Deserialize, Serialize};
@@ -320,7 +321,11 @@ pub(super) fn problem(error: &anyhow::Error) -> Problem {
     const UNREADY: &str = "It cannot be done as things are.";
     let detail = format!("{error:#}");
     let not_in_force = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<ReachBack>() || cause.is::<Changed>() || cause.is::<TermsChanged>() || cause.is::<NotRerated>()
+        cause.is::<ReachBack>()
+            || cause.is::<Changed>()
+            || cause.is::<LevelChanged>()
+            || cause.is::<TermsChanged>()
+            || cause.is::<NotRerated>()
     };
     if error.chain().any(not_in_force) {
         return refused(detail);

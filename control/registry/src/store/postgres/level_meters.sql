@@ -1,0 +1,1 @@
+SELECT DISTINCT meter FROM platform_registry_levels

@@ -1,0 +1,1 @@
+SELECT organization, project, meter, dimensions, month, quantity FROM platform_registry_level_sums
