@@ -1,14 +1,14 @@
 //! Makes the bundle of an issued invoice: gathers readings and events from the batch files, registry documents, the way to the latest
 //! checkpoint, and seals them. It rates nothing: what a bundle says is checked where it is built and by those who verify it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+mod billed;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use arrow::array::{Array as _, AsArray as _, BooleanArray};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{Int32Type, Int64Type};
-use arrow::record_batch::RecordBatch;
 use platform_billing::StoredInvoice;
 use platform_evidence::bundle::{
     Bundle, BundleEvent, BundleInput, BundleKey, BundleReading, CoveredLog, Issue, RegistryDocuments, RegistryIndex, Sealed,
@@ -20,12 +20,12 @@ use platform_registry::{TermSchedule, Version};
 use platform_usage::{Event, EventLimits};
 use serde_json::Value;
 use shared_db::Database;
-use shared_types::{BatchNo, Digest, IdentityHash, Instant, MeterId, Month, OrganizationId, PriceId};
+use shared_types::{BatchNo, Digest, IdentityHash, Instant, Month, OrganizationId, PriceId};
 
 use crate::commands::Refused;
 use crate::commands::invoice::find;
 use crate::home::{Home, Store};
-use crate::lake::{CHARGES, EVENTS, Lake, TOTALS};
+use crate::lake::{CHARGES, EVENTS, Lake, TOTALS, rows_of};
 
 /// Headers read at once.
 const PAGE: u32 = 500;
@@ -160,7 +160,7 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
         proof.ok_or_else(|| NotSealed { organization: organization.clone() })?
     };
     let through = proof.checkpoint.entry.batch_no;
-    let Read { leaves, mut events, unpriced } = read_batches(sources, &organization, &covered, through).await?;
+    let Read { leaves, mut events, parsed } = read_batches(sources, &organization, &covered, through).await?;
 
     let mut numbers: HashMap<IdentityHash, usize> = HashMap::new();
     let (mut logs, mut shown, mut versions) = (Vec::new(), Vec::new(), BTreeSet::new());
@@ -192,8 +192,7 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
     }
     let in_force = Digest::parse(text("registry_version")?).context("the invoice's registry_version is no digest")?;
     versions.insert(in_force);
-    let billed = billed(sources.books, &versions).await?;
-    stands(&logs, &shown, &unpriced, |meter, version| [version, in_force].iter().any(|by| billed.contains(&(*by, meter.clone()))))?;
+    billed::provable(&logs, &shown, &parsed, &mut billed::Versions::of(sources.books, &versions).await?, in_force)?;
     versions.extend(issued.earlier_versions);
     provable_terms(sources.books, &organization, &invoice, &versions).await?;
     let prices = logs.iter().flat_map(|log: &CoveredLog| &log.readings).map(|reading| reading.price.clone()).collect();
@@ -210,49 +209,6 @@ async fn gather(sources: &Sources<'_>, issued: Issued) -> anyhow::Result<BundleI
         proof,
         builder: format!("tally/{}", env!("CARGO_PKG_VERSION")),
     })
-}
-
-/// Meters whose time is billed by states, of some versions.
-async fn billed(books: &Database, versions: &BTreeSet<Digest>) -> anyhow::Result<HashSet<(Digest, MeterId)>> {
-    let (mut billed, mut tx) = (HashSet::new(), books.read().await?);
-    for address in versions {
-        let version = platform_registry::store::version(&mut tx, *address).await?;
-        let version = version.with_context(|| format!("registry version {address} is not there"))?;
-        let of_time = version.meters().filter(|meter| meter.billable.is_some());
-        billed.extend(of_time.map(|meter| (*address, meter.id.clone())));
-    }
-    Ok(billed)
-}
-
-/// Refuses a reading that was taken back with nothing in its place, because a later version does not read it, or has no price for what it reads: verifiers
-/// look for what stands. Of billed time they see that the invoice's version reads nothing there.
-///
-/// - `unpriced`: what was rated again and went to quarantine. `billed`: whether time of a meter is billed by states, by a leaf's version or the invoice's.
-fn stands(
-    logs: &[CoveredLog],
-    events: &[BundleEvent],
-    unpriced: &HashSet<(IdentityHash, MeterId)>,
-    billed: impl Fn(&MeterId, Digest) -> bool,
-) -> anyhow::Result<()> {
-    let mut leaves: BTreeMap<(Instant, &MeterId, usize), (usize, Digest)> = BTreeMap::new();
-    for reading in logs.iter().flat_map(|log| &log.readings) {
-        let Some(begin) = reading.piece.map(|(start, _)| start).or_else(|| events.get(reading.event).map(|event| event.start_at)) else {
-            continue;
-        };
-        let (leaves, version) = leaves.entry((begin, &reading.meter, reading.event)).or_default();
-        (*leaves, *version) = (leaves.saturating_add(1), reading.registry_version);
-    }
-    for ((begin, meter, event), (leaves, version)) in leaves.into_iter().filter(|(_, (leaves, _))| *leaves > 1) {
-        let lacks_price = events.get(event).is_some_and(|event| unpriced.contains(&(event.identity, meter.clone())));
-        let why = match leaves % 2 {
-            0 if !billed(meter, version) => "does not read any more",
-            _ if lacks_price && billed(meter, version) => "has no price for",
-            _ => continue,
-        };
-        let what = format!("a reading of meter {meter} at {begin}, which a later version {why},");
-        bail!(NotProvable { what, kind: "readings that were taken back" });
-    }
-    Ok(())
 }
 
 /// Refuses terms in a currency that these versions round in more than one way: what a key without a line came to, rounded as an earlier invoice
@@ -307,8 +263,8 @@ struct Read {
     leaves: Leaves,
     /// The events behind covered leaves.
     events: HashMap<IdentityHash, BundleEvent>,
-    /// Events and meters of readings that were rated again and are in quarantine.
-    unpriced: HashSet<(IdentityHash, MeterId)>,
+    /// Of these the ones with an end, as they were read: time may be billed by them.
+    parsed: HashMap<IdentityHash, Event>,
 }
 
 /// The organization's leaves of these months and the events behind them, from every batch that the checkpoint covers.
@@ -318,7 +274,7 @@ async fn read_batches(
     covered: &BTreeMap<Month, u64>,
     through: BatchNo,
 ) -> anyhow::Result<Read> {
-    let (mut leaves, mut events, mut unpriced) = (Leaves::new(), HashMap::new(), HashMap::new());
+    let (mut leaves, mut events, mut parsed) = (Leaves::new(), HashMap::new(), HashMap::new());
     let (mut after, mut missing) = (BatchNo(0), BTreeSet::new());
     while let Some(headers) = headers_behind(sources, &mut after, through).await? {
         for header in &headers {
@@ -327,16 +283,9 @@ async fn read_batches(
             }
             let mut wanted = BTreeSet::new();
             for rows in sources.lake.read(header, CHARGES, None)? {
-                let Some(rows) = only(&rows, organization)? else { continue };
+                let Some(rows) = rows_of(&rows, organization)? else { continue };
                 for charge in charges_from_arrow(&rows)? {
-                    let name = (charge.identity, charge.ordinal);
-                    let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else {
-                        if charge.supersedes.is_some() {
-                            unpriced.insert(name, charge.meter);
-                        }
-                        continue;
-                    };
-                    unpriced.remove(&name);
+                    let Some((month, log_seq)) = charge.fate.priced().map(|priced| (priced.log_month, priced.log_seq)) else { continue };
                     let Some(to) = covered.get(&month) else { continue };
                     let leaf = if log_seq < *to {
                         wanted.insert(charge.identity);
@@ -349,7 +298,7 @@ async fn read_batches(
                     }
                 }
             }
-            read_events(sources, header, organization, &wanted, &mut events)?;
+            read_events(sources, header, organization, &wanted, (&mut events, &mut parsed))?;
             missing.extend(wanted);
         }
     }
@@ -358,12 +307,11 @@ async fn read_batches(
     let mut after = BatchNo(0);
     while let Some(headers) = headers_behind(sources, &mut after, through).await?.filter(|_| !missing.is_empty()) {
         for header in &headers {
-            read_events(sources, header, organization, &missing, &mut events)?;
+            read_events(sources, header, organization, &missing, (&mut events, &mut parsed))?;
             missing.retain(|identity| !events.contains_key(identity));
         }
     }
-    let unpriced = unpriced.into_iter().map(|((identity, _), meter)| (identity, meter)).collect();
-    Ok(Read { leaves, events, unpriced })
+    Ok(Read { leaves, events, parsed })
 }
 
 /// The next headers behind a batch, up to one that is the last; none behind it.
@@ -381,20 +329,11 @@ async fn headers_behind(sources: &Sources<'_>, after: &mut BatchNo, through: Bat
 /// Whether a batch has anything of the organization: its totals are few and name every organization with a leaf.
 fn touches(lake: &Lake, header: &Header, organization: &OrganizationId) -> anyhow::Result<bool> {
     for rows in lake.read(header, TOTALS, Some(&["organization"]))? {
-        if only(&rows, organization)?.is_some() {
+        if rows_of(&rows, organization)?.is_some() {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// The organization's rows; none when there are none. In a file of one batch they lie together, in a merged one they do not.
-fn only(rows: &RecordBatch, organization: &OrganizationId) -> anyhow::Result<Option<RecordBatch>> {
-    let column = rows.column_by_name("organization").context("a batch file has no column organization")?;
-    let names = column.as_string_opt::<i32>().context("the column organization holds no texts")?;
-    let wanted: BooleanArray = names.iter().map(|name| Some(name == Some(organization.as_str()))).collect();
-    let rows = filter_record_batch(rows, &wanted)?;
-    Ok((rows.num_rows() > 0).then_some(rows))
 }
 
 /// The accepted events of some identities, as their sources sent them.
@@ -403,14 +342,14 @@ fn read_events(
     header: &Header,
     organization: &OrganizationId,
     wanted: &BTreeSet<IdentityHash>,
-    events: &mut HashMap<IdentityHash, BundleEvent>,
+    (events, parsed): (&mut HashMap<IdentityHash, BundleEvent>, &mut HashMap<IdentityHash, Event>),
 ) -> anyhow::Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
     let columns = ["identity", "outcome", "organization", "accepted_at", "attributes", "shard", "sequence"];
     for rows in sources.lake.read(header, EVENTS, Some(&columns))? {
-        let Some(rows) = only(&rows, organization)? else { continue };
+        let Some(rows) = rows_of(&rows, organization)? else { continue };
         let column = |name: &str| rows.column_by_name(name).with_context(|| format!("events have no column {name}"));
         let identities = column("identity")?.as_fixed_size_binary();
         let outcomes = column("outcome")?.as_string::<i32>();
@@ -446,6 +385,9 @@ fn read_events(
                     salt: sources.salts.reading_salt(&identity),
                 },
             );
+            if event.end_at().is_some() {
+                parsed.insert(identity, event);
+            }
         }
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use arrow::array::{Array, AsArray};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use parking_lot::{Mutex, RwLock};
@@ -19,7 +19,7 @@ use platform_ingest::store;
 use platform_rating::{CHARGES_ORDER, CHARGES_SORT, TOTALS_ORDER, TOTALS_SORT, charges_schema, totals_schema};
 use shared_db::{Database, Transaction};
 use shared_lake::{Contents, RealFiles};
-use shared_types::{BatchNo, Digest, IdentityHash, Incarnation, Position, Sequence, ShardId, WriterEpoch};
+use shared_types::{BatchNo, Digest, IdentityHash, Incarnation, OrganizationId, Position, Sequence, ShardId, WriterEpoch};
 
 use crate::home::Home;
 
@@ -34,6 +34,15 @@ pub const TABLES: [&str; 3] = [EVENTS, CHARGES, TOTALS];
 
 /// From so many rows on a batch's file is digested and sorted at the same time.
 const PARALLEL_ROWS: usize = 4_096;
+
+/// An organization's rows; none when there are none. In a file of one batch they lie together, in a merged one they do not.
+pub fn rows_of(rows: &RecordBatch, organization: &OrganizationId) -> anyhow::Result<Option<RecordBatch>> {
+    let column = rows.column_by_name("organization").context("a batch file has no column organization")?;
+    let names = column.as_string_opt::<i32>().context("the column organization holds no texts")?;
+    let wanted: BooleanArray = names.iter().map(|name| Some(name == Some(organization.as_str()))).collect();
+    let rows = filter_record_batch(rows, &wanted)?;
+    Ok((rows.num_rows() > 0).then_some(rows))
+}
 
 /// Columns by which readers skip files, for each table.
 fn statistics(table: &str) -> &'static [&'static str] {
