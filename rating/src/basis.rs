@@ -327,6 +327,20 @@ impl Measure {
         }
     }
 
+    /// Whether the sum of what was read is priced, all at once or reading by reading.
+    pub fn counts_quantity(&self) -> bool {
+        matches!(self, Self::Sum | Self::Each)
+    }
+
+    /// Whether it counts seconds that quantities were held.
+    pub(crate) fn counts_seconds(&self) -> bool {
+        match self {
+            Self::TimeWeighted { .. } => true,
+            Self::Stepped(stepped) => !stepped.share,
+            _ => false,
+        }
+    }
+
     /// What nothing measures: counts are zero, the others have no value.
     pub fn of_nothing(&self) -> Option<Ratio> {
         matches!(self, Self::Unique { .. }).then_some(Ratio::ZERO)

@@ -1,6 +1,7 @@
 //! F: what the accumulated quantities of a key are worth, exactly, with the steps that led there.
 //! It knows price rows and states; not readings, keys or batches.
 
+mod measured;
 mod steps;
 mod windows;
 
@@ -13,6 +14,7 @@ use crate::plan::{Plan, PriceModel, PriceRow, Tier};
 use crate::ratio::Ratio;
 use crate::state::SegmentState;
 
+pub use self::measured::{Measured, measured};
 pub(crate) use self::steps::{Allowance, defect_of, steps_of_one};
 pub use self::windows::Committed;
 pub(crate) use self::windows::{Window, each_window};

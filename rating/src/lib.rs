@@ -44,7 +44,7 @@ pub use charges::{
     charges_to_arrow, counted_from_arrow, rated_from_arrow,
 };
 pub use columns::RowError;
-pub use evaluate::{Committed, EvaluateError, Evaluation, PriceIndex, Rule, Segment, Step, evaluate};
+pub use evaluate::{Committed, EvaluateError, Evaluation, Measured, PriceIndex, Rule, Segment, Step, evaluate, measured};
 pub use explain::{ExplainError, Explanation};
 pub use forecast::{Forecast, ForecastError, ForecastLine, Horizon, Stage, forecast};
 pub use line_index::LineIndex;

@@ -1,16 +1,17 @@
 //! What became of an event and why an amount is what it is: one story, told by the API as JSON and by `tally explain` as text.
 //! It composes read models and the registry; every figure of an explanation is platform-rating's.
 
+mod measured;
 mod terms;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context;
 use platform_billing::{Invoice, Issue, PriceSum, RoundingMode, StoredInvoice};
 use platform_catalog::{Comparison, Filter, FilterValue, Scope};
 use platform_rating::explain::{KeyFacts, LineFacts, Verdict};
-use platform_rating::{ExplainError, Explanation, Key, PriceIndex, RATED, Rated, SegmentState, Shape, rated_from_arrow};
+use platform_rating::{ExplainError, Explanation, PriceIndex, RATED, Rated, SegmentState, Shape, rated_from_arrow};
 use platform_usage::OWN_SOURCE;
 use serde::Serialize;
 use shared_types::{IdentityHash, Incarnation, Instant, Month, Position, Sequence, ShardId};
@@ -18,6 +19,7 @@ use shared_types::{IdentityHash, Incarnation, Instant, Month, Position, Sequence
 use crate::answers::{AnswerError, Answers, Row};
 use crate::contract::wire;
 use crate::read_models;
+pub use measured::measured;
 pub use terms::TermView;
 pub use views::ExplanationView;
 
@@ -425,31 +427,21 @@ pub async fn explain_line(answers: &Answers, stored: &StoredInvoice, number: u64
         amount: line.amount,
     };
     let prices = PriceIndex::of(&compiled.plan);
-    let measured = line.prices.iter().filter_map(|sum| prices.get(&sum.price_id)).any(|row| row.basis.shape(&row.model) != Shape::Sums);
-    let state = match measured {
+    let detailed = line.prices.iter().filter_map(|sum| prices.get(&sum.price_id)).any(|row| row.basis.shape(&row.model) != Shape::Sums);
+    let state = match detailed {
         // The invoice itself says enough.
         false => {
             line.prices.iter().map(|sum: &PriceSum| (sum.price_id.clone(), SegmentState::of_sums(sum.quantity, sum.readings))).collect()
         }
         true => {
-            let (key, through) = (key_of(&key), invoice.period);
-            let found = read_models::usage::state_through(&answers.readers, &key, through).await?;
-            found.with_context(|| format!("no batch holds the state of {} at the close of {through}", line.contract_line))?
+            let (key, through) = (measured::key(invoice, line), invoice.period);
+            let mut found = read_models::usage::states_through(&answers.readers, BTreeSet::from([key.clone()]), through).await?;
+            found.remove(&key).with_context(|| format!("no batch holds the state of {} at the close of {through}", line.contract_line))?
         }
     };
     let mut explanation = Explanation::of_line(facts, key, &state, &compiled.plan)?;
     name_extremes(answers, &mut explanation).await?;
     Ok(Some((&explanation).into()))
-}
-
-fn key_of(facts: &KeyFacts) -> Key {
-    Key {
-        organization: facts.organization.clone(),
-        contract: facts.contract.clone(),
-        sku: facts.sku.clone(),
-        service_period: facts.service_period,
-        currency: facts.currency.clone(),
-    }
 }
 
 /// Says which reading an extreme is, where one is priced: the earliest of that quantity.

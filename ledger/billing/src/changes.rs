@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ethnum::I256;
 use platform_rating::RoundTo;
-use shared_types::{Amount, Quantity, Sum};
+use shared_types::{Amount, PriceId, Quantity, Sum};
 
 use crate::invoice::{Invoice, InvoiceId, Line, LineKind};
 use crate::terms::TermLine;
@@ -21,7 +21,7 @@ pub enum Cause {
     Gone,
     /// Usage of months before the invoice's own, which came late or was rated again.
     Late,
-    /// A quantity is zero or less, so it has no price to compare.
+    /// A quantity is zero or less, or both count other units, so there is no price to compare.
     Other,
     /// A term of a contract, which has no quantity.
     Terms,
@@ -38,6 +38,38 @@ impl Cause {
             Self::Other => "other",
             Self::Terms => "terms",
         }
+    }
+}
+
+/// What a line counts where its prices measure something else than the sum of what was read: hours held, a mean level.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Since the last close, as a line's quantity; to nine places, half to even.
+    pub quantity: Quantity,
+    /// What it counts: the meter's unit, or its hours, for example `gpu h`.
+    pub unit: String,
+    /// How it is measured, in words.
+    pub words: String,
+    /// By price row: the key's so far, as a line's `prices` are.
+    pub prices: BTreeMap<PriceId, Quantity>,
+}
+
+/// An invoice with what its lines measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Billed<'i> {
+    /// The invoice.
+    pub invoice: &'i Invoice,
+    /// By number of the line; a line that is not there counts its quantity.
+    pub measured: &'i BTreeMap<u64, Measured>,
+}
+
+impl Billed<'_> {
+    fn quantity(&self, line: &Line) -> Quantity {
+        self.measured.get(&line.number).map_or(line.quantity, |measured| measured.quantity)
+    }
+
+    fn unit(&self, line: &Line) -> String {
+        self.measured.get(&line.number).map_or_else(|| line.unit.to_string(), |measured| measured.unit.clone())
     }
 }
 
@@ -115,14 +147,16 @@ pub enum ChangesError {
 ///
 /// - Usage of each invoice's own month is compared line by line; what an invoice asks for other months is `late`.
 /// - What terms of contracts ask for is `terms`, whichever service period they are about.
+/// - A line that measures something else than the sum of what was read counts what it measures.
 /// - Lines of one unit share volume: had each kept its share of the unit's quantity and its price, it would have moved as the unit's total did.
 ///   `price` is the later quantity at the change of the line's own price; `mix` the rest, so the three add up to the difference exactly. Volume
 ///   and price are rounded to the currency, half to even.
-pub fn changes(before: &Invoice, after: &Invoice) -> Result<Changes, ChangesError> {
+pub fn changes<'i>(before: Billed<'i>, after: Billed<'i>) -> Result<Changes, ChangesError> {
     let of = |invoice: &Invoice| format!("{} in {}", invoice.organization, invoice.currency);
-    if (&before.organization, &before.currency) != (&after.organization, &after.currency) {
-        let (before_of, after_of) = (of(before), of(after));
-        return Err(ChangesError::Different { before: before.invoice_id.clone(), before_of, after: after.invoice_id.clone(), after_of });
+    if (&before.invoice.organization, &before.invoice.currency) != (&after.invoice.organization, &after.invoice.currency) {
+        let (before_of, after_of) = (of(before.invoice), of(after.invoice));
+        let (before, after) = (before.invoice.invoice_id.clone(), after.invoice.invoice_id.clone());
+        return Err(ChangesError::Different { before, before_of, after, after_of });
     }
     let (old, new) = (own_month(before)?, own_month(after)?);
     let mut lines = Vec::new();
@@ -133,25 +167,27 @@ pub fn changes(before: &Invoice, after: &Invoice) -> Result<Changes, ChangesErro
         ) else {
             continue;
         };
+        let one_unit = old.get(contract_line).zip(new.get(contract_line)).is_none_or(|(old, new)| old.unit == new.unit);
         let cause = match sides {
-            (Some(before), Some(after)) if before.quantity > Quantity::ZERO && after.quantity > Quantity::ZERO => Cause::Used,
+            (Some(before), Some(after)) if before.quantity > Quantity::ZERO && after.quantity > Quantity::ZERO && one_unit => Cause::Used,
             (None, Some(_)) => Cause::New,
             (Some(_), None) => Cause::Gone,
             _ => Cause::Other,
         };
-        lines.push(change(line.line, cause, sides.0.unwrap_or_default(), sides.1.unwrap_or_default())?);
+        lines.push(change(line.line, line.unit.clone(), cause, sides.0.unwrap_or_default(), sides.1.unwrap_or_default())?);
     }
-    split(&mut lines, before.rounding.scale.max(after.rounding.scale))?;
-    for contract_line in late(before).chain(late(after)).map(|line| &line.contract_line).collect::<BTreeSet<_>>() {
-        let side = |invoice| sum(late(invoice).filter(|line| line.contract_line == *contract_line));
-        let (old, new) = (side(before)?, side(after)?);
-        let named = late(after).chain(late(before)).find(|line| line.contract_line == *contract_line);
-        lines.extend(named.map(|line| change(line, Cause::Late, old, new)).transpose()?);
+    split(&mut lines, before.invoice.rounding.scale.max(after.invoice.rounding.scale))?;
+    for contract_line in late(before.invoice).chain(late(after.invoice)).map(|line| &line.contract_line).collect::<BTreeSet<_>>() {
+        let of = |billed: Billed<'i>| late(billed.invoice).filter(|line| line.contract_line == *contract_line);
+        let (old, new) = (sum(before, of(before))?, sum(after, of(after))?);
+        let named = of(after).map(|line| (line, after.unit(line))).chain(of(before).map(|line| (line, before.unit(line)))).next();
+        lines.extend(named.map(|(line, unit)| change(line, unit, Cause::Late, old, new)).transpose()?);
     }
     let term = |invoice: &Invoice, name: &str| sum_of_terms(invoice.terms.iter().filter(|term| term.contract_line() == name));
-    let named: BTreeMap<String, &TermLine> = before.terms.iter().chain(&after.terms).map(|term| (term.contract_line(), term)).collect();
+    let named: BTreeMap<String, &TermLine> =
+        before.invoice.terms.iter().chain(&after.invoice.terms).map(|term| (term.contract_line(), term)).collect();
     for (contract_line, named) in named {
-        let (old, new) = (term(before, &contract_line)?, term(after, &contract_line)?);
+        let (old, new) = (term(before.invoice, &contract_line)?, term(after.invoice, &contract_line)?);
         lines.push(Change {
             difference: new.amount.checked_sub(old.amount).map_err(|_| too_large(&contract_line))?,
             contract_line,
@@ -167,18 +203,21 @@ pub fn changes(before: &Invoice, after: &Invoice) -> Result<Changes, ChangesErro
     }
     lines.sort_by_key(|line| (line.cause, std::cmp::Reverse(line.difference.units().unsigned_abs())));
     let sums = sums(&lines)?;
-    Ok(Changes { before: (before.invoice_id.clone(), before.total), after: (after.invoice_id.clone(), after.total), lines, sums })
+    let named = |billed: Billed<'_>| (billed.invoice.invoice_id.clone(), billed.invoice.total);
+    Ok(Changes { before: named(before), after: named(after), lines, sums })
 }
 
 struct Own<'i> {
     line: &'i Line,
+    unit: String,
     side: Side,
 }
 
 /// Usage of the invoice's own month, by contract line.
-fn own_month(invoice: &Invoice) -> Result<BTreeMap<&str, Own<'_>>, ChangesError> {
-    let own = invoice.lines.iter().filter(|line| !is_late(invoice, line));
-    own.map(|line| Ok((line.contract_line.as_str(), Own { line, side: sum([line].into_iter())? }))).collect()
+fn own_month(billed: Billed<'_>) -> Result<BTreeMap<&str, Own<'_>>, ChangesError> {
+    let own = billed.invoice.lines.iter().filter(|line| !is_late(billed.invoice, line));
+    own.map(|line| Ok((line.contract_line.as_str(), Own { line, unit: billed.unit(line), side: sum(billed, [line].into_iter())? })))
+        .collect()
 }
 
 fn late(invoice: &Invoice) -> impl Iterator<Item = &Line> {
@@ -189,10 +228,10 @@ fn is_late(invoice: &Invoice, line: &Line) -> bool {
     line.kind == LineKind::Adjustment || line.service_period != invoice.period
 }
 
-fn sum<'i>(lines: impl Iterator<Item = &'i Line>) -> Result<Side, ChangesError> {
+fn sum<'i>(billed: Billed<'_>, lines: impl Iterator<Item = &'i Line>) -> Result<Side, ChangesError> {
     let mut side = Side::default();
     for line in lines {
-        side.quantity = side.quantity.checked_add(line.quantity).map_err(|_| too_large(&line.contract_line))?;
+        side.quantity = side.quantity.checked_add(billed.quantity(line)).map_err(|_| too_large(&line.contract_line))?;
         side.amount = add(side.amount, line.amount, &line.contract_line)?;
     }
     Ok(side)
@@ -206,12 +245,12 @@ fn sum_of_terms<'i>(terms: impl Iterator<Item = &'i TermLine>) -> Result<Side, C
     Ok(side)
 }
 
-fn change(line: &Line, cause: Cause, before: Side, after: Side) -> Result<Change, ChangesError> {
+fn change(line: &Line, unit: String, cause: Cause, before: Side, after: Side) -> Result<Change, ChangesError> {
     let difference = after.amount.checked_sub(before.amount).map_err(|_| too_large(&line.contract_line))?;
     Ok(Change {
         contract_line: line.contract_line.clone(),
         description: line.description.clone(),
-        unit: line.unit.to_string(),
+        unit,
         cause,
         before,
         after,

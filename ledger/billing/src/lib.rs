@@ -13,7 +13,7 @@ mod store;
 pub mod terms;
 pub mod usage;
 
-pub use changes::{Cause, Change, Changes, ChangesError, Side, changes};
+pub use changes::{Billed, Cause, Change, Changes, ChangesError, Measured, Side, changes};
 pub use close::{
     Close, CloseError, Held, Issue, ShardEnd, StoredInvoice, close_of, closes, draft_organization, finish_drafts, fold, held, hold,
     invoice, invoices, invoices_after, invoices_in, invoices_of, issue, last_close, lines_hold, numbered_invoice, organizations,

@@ -16,11 +16,12 @@ use shared_types::Month;
 
 use super::Refused;
 use super::invoice::changes::Compared;
+use crate::answers::Answers;
 use crate::forecast::{self, Asked};
 use crate::home::{Home, Store};
 use crate::read_models::Readers;
 use crate::roles::{OnFailure, Running};
-use crate::{Common, Format, Outcome, access, bundles, check};
+use crate::{Common, Format, Outcome, access, bundles, check, story};
 
 /// Arguments of `tally demo`.
 #[derive(Args)]
@@ -164,15 +165,15 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
         !again && stored.invoice.lines.iter().any(|line| line.kind == LineKind::Adjustment)
     });
     if let Some(largest) = adjusted.into_iter().max_by_key(|stored| stored.invoice.total) {
+        let answers = Answers::open(home).await?;
         say(format!(
             "\nAn invoice of the second month, with what came late for the first\n{}",
-            super::invoice::page(&largest, &[]).trim_end()
+            super::invoice::page(&largest, &[], &story::measured(&answers, &largest.invoice).await?).trim_end()
         ));
         let before =
             all.into_iter().find(|stored| stored.invoice.organization == largest.invoice.organization && stored.invoice.period == first);
         if let Some(before) = before {
-            let changes = platform_billing::changes(&before.invoice, &largest.invoice)?;
-            let compared = Compared { before, after: largest.clone(), changes };
+            let compared = Compared::of(&answers, before, largest.clone()).await??;
             say(format!("\n{}", compared.page()));
         }
         if largest.issue.is_some() {

@@ -3,18 +3,23 @@
 pub mod changes;
 pub mod terms;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Subcommand;
-use platform_billing::{CloseError, Invoice, Line, LineKind, StoredInvoice};
+use platform_billing::{CloseError, Invoice, Line, LineKind, Measured, StoredInvoice};
 use platform_registry::{Reach, Scope};
+use serde::Serialize;
 use serde_json::{Value, json};
 use shared_db::Transaction;
-use shared_types::{ControlNo, Digest, Month, OrganizationId};
+use shared_types::{ControlNo, Digest, Month, OrganizationId, Quantity};
 
 use self::changes::Compared;
 use super::Refused;
+use crate::answers::Answers;
+use crate::contract::wire;
 use crate::home::{Home, Store};
+use crate::story;
 use crate::{Common, Format, Outcome};
 
 /// What of invoices.
@@ -65,23 +70,27 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
         InvoiceCommand::Show { invoice } => {
             let mut books = books(&home).await?;
             let stored = find(&mut books, &invoice).await?;
+            let measured = story::measured(&Answers::open(&home).await?, &stored.invoice).await?;
             match common.format {
                 Format::Json => {
                     let mut view = view(&stored);
                     let causes = causes(&mut books, &stored.invoice).await?;
                     let causes = causes.iter().map(|(line, cause)| json!({"line": line, "cause": cause})).collect();
-                    view.as_object_mut().and_then(|view| view.insert("causes".to_owned(), causes));
+                    if let Some(view) = view.as_object_mut() {
+                        view.insert("causes".to_owned(), causes);
+                        view.insert("measured".to_owned(), json!(views(&measured)));
+                    }
                     println!("{view}");
                 }
-                Format::Csv => print!("{}", csv_lines(&stored)),
-                _ => print!("{}", page(&stored, &causes(&mut books, &stored.invoice).await?)),
+                Format::Csv => print!("{}", csv_lines(&stored, &measured)),
+                _ => print!("{}", page(&stored, &causes(&mut books, &stored.invoice).await?, &measured)),
             }
         }
         InvoiceCommand::Compare { before, after } => {
             let mut books = books(&home).await?;
             let (before, after) = (find(&mut books, &before).await?, find(&mut books, &after).await?);
-            let changes = platform_billing::changes(&before.invoice, &after.invoice).map_err(|error| Refused(error.to_string()))?;
-            let compared = Compared { before, after, changes };
+            let compared = Compared::of(&Answers::open(&home).await?, before, after).await?;
+            let compared = compared.map_err(|error| Refused(error.to_string()))?;
             match common.format {
                 Format::Json => println!("{}", compared.view()),
                 Format::Csv => print!("{}", compared.csv()),
@@ -200,13 +209,45 @@ fn csv_row(cells: &[String]) -> String {
     cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }
 
+wire! {
+    /// What a line counts where its prices measure something else than the sum of what was read: hours held, a mean level.
+    #[derive(Serialize)]
+    pub struct MeasuredView {
+        /// The line's number.
+        pub line: u64,
+        /// Since the last close; rounded to nine places where no decimal is exact.
+        pub quantity: String,
+        /// What it counts: the meter's unit, or its hours, for example `gpu h`.
+        pub unit: String,
+        /// How it is measured, in words.
+        pub words: String,
+        /// The same of the line's prices, so far, by `price_id`.
+        pub prices: BTreeMap<String, String>,
+    }
+}
+
+/// What lines measure, for scripts.
+pub fn views(measured: &BTreeMap<u64, Measured>) -> Vec<MeasuredView> {
+    let view = |(line, measured): (&u64, &Measured)| MeasuredView {
+        line: *line,
+        quantity: measured.quantity.to_string(),
+        unit: measured.unit.clone(),
+        words: measured.words.clone(),
+        prices: measured.prices.iter().map(|(price, quantity)| (price.to_string(), quantity.to_string())).collect(),
+    };
+    measured.iter().map(view).collect()
+}
+
 /// Its lines for a spreadsheet.
-pub fn csv_lines(stored: &StoredInvoice) -> String {
+///
+/// - `measured`: what lines count in the place of their quantity, by number.
+pub fn csv_lines(stored: &StoredInvoice, measured: &BTreeMap<u64, Measured>) -> String {
     let invoice = &stored.invoice;
     let mut out = String::from(
-        "number,line,kind,service_period,sku,description,quantity,unit,readings,amount,currency,exact,rounding,invoiced_before\n",
+        "number,line,kind,service_period,sku,description,quantity,unit,readings,amount,currency,exact,rounding,invoiced_before,measured,measured_unit\n",
     );
     for line in &invoice.lines {
+        let (counted, unit) = counted(line, measured);
         out.push_str(&csv_row(&[
             state(stored),
             line.number.to_string(),
@@ -222,6 +263,8 @@ pub fn csv_lines(stored: &StoredInvoice) -> String {
             line.exact.to_string(),
             line.rounding.to_string(),
             money(line.invoiced_before, invoice.rounding.scale),
+            counted.to_string(),
+            unit,
         ]));
     }
     for term in &invoice.terms {
@@ -240,6 +283,8 @@ pub fn csv_lines(stored: &StoredInvoice) -> String {
             term.amount.to_string(),
             "0".to_owned(),
             money(term.invoiced_before, invoice.rounding.scale),
+            String::new(),
+            String::new(),
         ]));
     }
     out
@@ -302,7 +347,8 @@ async fn changes_of(books: &mut Transaction, address: Digest) -> anyhow::Result<
 /// One page, as one would send it.
 ///
 /// - `causes`: of what was rated again, by line.
-pub fn page(stored: &StoredInvoice, causes: &[(u64, String)]) -> String {
+/// - `measured`: what lines count in the place of their quantity, by number.
+pub fn page(stored: &StoredInvoice, causes: &[(u64, String)], measured: &BTreeMap<u64, Measured>) -> String {
     let invoice = &stored.invoice;
     let scale = invoice.rounding.scale;
     let mut out = String::new();
@@ -328,18 +374,19 @@ pub fn page(stored: &StoredInvoice, causes: &[(u64, String)]) -> String {
         "Line", "Usage of", "Description", "Quantity", "", invoice.currency
     );
     for line in &invoice.lines {
+        let (counted, unit) = counted(line, measured);
         let _ = writeln!(
             out,
             "  {:<4} {:<8} {:<width$} {:>22} {:<12} {:>18}",
             line.number,
             line.service_period.to_string(),
             line.description,
-            grouped(&line.quantity.to_string()),
-            line.unit.to_string(),
+            grouped(&counted.to_string()),
+            unit,
             grouped(&money(line.amount, scale)),
         );
         let causes: Vec<&str> = causes.iter().filter(|(number, _)| *number == line.number).map(|(_, cause)| cause.as_str()).collect();
-        for note in notes(line, scale, &causes) {
+        for note in notes(line, measured.get(&line.number), scale, &causes) {
             let _ = writeln!(out, "  {:<4} {:<8} {note}", "", "");
         }
     }
@@ -358,8 +405,14 @@ pub fn page(stored: &StoredInvoice, causes: &[(u64, String)]) -> String {
     out
 }
 
+/// The quantity of a line, and what it counts.
+fn counted(line: &Line, measured: &BTreeMap<u64, Measured>) -> (Quantity, String) {
+    let measured = measured.get(&line.number).map(|measured| (measured.quantity, measured.unit.clone()));
+    measured.unwrap_or_else(|| (line.quantity, line.unit.to_string()))
+}
+
 /// What a reader of a line needs beside its figures.
-fn notes(line: &Line, scale: u32, causes: &[&str]) -> Vec<String> {
+fn notes(line: &Line, measured: Option<&Measured>, scale: u32, causes: &[&str]) -> Vec<String> {
     let mut notes: Vec<String> = causes.iter().map(|cause| (*cause).to_owned()).collect();
     if line.kind == LineKind::Adjustment {
         let what = if causes.is_empty() { "usage that came late" } else { "corrected" };
@@ -370,14 +423,11 @@ fn notes(line: &Line, scale: u32, causes: &[&str]) -> Vec<String> {
         ));
     }
     for price in &line.prices {
-        notes.push(format!(
-            "at price {}: {} {} in {} readings",
-            price.price_id,
-            grouped(&price.quantity.to_string()),
-            line.unit,
-            price.readings
-        ));
+        let of_price = measured.and_then(|measured| Some((*measured.prices.get(&price.price_id)?, measured.unit.clone())));
+        let (quantity, unit) = of_price.unwrap_or_else(|| (price.quantity, line.unit.to_string()));
+        notes.push(format!("at price {}: {} {} in {} readings", price.price_id, grouped(&quantity.to_string()), unit, price.readings));
     }
+    notes.extend(measured.map(|measured| format!("counted is {}", measured.words)));
     if line.prices.is_empty() {
         notes.push(format!("free of charge: {} readings", line.key_readings));
     }

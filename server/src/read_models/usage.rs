@@ -1,6 +1,6 @@
 //! `usage.charges`, `usage.events`, `usage.quarantine`, `usage.hours`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use platform_catalog::{
 use platform_ingest::events::events_schema;
 use platform_rating::{Key, SegmentState, Total, charges_schema, decode_segments, totals_from_arrow};
 use shared_lake::ducklake;
-use shared_types::{ControlNo, Month, PriceId};
+use shared_types::{ControlNo, Month, OrganizationId, PriceId};
 
 use super::Readers;
 use super::prune::may_match;
 use super::rows::{self, Cell, failed, instant, refuse_history};
-use crate::lake::{CHARGES, EVENTS, TOTALS, shape};
+use crate::lake::{CHARGES, EVENTS, TOTALS, rows_of, shape};
 
 const OURS: Audience = Audience::Organizations { column: "organization" };
 
@@ -132,40 +132,57 @@ pub(super) const CHARGES_SENTENCES: &[(&str, &str)] = &[
     ("commitment", "Evidence: H(salt, source-supplied strings)."),
 ];
 
-/// The state of a key behind everything that was booked up to and in a month; none where nothing was.
+/// The states of keys behind everything that was booked up to and in a month; of one of which nothing was there is none.
 ///
 /// - A range of the stream ends where a month closes, so no batch has rows of both sides of one.
-pub async fn state_through(readers: &Readers, key: &Key, through: Month) -> anyhow::Result<Option<BTreeMap<PriceId, SegmentState>>> {
-    let number = |column: &str, comparison, month: Month| Filter {
-        column: column.to_owned(),
-        comparison,
-        value: FilterValue::Integer(i64::from(month.number())),
-    };
-    let filters = [
-        only("organization", key.organization.as_str()),
-        number("service_period", Comparison::Eq, key.service_period),
-        number("accounting_period", Comparison::Le, through),
-    ];
-    let files = list(&readers.catalog, readers.lake.root(), TOTALS, &filters).await?;
-    let key = key.clone();
-    tokio::task::spawn_blocking(move || last_state(&files, &key, through)).await?
+pub async fn states_through(
+    readers: &Readers,
+    keys: BTreeSet<Key>,
+    through: Month,
+) -> anyhow::Result<BTreeMap<Key, BTreeMap<PriceId, SegmentState>>> {
+    let mut found = BTreeMap::new();
+    let mut periods: BTreeMap<(OrganizationId, Month), BTreeSet<Key>> = BTreeMap::new();
+    for key in keys {
+        periods.entry((key.organization.clone(), key.service_period)).or_default().insert(key);
+    }
+    for ((organization, period), keys) in periods {
+        let number = |column: &str, comparison, month: Month| Filter {
+            column: column.to_owned(),
+            comparison,
+            value: FilterValue::Integer(i64::from(month.number())),
+        };
+        let filters = [
+            only("organization", organization.as_str()),
+            number("service_period", Comparison::Eq, period),
+            number("accounting_period", Comparison::Le, through),
+        ];
+        let files = list(&readers.catalog, readers.lake.root(), TOTALS, &filters).await?;
+        found.extend(tokio::task::spawn_blocking(move || last_states(&files, &organization, &keys, through)).await??);
+    }
+    Ok(found)
 }
 
-/// The state of the key's last row up to and in a month: each batch that touches a key lengthens its log.
-fn last_state(files: &[PathBuf], key: &Key, through: Month) -> anyhow::Result<Option<BTreeMap<PriceId, SegmentState>>> {
-    let mut last: Option<(u64, Total)> = None;
+/// The states of the keys' last rows up to and in a month: each batch that touches a key lengthens its log.
+fn last_states(
+    files: &[PathBuf],
+    organization: &OrganizationId,
+    keys: &BTreeSet<Key>,
+    through: Month,
+) -> anyhow::Result<BTreeMap<Key, BTreeMap<PriceId, SegmentState>>> {
+    let mut last: BTreeMap<Key, (u64, Total)> = BTreeMap::new();
     for path in files {
         for rows in shared_lake::read_file(path, None)? {
-            for total in totals_from_arrow(&rows)? {
+            let Some(rows) = rows_of(&rows, organization)? else { continue };
+            for total in totals_from_arrow(&rows)?.into_iter().filter(|total| total.accounting_period <= through) {
+                let Some(key) = keys.get(&total.key()) else { continue };
                 let size = total.log_sizes.get(&key.service_period).copied().unwrap_or_default();
-                let newer = last.as_ref().is_none_or(|(known, _)| *known <= size);
-                if newer && total.accounting_period <= through && total.key() == *key {
-                    last = Some((size, total));
+                if last.get(key).is_none_or(|(known, _)| *known <= size) {
+                    last.insert(key.clone(), (size, total));
                 }
             }
         }
     }
-    Ok(last.map(|(_, total)| decode_segments(&total.state)).transpose()?)
+    last.into_iter().map(|(key, (_, total))| Ok((key, decode_segments(&total.state)?))).collect()
 }
 
 fn charges(readers: &Readers) -> anyhow::Result<Arc<dyn ReadModel>> {

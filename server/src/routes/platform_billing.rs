@@ -17,6 +17,7 @@ use super::platform_query::accepted;
 use super::{named, scope_of};
 use crate::access::Caller;
 use crate::answers::{Answers, Row};
+use crate::commands::invoice::MeasuredView;
 use crate::commands::invoice::changes::Compared;
 use crate::commands::{Refused, close, invoice, period};
 use crate::contract::{Operation, wire};
@@ -139,6 +140,8 @@ wire! {
         pub number: Option<String>,
         /// When it got its number.
         pub issued_at: Option<String>,
+        /// What lines count in the place of their quantity; a line that is not named counts its quantity.
+        pub measured: Vec<MeasuredView>,
     }
 }
 
@@ -284,20 +287,22 @@ pub async fn get_invoice(
 ) -> Result<Response, Problem> {
     let formats = [("application/json", Shape::Json), ("text/plain", Shape::Text), ("text/csv", Shape::Csv)];
     let stored = found(&answers, &caller, &name).await?;
+    let measured = story::measured(&answers, &stored.invoice).await.map_err(|error| internal(&error))?;
     Ok(match accepted(&headers, &formats)? {
         Shape::Json => Json(InvoiceView {
             invoice: serde_json::from_str(&stored.invoice.canonical()).map_err(|error| internal(&error))?,
             digest: stored.invoice.digest().to_string(),
             number: stored.issue.as_ref().map(Issue::shown),
             issued_at: stored.issue.as_ref().map(|issue| issue.issued_at.to_string()),
+            measured: invoice::views(&measured),
         })
         .into_response(),
         Shape::Text => {
             let mut books = answers.readers.books.read().await.map_err(|error| internal(&error))?;
             let causes = invoice::causes(&mut books, &stored.invoice).await.map_err(|error| internal(&*error))?;
-            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], invoice::page(&stored, &causes)).into_response()
+            ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], invoice::page(&stored, &causes, &measured)).into_response()
         }
-        Shape::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], invoice::csv_lines(&stored)).into_response(),
+        Shape::Csv => ([(header::CONTENT_TYPE, "text/csv; charset=utf-8")], invoice::csv_lines(&stored, &measured)).into_response(),
     })
 }
 
@@ -312,10 +317,9 @@ pub async fn compare_invoices(
     let formats = [("application/json", Shape::Json), ("text/plain", Shape::Text), ("text/csv", Shape::Csv)];
     let after = found(&answers, &caller, &name).await?;
     let before = found(&answers, &caller, &query.since).await?;
-    let changes = platform_billing::changes(&before.invoice, &after.invoice).map_err(|error| {
+    let compared = Compared::of(&answers, before, after).await.map_err(|error| internal(&error))?.map_err(|error| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BILLING-0025", "These invoices are not compared.", error.to_string())
     })?;
-    let compared = Compared { before, after, changes };
     Ok(match accepted(&headers, &formats)? {
         Shape::Json => Json(compared.view()).into_response(),
         Shape::Text => ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], compared.page()).into_response(),

@@ -155,6 +155,51 @@ fn a_line_says_how_its_quantity_came_about() {
 }
 
 #[test]
+fn a_line_shows_the_hours_that_it_asks_for() {
+    let tally = home();
+    let lease = |id: &str, time: &str, end: &str, gpus: u32| {
+        event(id, "sample", time, end, &json!({"stored": 1, "sent": 1, "gpus": gpus, "user": "ann"}))
+    };
+    let month = |period: &str, events: &[String]| {
+        let server = tally.serve();
+        send(&server, events);
+        tally.done(&["drain"]);
+        server.stop();
+        tally.done(&["close", period]);
+        let invoices: Vec<Value> = serde_json::from_str(&tally.done(&["--format", "json", "invoice", "list", "--period", period])).unwrap();
+        invoices[0]["issue"]["number"].as_str().unwrap().to_owned()
+    };
+    // 8 GPUs for ten hours and a half; then for twenty, and a GPU for two hours that is told late.
+    let before = month("2026-08", &[lease("a", "2026-08-02T01:00:00Z", "2026-08-02T11:30:00Z", 8)]);
+    let september = lease("b", "2026-09-02T01:00:00Z", "2026-09-02T21:00:00Z", 8);
+    let after = month("2026-09", &[september, lease("late", "2026-08-03T01:00:00Z", "2026-08-03T03:00:00Z", 1)]);
+    let shown: Value = serde_json::from_str(&tally.done(&["--format", "json", "invoice", "show", &after])).unwrap();
+    let lines = shown["invoice"]["lines"].as_array().unwrap();
+    let measured = |period: &str| {
+        let line = lines.iter().find(|line| line["sku"] == "held" && line["service_period"] == period).unwrap();
+        let number: u64 = line["number"].as_str().unwrap().parse().unwrap();
+        let found = shown["measured"].as_array().unwrap().iter().find(|found| found["line"] == number);
+        let (found, asked) = (found.unwrap(), line["amount"].as_str().unwrap());
+        (found["quantity"].as_str().unwrap().to_owned(), found["unit"].as_str().unwrap().to_owned(), asked.to_owned())
+    };
+    assert_eq!(measured("202608"), ("2".to_owned(), "gpu h".to_owned(), "2".to_owned()));
+    assert_eq!(measured("202609"), ("160".to_owned(), "gpu h".to_owned(), "160".to_owned()));
+    let page = tally.done(&["invoice", "show", &after]);
+    for said in [": 160 gpu h in 1 readings", ": 86 gpu h in 2 readings", "counted is quantity times seconds held"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let csv = tally.done(&["--format", "csv", "invoice", "show", &after]);
+    assert!(csv.lines().any(|line| line.contains(",held,") && line.ends_with(",160,gpu h")), "{csv}");
+    // A bill that changed: as much per hour, and more hours.
+    let changes: Value = serde_json::from_str(&tally.done(&["--format", "json", "invoice", "compare", &before, &after])).unwrap();
+    let line = changes["lines"].as_array().unwrap().iter().find(|line| line["contract_line"] == "everyone/held" && line["cause"] == "used");
+    let line = line.unwrap();
+    assert_eq!((&line["volume"], &line["price"], &line["unit"]), (&json!("76"), &json!("0"), &json!("gpu h")), "{changes}");
+    assert_eq!((&line["before"]["quantity"], &line["after"]["quantity"]), (&json!("84"), &json!("160")), "{changes}");
+    tally.check().unwrap();
+}
+
+#[test]
 fn the_quarantine_says_what_is_at_stake() {
     let tally = home();
     let server = tally.serve();

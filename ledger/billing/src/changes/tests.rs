@@ -64,6 +64,32 @@ fn invoice(organization: &str, period: &str, rows: &[Row]) -> Invoice {
     }
 }
 
+/// What every line counts is its quantity.
+fn changes(before: &Invoice, after: &Invoice) -> Result<Changes, ChangesError> {
+    let none = BTreeMap::new();
+    super::changes(Billed { invoice: before, measured: &none }, Billed { invoice: after, measured: &none })
+}
+
+#[test]
+fn lines_that_measure_something_else_count_it() {
+    // One lease of 8 GPUs in either month: for 100 hours at 2.00, then for 150 at 2.20.
+    let held = |hours: i128, unit: &str| {
+        let quantity = Quantity::from_units(hours * 1_000_000_000).unwrap();
+        BTreeMap::from([(1, Measured { quantity, unit: unit.to_owned(), words: String::new(), prices: BTreeMap::new() })])
+    };
+    let before = invoice("acme", "2026-09", &[("gpu", "gpu", "2026-09", 8, 160_000)]);
+    let after = invoice("acme", "2026-10", &[("gpu", "gpu", "2026-10", 8, 264_000)]);
+    let compared = |old: &BTreeMap<u64, Measured>, new: &BTreeMap<u64, Measured>| {
+        super::changes(Billed { invoice: &before, measured: old }, Billed { invoice: &after, measured: new }).unwrap()
+    };
+    let line = compared(&held(800, "gpu h"), &held(1_200, "gpu h")).lines.remove(0);
+    assert_eq!((line.cause, line.unit.as_str(), line.volume, line.price), (Cause::Used, "gpu h", cents(80_000), cents(24_000)));
+    assert_eq!((line.before.quantity.to_string(), line.after.quantity.to_string()), ("800".to_owned(), "1200".to_owned()));
+    // Seats that were counted and are held for a time now have no price to compare.
+    let line = compared(&held(800, "gpu"), &held(1_200, "gpu h")).lines.remove(0);
+    assert_eq!((line.cause, line.difference), (Cause::Other, cents(104_000)));
+}
+
 #[test]
 fn volume_price_and_mix_are_those_worked_out_by_hand() {
     // 1,000 tokens at 1 and 1,000 at 3 cents; then 2,000 and 4,000, the second at 2 cents.

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use platform_billing::{Cause, Change, Changes, StoredInvoice};
+use platform_billing::{Billed, Cause, Change, Changes, ChangesError, StoredInvoice};
 use serde_json::{Value, json};
 use shared_types::Sum;
 
 use super::{csv_row, grouped, money};
+use crate::answers::Answers;
+use crate::story::{self, StoryError};
 
 /// Two invoices and what lies between them.
 pub struct Compared {
@@ -26,11 +28,23 @@ const SUMS: [(&str, &str); 8] = [
     ("new", "lines that the earlier invoice does not have"),
     ("gone", "lines that the later invoice does not have"),
     ("late", "usage of other months that each invoice asks for besides"),
-    ("other", "lines with a quantity of zero or less, which have no price to compare"),
+    ("other", "lines with a quantity of zero or less, or that count something else now, which have no price to compare"),
     ("terms", "discounts, commitments, minimum and maximum spend of contracts"),
 ];
 
 impl Compared {
+    /// Two invoices, with what their lines measure.
+    ///
+    /// - Errors: rows that cannot be read; inside, invoices that are not compared.
+    pub async fn of(answers: &Answers, before: StoredInvoice, after: StoredInvoice) -> Result<Result<Self, ChangesError>, StoryError> {
+        let (old, new) = (story::measured(answers, &before.invoice).await?, story::measured(answers, &after.invoice).await?);
+        let changes = platform_billing::changes(
+            Billed { invoice: &before.invoice, measured: &old },
+            Billed { invoice: &after.invoice, measured: &new },
+        );
+        Ok(changes.map(|changes| Self { before, after, changes }))
+    }
+
     fn scale(&self) -> u32 {
         self.before.invoice.rounding.scale.max(self.after.invoice.rounding.scale)
     }
