@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use anyhow::Context as _;
 use platform_billing::Policies;
 use platform_billing::terms::{Spend, SpendError, Termed};
+use platform_ingest::batch::ShardState;
 use platform_ingest::store;
 use platform_rating::forecast::{DAYS, behind, forecast, repeated};
-use platform_rating::{ForecastLine, Horizon, Key, Plan, Stage, Standing};
+use platform_rating::{ForecastLine, Horizon, Key, Plan, RatedBatch, RatingState, Stage, Standing};
 use platform_registry::recurring::Fee;
 use platform_registry::{RatedKey, Schedule, Version};
 use platform_usage::{Accepted, Event, EventLimits, IdentityKey, MeterSet, MeteredReading, OWN_SOURCE};
@@ -202,20 +203,23 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
         as_of: asked.as_of,
         end,
     };
-    let through = {
+    let (ends, through) = {
         let mut tx = readers.log.read().await?;
         readers.lake.refresh(&mut tx).await?;
-        store::head(&mut tx).await?.0
+        (store::shard_states(&mut tx).await?, store::head(&mut tx).await?.0)
     };
     let state = restore(&readers.log, &readers.lake, through).await?;
     let mut people: BTreeMap<OrganizationId, Person> = BTreeMap::new();
     let wanted = |organization: &OrganizationId| asked.organization.as_ref().is_none_or(|wanted| wanted == organization);
     let (since, mut keys) = (maker.since().month(), Vec::new());
+    let registries = Registries::new(readers.books.clone(), &secrets);
+    let threads = readers.home.settings.batch.threads;
+    let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
+    for (key, total) in maker.earlier(&work, readers, asked, &state, &ends).await? {
+        maker.before(people.entry(key.organization.clone()).or_default(), &key, total)?;
+    }
     for (key, kept) in state.keys().filter(|(key, _)| wanted(&key.organization)) {
         let person = people.entry(key.organization.clone()).or_default();
-        if key.service_period < period {
-            maker.before(person, key, kept.total)?;
-        }
         if key.service_period < since {
             person.earlier = true;
             continue;
@@ -251,9 +255,6 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
              have: give it more (query.memory_bytes_max)"
         ))
     })?;
-    let registries = Registries::new(readers.books.clone(), &secrets);
-    let threads = readers.home.settings.batch.threads;
-    let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
     let mut view = ForecastView {
         period: period.to_string(),
         as_of: asked.as_of.to_string(),
@@ -336,12 +337,42 @@ impl Maker {
         Instant::from_micros(micros).unwrap_or(Instant::EPOCH)
     }
 
+    /// Whether a term looks at a month together with this one.
+    fn together(&self, organization: &OrganizationId, month: Month, of: impl Fn(&Termed) -> bool) -> bool {
+        let in_force = self.policies.terms.of(organization).iter().filter(|termed| termed.holds_in(self.period) && of(termed));
+        month < self.period && in_force.flat_map(|termed| termed.behind(month, self.period)).any(|month| month == self.period)
+    }
+
+    /// What keys of earlier months that a term looks at together with this one come to: under another book than the one in force as if it were put
+    /// in force with its usage rated again.
+    async fn earlier(
+        &self,
+        work: &Work<'_>,
+        readers: &Readers,
+        asked: &Asked,
+        state: &RatingState,
+        ends: &[ShardState],
+    ) -> anyhow::Result<BTreeMap<Key, Amount>> {
+        let wanted = |(organization, month): &UnitKey| {
+            asked.organization.as_ref().is_none_or(|wanted| wanted == organization) && self.together(organization, *month, |_| true)
+        };
+        let kept = state.keys().filter(|(key, _)| wanted(&unit_of(key)));
+        let mut totals: BTreeMap<Key, Amount> = kept.map(|(key, kept)| (key.clone(), kept.total)).collect();
+        let active = platform_registry::store::active(&mut readers.books.read().await?).await?;
+        let Some(active) = active.filter(|active| active.address() != asked.version.address()) else { return Ok(totals) };
+        let reached = work.reached_by(state, (&active, &asked.version), &self.plan, wanted).await?;
+        let take = |batch: &RatedBatch| {
+            totals.extend(batch.totals.iter().map(|total| (total.key(), total.total)));
+            Ok(())
+        };
+        work.foresee(state, &self.plan, &reached, (ends, asked.as_of), take).await?;
+        Ok(totals)
+    }
+
     /// Takes in what a key of an earlier month came to, where a term looks at it together with this month.
     fn before(&self, person: &mut Person, key: &Key, total: Amount) -> anyhow::Result<()> {
-        let of_contract =
-            |termed: &&Termed| (&termed.contract, &termed.currency) == (&key.contract, &key.currency) && termed.holds_in(self.period);
-        let termed = self.policies.terms.of(&key.organization).iter().find(of_contract);
-        if termed.is_some_and(|termed| termed.behind(key.service_period, self.period).any(|month| month == self.period)) {
+        let of_contract = |termed: &Termed| (&termed.contract, &termed.currency) == (&key.contract, &key.currency);
+        if self.together(&key.organization, key.service_period, of_contract) {
             let rounding = self.policies.roundings.get(&key.currency).context("a currency of the book has no rounding")?;
             let rounded = rounding.round(total).context("a line leaves the range of amounts")?;
             person.spend.add(&key.contract, &key.currency, key.service_period, &key.sku, rounded);
@@ -504,7 +535,11 @@ impl ForecastView {
                 say(format!("  {}/{}  {} {} = {}", line.contract, line.sku, line.currency, line.at_end, stages.join(" + ")));
             }
             for term in self.terms.iter().filter(|term| (&term.organization, &term.currency) == (&sum.organization, &sum.currency)) {
-                say(format!("  {}#{} ({})  {} {} of {}", term.contract, term.term, term.kind, term.currency, term.amount, term.spend));
+                let before = term.spend_before.as_ref().map(|before| format!(", behind {before} in earlier months")).unwrap_or_default();
+                say(format!(
+                    "  {}#{} ({})  {} {} of {}{before}",
+                    term.contract, term.term, term.kind, term.currency, term.amount, term.spend
+                ));
             }
             match &sum.invoice {
                 Some(invoice) => say(format!("  on the invoice, lines rounded and terms with them: {} {invoice}", sum.currency)),

@@ -12,6 +12,7 @@ mod contract;
 mod exports;
 mod forecast;
 mod home;
+mod kept;
 mod lake;
 mod levels;
 mod openapi;

@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use platform_ingest::batch::{Rules, ShardRecords, applies};
+use platform_ingest::batch::{Rules, ShardRecords, ShardState, applies};
 use platform_rating::{
     AtRecord, Charge, Gathering, Key, KeyState, Plan, Prepared, RatedBatch, RatingState, Standing, Unit, totals_from_arrow,
 };
 use platform_registry::{RatedKey, Reach, ReachBack, Version, reach_back, reached, refuse_rerating};
 use shared_bus::RecordKind;
 use shared_db::Database;
-use shared_types::{BatchNo, ControlNo, Digest, Instant, Month, OrganizationId, Position, ShardId};
+use shared_types::{BatchNo, ControlNo, Digest, Instant, Month, OrganizationId, Position, Sequence, ShardId};
 
 use crate::lake::{Lake, TOTALS};
 use crate::registries::{Registries, Snapshot};
@@ -242,6 +242,47 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// What of some units a version reaches that is not in force, with what waits for it.
+    pub async fn reached_by(
+        &self,
+        state: &RatingState,
+        (active, version): (&Version, &Version),
+        plan: &Plan,
+        wanted: impl Fn(&UnitKey) -> bool,
+    ) -> anyhow::Result<Reached> {
+        let reached = if version.address() == active.address() {
+            Reached::everything(state.keys())
+        } else {
+            Reached::of(active, version, state.keys())
+        };
+        let waiting = self.wait(active, version, plan, Arc::default()).await?;
+        let mut reached = reached.and_waiting(waiting, state.keys(), |_| true);
+        reached.retain(wanted);
+        Ok(reached)
+    }
+
+    /// Rates under a plan, beside the owner, what is reached, some shards at a time; what it comes to is taken as it is made, and nothing is booked.
+    ///
+    /// - `ends`: where the shards stand; `at`: when it would be booked.
+    pub async fn foresee(
+        &self,
+        state: &RatingState,
+        plan: &Plan,
+        reached: &Reached,
+        (ends, at): (&[ShardState], Instant),
+        mut take: impl FnMut(&RatedBatch) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        for group in reached.groups() {
+            let mut shards = BTreeMap::new();
+            for end in ends.iter().filter(|end| group.contains(&end.position.shard)) {
+                let position = Position { sequence: Sequence(u64::MAX), ..end.position };
+                shards.insert(position.shard, Record { position, accepted_at: at, oldest_open: end.oldest_open });
+            }
+            take(&self.rerate(state, plan, reached, &shards, None).await?)?;
+        }
+        Ok(())
+    }
+
     /// Rates the units of these shards again under a plan.
     ///
     /// - `ahead`: what was rated again before; its units of these shards are taken out of it.

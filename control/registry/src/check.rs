@@ -169,6 +169,10 @@ impl<'c> Checker<'_, 'c, '_> {
             let message = format!("meter {id:?} reads recurring fees, which end with their service period: no level is carried");
             self.findings.add(at, message, "remove recurring_from");
         }
+        if let Some(total) = &meter.part_of {
+            let message = format!("meter {id:?} reads parts of {total:?}, and the events that state a level have no total");
+            self.findings.add(at, message, "remove part_of, or recurring_from");
+        }
         if let Some((name, _)) = meter.dimensions.iter().find(|(_, path)| Some(*path) == meter.value.as_ref()) {
             let message = format!("dimension {name:?} of meter {id:?} is its value, so each change would be a level of its own");
             self.findings.add(located.at("dimensions"), message, "remove the dimension, or recurring_from");

@@ -5,6 +5,7 @@ mod documents;
 mod prices;
 pub(crate) mod words;
 
+pub(crate) use documents::term_words;
 pub(crate) use prices::{sold, unit};
 
 use shared_types::{Instant, SkuId};

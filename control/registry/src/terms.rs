@@ -8,6 +8,7 @@ use std::sync::Arc;
 use shared_types::{AssetId, ContractId, Month, OrganizationId};
 
 use crate::Version;
+use crate::diff::term_words;
 use crate::document::{Contract, Covers, RoundingMode, Term, TermsOver};
 
 /// The terms of a version, for each organization.
@@ -47,6 +48,17 @@ impl Termed {
     /// Whether it is in force in a service period.
     pub fn holds_in(&self, period: Month) -> bool {
         self.from <= period && self.until.is_none_or(|until| period < until)
+    }
+
+    /// The first month from one on in which another contract may begin: behind those that its terms look at together.
+    fn ends_from(&self, month: Month) -> Month {
+        let months = self.terms.iter().filter_map(|term| i32::try_from(term.months).ok()).max().unwrap_or(1);
+        let mut end = month;
+        while end.since(self.from).checked_rem(months).is_some_and(|rest| rest != 0) {
+            let Some(next) = end.next() else { return month };
+            end = next;
+        }
+        end
     }
 
     /// What it says of an amount: everything but the texts for people.
@@ -122,27 +134,61 @@ impl TermSchedule {
         let organizations = named.into_iter().map(|organization| {
             let unused = !self.own.contains_key(organization) && !used(organization);
             let before = if unused { &[] } else { self.of_organization(organization) };
-            (Some(organization), before, new.of_organization(organization))
+            let left = !unused && !self.own.contains_key(organization);
+            (Some(organization), before, new.of_organization(organization), left)
         });
-        for (organization, before, after) in organizations.chain([(None, &*self.default, &*new.default)]) {
-            if let Some((month, contract)) = first_difference(before, after, closed) {
-                let left = organization.is_some_and(|organization| !self.own.contains_key(organization));
-                return Err(TermsChanged { organization: organization.cloned(), contract, month, closed, left });
+        for (organization, before, after, left) in organizations.chain([(None, &*self.default, &*new.default, false)]) {
+            if let Some(Difference { month, contract, what, next }) = first_difference(before, after, closed) {
+                return Err(TermsChanged { organization: organization.cloned(), contract, month, closed, left, what, next });
             }
         }
         Ok(())
     }
 }
 
+/// What two lists say differently.
+struct Difference {
+    month: Month,
+    contract: ContractId,
+    what: String,
+    /// The first month behind the closed ones in which another contract may begin.
+    next: Month,
+}
+
 /// The first month up to `closed` for which two lists say different things, and the contract that says it.
-fn first_difference(before: &[Termed], after: &[Termed], closed: Month) -> Option<(Month, ContractId)> {
+fn first_difference(before: &[Termed], after: &[Termed], closed: Month) -> Option<Difference> {
     let bounds = before.iter().chain(after).flat_map(|termed| [Some(termed.from), termed.until]).flatten();
     let months: BTreeSet<Month> = bounds.filter(|month| *month <= closed).collect();
     months.into_iter().find_map(|month| {
         let [was, is] = [before, after].map(|termed| termed.iter().find(|termed| termed.holds_in(month)));
         let contract = was.or(is)?.contract.clone();
-        (was.map(Termed::says) != is.map(Termed::says)).then_some((month, contract))
+        (was.map(Termed::says) != is.map(Termed::says)).then(|| {
+            let open = closed.next().unwrap_or(closed);
+            Difference { month, contract, what: difference(was, is), next: was.map_or(open, |was| was.ends_from(open)) }
+        })
     })
+}
+
+/// The first difference of what two contracts say, in words.
+fn difference(was: Option<&Termed>, is: Option<&Termed>) -> String {
+    let (Some(was), Some(is)) = (was, is) else {
+        return if is.is_some() { "there were none" } else { "there would be none" }.to_owned();
+    };
+    let changed = |what: &str, was: &str, is: &str| (was != is).then(|| format!("{what}: {was} -> {is}"));
+    let rounded = |termed: &Termed| termed.rounding.map(|(scale, mode)| format!("{scale} places, {}", mode.name())).unwrap_or_default();
+    let ids: BTreeSet<&str> = was.terms.iter().chain(is.terms.iter()).map(|term| term.id.as_str()).collect();
+    let of_terms = ids.into_iter().find_map(|id| {
+        let words = |termed: &Termed| {
+            let term = termed.terms.iter().find(|term| term.id == id);
+            term.map_or_else(|| "none".to_owned(), |term| term_words(&Term { description: None, ..term.clone() }))
+        };
+        changed(&format!("term {id}"), &words(was), &words(is))
+    });
+    let contract = changed("contract", was.contract.as_str(), is.contract.as_str());
+    let currency = changed("currency", was.currency.as_str(), is.currency.as_str());
+    let looks_at = changed("terms_over", was.over.name(), is.over.name());
+    let rounding = changed(&format!("rounding of {}", was.currency), &rounded(was), &rounded(is));
+    contract.or(currency).or(looks_at).or(of_terms).or(rounding).unwrap_or_else(|| "they look at other months together".to_owned())
 }
 
 /// Why a version may not be published: it changes terms of a month that is closed.
@@ -153,13 +199,15 @@ pub struct TermsChanged {
     contract: ContractId,
     month: Month,
     closed: Month,
+    what: String,
+    next: Month,
     /// The organization would leave the contract of everyone else, by whose terms it was invoiced.
     left: bool,
 }
 
 impl fmt::Display for TermsChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { organization, contract, month, closed, left } = self;
+        let Self { organization, contract, month, closed, left, what, next } = self;
         let whom = match organization {
             Some(organization) => format!("organization {organization} has"),
             None => "organizations without a contract of their own have".to_owned(),
@@ -167,15 +215,15 @@ impl fmt::Display for TermsChanged {
         if *left {
             return write!(
                 f,
-                "the terms of contract {contract} that {whom} in {month} would be others, and months up to {closed} are closed and invoiced by \
-                 them: an organization with a contract of its own has it from its beginning on\n    remedy: leave it with the contract that has \
+                "the terms of contract {contract} that {whom} in {month} would be others ({what}), and months up to {closed} are closed and invoiced \
+                 by them: an organization with a contract of its own has it from its beginning on\n    remedy: leave it with the contract that has \
                  default = true, which was its contract in these months"
             );
         }
-        let open = closed.next().unwrap_or(*closed).start();
+        let open = next.start();
         write!(
             f,
-            "the terms of contract {contract} that {whom} in {month} would be others, and months up to {closed} are closed and invoiced by \
+            "the terms of contract {contract} that {whom} in {month} would be others ({what}), and months up to {closed} are closed and invoiced by \
              them\n    remedy: leave the contract, its price book and its terms as they were (and how its currency is rounded, where a term looks at \
              several months together), and write another contract with effective_at = \"{open}\" or a later month"
         )

@@ -1,6 +1,6 @@
 -- Verifies this bundle in stock DuckDB 1.5 alone (built-in icu, json and parquet; no other extension, no network). Run it inside the folder:
 --     duckdb -c ".read verify.sql"
--- and, with every earlier invoice of yours that you kept, of every currency (a pattern, or a list of paths):
+-- and, with every invoice of earlier months that you got, of every currency (a pattern, or a list of paths):
 --     duckdb -c "SET VARIABLE earlier = '../earlier/*/invoice.json'" -c ".read verify.sql"
 -- No row: everything holds. Each row names what does not: check, subject, expected, found. Signatures are OpenSSL's part: see VERIFY.md.
 -- Money is exact: quantities and prices are cut into limbs of nine digits, multiplied as 64-bit integers, added, carried and divided as
@@ -1176,9 +1176,11 @@ FROM term_lines AS l JOIN lined AS d USING (contract, term, month) JOIN worded A
 LEFT JOIN earlier_terms AS e ON e.contract = l.contract AND e.term = l.term AND e.month = l.month
 WHERE getvariable('earlier') IS NOT NULL AND d.stated AND d.first_together AND w.base IS DISTINCT FROM coalesce(e.spend, 0) - coalesce(d.added_before, 0)
 UNION ALL
+-- One that they closed and that has nothing new is looked at only for terms that look at it together with another: of it there are no leaves here.
 SELECT 'line of a term, by the earlier invoices', j.subject, money(j.amount - units(coalesce(e.amount, '0'), 9)), NULL
 FROM judged_terms AS j LEFT JOIN earlier_terms AS e ON e.contract = j.contract AND e.term = j.term AND e.month = j.month
 WHERE getvariable('earlier') IS NOT NULL AND j.json IS NULL AND j.months = 1 AND j.amount <> units(coalesce(e.amount, '0'), 9)
+    AND (j.month IN (SELECT month FROM covered) OR j.month > (SELECT max(CAST(json ->> 'period' AS INTEGER)) FROM earlier))
 UNION ALL
 -- Earlier invoices: nothing that they charged is charged again.
 SELECT 'earlier invoice', e.filename, (i.json ->> 'organization') || ' before ' || (i.json ->> 'period'), concat_ws(' ', e.json ->> 'organization', e.json ->> 'period')

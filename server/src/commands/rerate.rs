@@ -5,15 +5,14 @@ mod invoiced;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
 use platform_ingest::store;
 use platform_rating::{Charge, Key, Plan, RatedBatch, RatingState};
-use platform_registry::Version;
+use platform_registry::{TermSchedule, Version};
 use serde_json::json;
-use shared_types::{Amount, Digest, Month, OrganizationId, Position, Sequence, Sum};
+use shared_types::{Amount, Digest, MeterId, Month, OrganizationId, Sum};
 
 use invoiced::{Invoiced, Moved, invoiced};
 
@@ -23,9 +22,10 @@ use super::registry::workflow::put_in_force;
 use crate::book::draft_no;
 use crate::clock::now;
 use crate::home::Home;
+use crate::kept;
 use crate::read_models::Readers;
 use crate::registries::Registries;
-use crate::rerating::{Reached, Record, UnitKey, Work, restore, unit_of};
+use crate::rerating::{Reached, UnitKey, Work, restore, unit_of};
 use crate::roles::invoicing::policies_of;
 use crate::{Common, Format, Outcome};
 
@@ -84,7 +84,11 @@ struct Differences {
     come: u64,
     /// Whether any reading that is charged or free would be so otherwise.
     others: bool,
+    /// Meters of which other levels are carried into later months: what these come to is not known before they are stated.
+    levels: BTreeSet<MeterId>,
     sums: BTreeMap<String, i128>,
+    /// Whether terms of contracts are others, which months that are open will come to.
+    other_terms: bool,
     /// T of every key of the units that are rated again.
     moved: Moved,
     /// What organizations see of it.
@@ -175,8 +179,8 @@ async fn book_under(home: &Home, book: &str, differences: &Differences) -> anyho
     }
     if let Some(((organization, reason), readings)) = differences.lost.first_key_value() {
         bail!(Refused(format!(
-            "{readings} readings of organization {organization} would be in quarantine as {reason}: price them, or leave what reads them; \
-             `tally rerate --preview` lists them"
+            "{readings} readings of organization {organization} would be in quarantine as {reason}; `tally rerate --preview` lists them\n    \
+             remedy: price them, or leave the meter, the contract or the match that takes their price away as it was"
         )));
     }
     let (_, control_no, changed) = put_in_force(home, book, true).await?;
@@ -193,45 +197,50 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
         (store::shard_states(&mut tx).await?, store::head(&mut tx).await?.0)
     };
     let state = restore(&readers.log, &readers.lake, through).await?;
-    let reached = if version.address() == active.address() {
-        Reached::everything(state.keys())
-    } else {
-        refuse_what_stays(active, version, &state)?;
-        Reached::of(active, version, state.keys())
-    };
+    if version.address() != active.address() {
+        refuse_what_stays(readers, active, version, &state).await?;
+    }
     let registries = Registries::new(readers.books.clone(), &home.secrets()?);
     let threads = home.settings.batch.threads;
     let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
     let plan: Plan = platform_registry::compile(version)?.plan;
-    let waiting = work.wait(active, version, &plan, Arc::default()).await?;
-    let mut reached = reached.and_waiting(waiting, state.keys(), |_| true);
-    reached.retain(|unit| Scope::holds(scope, unit));
+    let reached = work.reached_by(&state, (active, version), &plan, |unit| Scope::holds(scope, unit)).await?;
     let units: BTreeSet<&UnitKey> = reached.shards.values().flat_map(|(units, _)| units).collect();
     let known = state.keys().filter(|(key, _)| units.contains(&unit_of(key)));
     let moved = known.map(|(key, known)| (key.clone(), (known.total, known.total))).collect();
     let mut differences = Differences { moved, ..Differences::default() };
-    for group in reached.groups() {
-        let mut shards = BTreeMap::new();
-        for state in states.iter().filter(|state| group.contains(&state.position.shard)) {
-            let position = Position { sequence: Sequence(u64::MAX), ..state.position };
-            shards.insert(position.shard, Record { position, accepted_at: now(), oldest_open: state.oldest_open });
-        }
-        let batch = work.rerate(&state, &plan, &reached, &shards, None).await?;
-        differences.take(&batch, &reached, version.address())?;
-    }
+    work.foresee(&state, &plan, &reached, (&states, now()), |batch| differences.take(batch, &reached, version.address())).await?;
+    differences.levels.retain(|meter| version.meters().any(|found| found.id == *meter && found.recurring_from.is_some()));
+    differences.levels.extend(carried_otherwise(active, version));
     differences.lines.sort_by(|a, b| a.key.cmp(&b.key));
     let organizations: BTreeSet<&OrganizationId> = differences.moved.keys().map(|key| &key.organization).collect();
     let standing = state.keys().filter(|(key, _)| organizations.contains(&key.organization) && !differences.moved.contains_key(*key));
     let standing: BTreeMap<&Key, Amount> = standing.map(|(key, known)| (key, known.total)).collect();
-    differences.invoiced = invoiced(&differences.moved, &standing, &policies_of(active)?, &policies_of(version)?)?;
+    let (before, after) = (policies_of(active)?, policies_of(version)?);
+    let closes_next = states.iter().filter_map(|state| state.oldest_open).min();
+    differences.invoiced = invoiced(&differences.moved, &standing, (&before, &after), closes_next)?;
+    differences.other_terms = TermSchedule::of(active) != TermSchedule::of(version);
     Ok(differences)
 }
 
 /// Changes that rating again cannot follow are refused before anything is shown of them.
-fn refuse_what_stays(active: &Version, version: &Version, state: &RatingState) -> anyhow::Result<()> {
+async fn refuse_what_stays(readers: &Readers, active: &Version, version: &Version, state: &RatingState) -> anyhow::Result<()> {
+    let used = state.keys().map(|(key, _)| &key.organization).collect();
+    let kept = kept::refuse_changed(&mut readers.books.read().await?, Some(active), version, &used).await;
+    kept.map_err(|error| Refused(error.to_string()))?;
     let rated: Vec<_> = state.keys().map(crate::rerating::rated_key).collect();
     let reaches = platform_registry::reach_back(active, version);
     platform_registry::refuse_rerating(&reaches, &rated).map_err(|error| Refused(error.to_string()).into())
+}
+
+/// Meters whose levels a version carries into other months.
+fn carried_otherwise(active: &Version, version: &Version) -> BTreeSet<MeterId> {
+    let of = |version: &Version| -> BTreeMap<MeterId, _> {
+        version.meters().map(|meter| (meter.id.clone(), (meter.recurring_from, meter.recurring_until))).collect()
+    };
+    let (was, is) = (of(active), of(version));
+    let carries = |of: &BTreeMap<MeterId, _>, meter: &MeterId| of.get(meter).copied().unwrap_or_default();
+    was.keys().chain(is.keys()).filter(|meter| carries(&was, meter) != carries(&is, meter)).cloned().collect()
 }
 
 impl Differences {
@@ -254,11 +263,13 @@ impl Differences {
                 ([one], Some(key)) if one.registry_version == version => {
                     *come.entry(key).or_default() += 1;
                     self.come += 1;
+                    self.levels.insert(one.meter.clone());
                 }
                 ([_], None) => *self.unpriced.entry(without(last)).or_default() += 1,
                 (_, key) => {
                     self.others = true;
                     if key.is_none() {
+                        self.levels.insert(last.meter.clone());
                         *self.lost.entry(without(last)).or_default() += 1;
                     }
                 }
@@ -311,7 +322,7 @@ impl Differences {
         json!({
             "version": version, "in_force": in_force, "control_no": booked,
             "lines": lines.collect::<Vec<_>>(), "invoices": invoices.collect::<Vec<_>>(),
-            "quarantined": lost.collect::<Vec<_>>(), "unpriced": unpriced.collect::<Vec<_>>(), "differences": sums,
+            "levels": self.levels, "terms_changed": self.other_terms, "quarantined": lost.collect::<Vec<_>>(), "unpriced": unpriced.collect::<Vec<_>>(), "differences": sums,
         })
     }
 
@@ -354,6 +365,16 @@ impl Differences {
         }
         for (currency, sum) in &self.sums {
             say(format!("in all {currency} {}", exact(*sum)));
+        }
+        if !self.levels.is_empty() {
+            let meters: Vec<&str> = self.levels.iter().map(MeterId::as_str).collect();
+            say(format!(
+                "not in these figures: the levels of {} that are carried into later months are others under it; Tallystick states them anew once it is booked, and they come to more or less there",
+                meters.join(", ")
+            ));
+        }
+        if self.other_terms {
+            say("terms of contracts are others under it: `tally forecast --book` says what a running month comes to".to_owned());
         }
         say(match booked {
             Some(control_no) => format!("version {address} is in force; every shard rates again at control record {control_no}"),

@@ -62,6 +62,13 @@ fn publish(tally: &Tally, text: &str, options: &[&str]) -> std::process::Output 
     tally.run(&[&["registry", "publish", folder.to_str().unwrap()], options].concat())
 }
 
+/// What rating again under it would change, as the page of a preview.
+fn preview(tally: &Tally, text: &str) -> std::process::Output {
+    let folder = tally.scratch().join("levels");
+    std::fs::write(folder.join("registry.toml"), text).unwrap();
+    tally.run(&["rerate", "--preview", "--book", folder.to_str().unwrap()])
+}
+
 fn change(id: &str, organization: &str, time: &str, gpus: i32, model: &str) -> Value {
     json!({
         "specversion": "1.0", "id": id, "source": "portal", "type": "reservation", "organization": organization, "project": "chat",
@@ -218,16 +225,22 @@ fn a_version_says_from_when_on_a_level_is_carried_and_takes_it_back() {
 
     // What was in quarantine changes the level once it has a price.
     let priced = registry(FROM_OCTOBER).replace("match = { gpu_model = \"h100\" }\n", "");
+    let shown = preview(&tally, &priced);
+    assert!(out(&shown).contains("not in these figures: the levels of reserved that are carried into later months"), "{}", out(&shown));
     assert!(publish(&tally, &priced, &["--rerate"]).status.success());
     assert_eq!(carried(&tally)[2..], ["globex 202610 2 60", "globex 202611 2 60"]);
     holds(&tally);
 
     // Events that state levels are read the same by later versions, or not published.
-    let refused = publish(&tally, &priced.replace("{ gpu_model = ", "{ region = \"change.region\", gpu_model = "), &["--rerate"]);
-    assert!(err(&refused).contains("levels of meter \"reserved\" were carried into later service periods"), "{}", err(&refused));
+    let other = priced.replace("{ gpu_model = ", "{ region = \"change.region\", gpu_model = ");
+    for refused in [preview(&tally, &other), publish(&tally, &other, &["--rerate"])] {
+        assert!(err(&refused).contains("levels of meter \"reserved\" were carried into later service periods"), "{}", err(&refused));
+    }
 
     // Until November only: what was stated for it is taken back. Then it is carried again.
     let ends = priced.replace(FROM_OCTOBER, &format!("{FROM_OCTOBER}\nrecurring_until = \"2026-11-01T00:00:00Z\""));
+    let shown = preview(&tally, &ends);
+    assert!(out(&shown).contains("the levels of reserved that are carried") && out(&shown).contains("changes nothing that was rated"));
     assert!(publish(&tally, &ends, &["--rerate"]).status.success());
     let taken_back = ["acme 202610 4 120", "acme 202611 0 0", "globex 202610 2 60", "globex 202611 0 0"];
     assert_eq!(carried(&tally), taken_back);

@@ -10,7 +10,8 @@ use crate::bundle::{differences, duckdb, number, verifier, verify};
 use crate::documents::{list, units};
 use crate::tally::{Server, Tally, err, out, python};
 
-/// GPUs at 2.50 an hour, tokens at 3 a million. From July on acme promises 1,000 of GPUs a quarter; its tokens are 10 % off beyond 100 a quarter.
+/// GPUs at 2.50 an hour, tokens at 3 a million, tickets at 10. From July on acme promises 1,000 of GPUs a quarter; its tokens are 10 % off beyond 100 a
+/// quarter, its tickets always.
 fn registry() -> String {
     let sold = r#"
 [[meter]]
@@ -25,6 +26,15 @@ event_type = "llm"
 aggregation = "sum"
 value = "tokens"
 unit = "token"
+[[meter]]
+id = "tickets"
+event_type = "ticket"
+aggregation = "count"
+unit = "ticket"
+[[sku]]
+id = "tickets"
+family = "support"
+meter = "tickets"
 [[sku]]
 id = "h100"
 family = "gpu"
@@ -54,6 +64,11 @@ kind = "graduated_discount"
 tiers = [{ up_to = "100", percent = "0" }, { percent = "10" }]
 families = ["tokens"]
 months = 3
+[[contract.term]]
+id = "off"
+kind = "discount"
+percent = "10"
+skus = ["tickets"]
 [[contract]]
 id = "idle-2026"
 organization = "idle"
@@ -66,7 +81,7 @@ kind = "minimum_spend"
 amount = "90"
 months = 2
 "#;
-    [units(&["hour", "token"]), sold.to_owned(), list(&[("h100", "2.50"), ("tokens", "3/1000000")])].concat()
+    [units(&["hour", "token", "ticket"]), sold.to_owned(), list(&[("h100", "2.50"), ("tokens", "3/1000000"), ("tickets", "10")])].concat()
 }
 
 fn folder(tally: &Tally, text: &str) -> String {
@@ -129,6 +144,11 @@ fn what_months_come_to_together_is_invoiced_month_by_month_and_follows_late_usag
     // 60 more of tokens in July: 20 of them beyond, and all of August's 60.
     send(&server, "late-july", "2026-07-30", 0, 20);
     send(&server, "september", "2026-09-03", 100, 0);
+    // What a discount of one month comes to stays, when that month is looked at for an earlier one.
+    let ticket = json!({
+        "specversion": "1.0", "id": "ticket", "source": "gateway", "type": "ticket", "time": "2026-09-04T12:00:00Z", "organization": "acme", "data": {},
+    });
+    assert_eq!(server.client().events(&[ticket.to_string()]).unwrap().status, 202);
     server.stop();
     // What the last instant of September foresees, from what was rated by then.
     let foreseen: Value = serde_json::from_str(&tally.done(&["--format", "json", "forecast", "--as-of", "2026-09-30T23:59:59Z"])).unwrap();
@@ -136,14 +156,28 @@ fn what_months_come_to_together_is_invoiced_month_by_month_and_follows_late_usag
         .as_array()
         .unwrap()
         .iter()
+        .filter(|row| row["term"] != "off")
         .map(|row| ["organization", "term", "amount", "spend", "spend_before", "months"].map(|name| text(&row[name])).join(" "));
     assert_eq!(of_terms.collect::<Vec<_>>(), ["acme promise 250 250 500 3", "idle least 90 0 0 2"]);
+    // Under a book that is dearer from August on, the months before are taken as it would have them.
+    let dearer = |from: &str, price: &str| {
+        let row = format!(
+            "price = [\n    {{ sku = \"h100\", effective_at = \"{from}T00:00:00Z\", model = \"per_unit\", unit_price = \"{price}\" }},\n"
+        );
+        folder(&tally, &registry().replacen("price = [\n", &row, 1))
+    };
+    let book = dearer("2026-08-01", "3");
+    let asked = ["--format", "json", "forecast", "--as-of", "2026-09-30T23:59:59Z", "--organization", "acme", "--book", &book];
+    let foreseen: Value = serde_json::from_str(&tally.done(&asked)).unwrap();
+    let promise = foreseen["terms"].as_array().unwrap().iter().find(|row| row["term"] == "promise").unwrap();
+    assert_eq!(["amount", "spend", "spend_before"].map(|name| text(&promise[name])), ["150", "300", "550"], "{foreseen}");
     tally.done(&["close", "2026-09"]);
     let third = [
         "202607 promise: 0 of 250, behind 0",
         "202607 by-spend: -2 of 120, behind 0",
         "202608 promise: 0 of 250, behind 250",
         "202608 by-spend: -4 of 60, behind 120",
+        "202609 off: -1 of 10, behind null",
         "202609 promise: 250 of 250, behind 500",
         "202609 by-spend: 0 of 0, behind 180",
     ];
@@ -161,9 +195,9 @@ fn what_months_come_to_together_is_invoiced_month_by_month_and_follows_late_usag
     let server = tally.serve();
     send(&server, "late-august", "2026-08-30", 200, 0);
     send(&server, "october", "2026-10-03", 10, 0);
+    send(&server, "november", "2026-11-03", 2, 0);
     server.stop();
-    let dearer = "price = [\n    { sku = \"h100\", effective_at = \"2026-09-01T00:00:00Z\", model = \"per_unit\", unit_price = \"5\" },\n";
-    let book = folder(&tally, &registry().replacen("price = [\n", dearer, 1));
+    let book = dearer("2026-09-01", "5");
     let preview: Value = serde_json::from_str(&tally.done(&["--format", "json", "rerate", "--preview", "--book", &book])).unwrap();
     let moved: Vec<String> = preview["invoices"][0]["terms"]
         .as_array()
@@ -173,6 +207,9 @@ fn what_months_come_to_together_is_invoiced_month_by_month_and_follows_late_usag
         .collect();
     // In September 100 hours cost 250 more: all of it beyond the promise.
     assert_eq!(moved, ["2026-09 promise 50 100"], "{preview}");
+    // September and October are on the next invoice, November is not.
+    let sums = ["usage", "difference", "later"].map(|name| text(&preview["invoices"][0][name]));
+    assert_eq!(sums, ["275", "325", "5"], "{preview}");
     tally.done(&["close", "2026-10"]);
     let fourth = [
         "202608 promise: 0 of 750, behind 250",

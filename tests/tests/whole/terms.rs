@@ -422,7 +422,12 @@ fn terms_of_closed_months_are_not_changed_and_the_next_contract_is() {
     let changed = publish(&tally, &registry("2000", ""));
     assert_eq!(changed.status.code(), Some(1));
     let said = err(&changed);
-    assert!(said.contains("the terms of contract umbrella that organization umbrella has in 2026-09 would be others"), "{said}");
+    assert!(
+        said.contains("the terms of contract umbrella that organization umbrella has in 2026-09 would be others (term promise: "),
+        "{said}"
+    );
+    let shown = tally.run(&["rerate", "--preview", "--book", &folder(&tally, &registry("2000", ""))]);
+    assert_eq!((shown.status.code(), err(&shown).contains("would be others (term promise: ")), (Some(1), true), "{}", err(&shown));
     assert!(said.contains("write another contract with effective_at = \"2026-10-01T00:00:00Z\" or a later month"), "{said}");
     let next = "[[contract]]\nid = \"umbrella-2\"\norganization = \"umbrella\"\nprice_book = \"list\"\neffective_at = \"2026-10-01T00:00:00Z\"\n\
                 [[contract.term]]\nid = \"promise\"\nkind = \"commitment\"\namount = \"2000\"\ntrue_up = \"owed\"\n";

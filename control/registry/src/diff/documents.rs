@@ -165,7 +165,7 @@ fn fields(document: &Document) -> BTreeMap<String, String> {
 }
 
 /// What a term asks for, its description included: that stands on invoices.
-fn term_words(term: &Term) -> String {
+pub(crate) fn term_words(term: &Term) -> String {
     let Term { id: _, description, rule, months, skus, families } = term;
     let mut words = match rule {
         TermRule::Discount { percent } => format!("{percent} % off"),

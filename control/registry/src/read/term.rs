@@ -61,8 +61,8 @@ impl Reader<'_> {
         let kind = self.word(table, "kind", &kinds);
         let kind = self.required(table, kind, "kind", &format!("write kind = one of {}", TermRule::KINDS.join(", ")));
         let own: &[&str] = match kind {
-            Some("discount") => &["percent"],
-            Some("capacity") => &[],
+            Some("discount") => &["percent", "months"],
+            Some("capacity") => &["months"],
             Some("graduated_discount") => &["tiers", "months"],
             Some("commitment") => &["amount", "overage_factor", "true_up", "months"],
             Some(_) => &["amount", "months"],
@@ -70,6 +70,12 @@ impl Reader<'_> {
             None => &["percent", "tiers", "amount", "overage_factor", "true_up", "months"],
         };
         self.only(table, &[&["id", "kind", "description", "skus", "families"], own].concat());
+        if let (Some(kind @ ("discount" | "capacity")), Some(value)) = (kind, table.members.get("months")) {
+            let message = format!("{} is a {kind}, which looks at each month by itself: it takes no months", table.name);
+            let remedy = "remove months; tiers by what is spent in several months are kind = \"graduated_discount\"";
+            self.findings.add(self.at(value.span().start), message, remedy);
+            return None;
+        }
         let description = self.description(table);
         let rule = kind.and_then(|kind| self.rule(table, kind));
         let months = self.months(table);

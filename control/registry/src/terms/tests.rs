@@ -116,7 +116,9 @@ fn terms_of_closed_months_stay_as_they_were() {
     };
     let refused =
         schedule(std::slice::from_ref(&together)).refuse_changed(&finer(&together), month("2026-10"), |_| true).unwrap_err().to_string();
-    assert!(refused.contains("how its currency is rounded"), "{refused}");
+    assert!(refused.contains("how its currency is rounded") && refused.contains("rounding of USD: 2 places, "), "{refused}");
+    // The next contract begins behind the months that are looked at together.
+    assert!(refused.contains("effective_at = \"2027-03-01T00:00:00Z\""), "{refused}");
     assert_eq!(schedule(&old).refuse_changed(&finer(&old[0]), month("2026-10"), |_| true), Ok(()));
     // Terms for closed months are not added either, nor hidden by a contract of one's own.
     check(&[], &old, &format!("{acme}2026-03"));

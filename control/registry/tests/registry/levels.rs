@@ -72,6 +72,8 @@ fn what_cannot_be_carried_is_refused_by_name() {
     refused(&format!("{}{second}", meter(NOVEMBER)), &["which meter \"changes\" reads too", "a type of their own"]);
     let own = meter(NOVEMBER).replace("event_type = \"seats\"", "event_type = \"tallystick.recurring\"");
     refused(&own, &["reads recurring fees, which end with their service period"]);
+    let part = meter(&format!("{NOVEMBER}part_of = \"total\"\n"));
+    refused(&part, &["reads parts of \"total\"", "remove part_of, or recurring_from"]);
     let value = meter(NOVEMBER).replace("plan = \"plan\"", "plan = \"seats\"");
     refused(&value, &["dimension \"plan\" of meter \"seats\" is its value"]);
     let states = "[[billable_states]]\nid = \"leases\"\nstates = [\"on\"]\nstate = \"state\"\nsession = \"lease\"\n\

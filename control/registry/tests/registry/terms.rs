@@ -193,7 +193,7 @@ fn a_term_may_look_at_months_together_that_a_contract_does_not_part() {
             &[&format!("months of a term of contract \"acme\" is {wrong}, not a number of months")],
         );
     }
-    named("percent = \"10\"", "percent = \"10\"\nmonths = 6", &["unknown field \"months\""]);
+    named("percent = \"10\"", "percent = \"10\"\nmonths = 6", &["is a discount, which looks at each month by itself"]);
     // What one of them adds would be spend to the other.
     let look = "terms \"floor\" and \"promise\" of contract \"acme\" look at ";
     named(promise, &format!("{promise}\nmonths = 3"), &[look, "each month by itself and at 3 months together, over the same SKUs"]);

@@ -100,8 +100,10 @@ pub(super) fn against_earlier(invoice: &Value, folders: &[PathBuf], terms: &Term
             }
         }
     }
-    // A month without usage before may have been billed a minimum: what it came to must be taken back.
-    for (place, amount) in terms.amounts.iter().filter(|(place, _)| !lines.contains(*place)) {
+    // A month without usage before may have been billed a minimum: what it came to must be taken back. One that they closed and that has nothing
+    // new is looked at only for terms that look at it together with another: of it the bundle has no leaves.
+    let looked_at = |place: &Place| place.2 > last || new.contains(&place.2);
+    for (place, amount) in terms.amounts.iter().filter(|(place, _)| !lines.contains(*place) && looked_at(place)) {
         let before = figure(place, "term_amount")?;
         if *amount != before {
             let row = format!("{}#{} {}", place.0, place.1, place.2);

@@ -24,6 +24,8 @@ pub struct Invoiced {
     pub terms: Vec<TermMoved>,
     /// Both together.
     pub difference: Amount,
+    /// What months behind the one that closes next move by, terms included: on later invoices.
+    pub later: Amount,
 }
 
 /// A term that comes to something else.
@@ -41,12 +43,12 @@ pub struct TermMoved {
 /// What each organization with other keys sees, by currency. A currency that the version has no rounding for is left out: it is not booked.
 ///
 /// - `standing`: T of the other keys of these organizations: terms may look at their service periods together with those that move.
-/// - `before`: what holds now; `after`: under the version. Usage is taken as it stands: a month that goes on may still reach its minimum.
+/// - `before` and `after`: what holds now, and under the version. `closes_next`: the oldest open month, where any is closed; months behind it are invoiced later. Usage is taken as it stands: a month that goes on may still reach its minimum.
 pub fn invoiced(
     moved: &Moved,
     standing: &BTreeMap<&Key, Amount>,
-    before: &Policies,
-    after: &Policies,
+    (before, after): (&Policies, &Policies),
+    closes_next: Option<Month>,
 ) -> anyhow::Result<BTreeMap<OrganizationId, Vec<Invoiced>>> {
     let mut found: BTreeMap<OrganizationId, Vec<Invoiced>> = BTreeMap::new();
     let others: BTreeSet<(&OrganizationId, &AssetId)> =
@@ -57,10 +59,12 @@ pub fn invoiced(
         let keys = moved.iter().filter(|(key, _)| (&key.organization, &key.currency) == (organization, currency));
         let mut periods: BTreeSet<(&ContractId, Month)> = BTreeSet::new();
         let mut spend = [Spend::default(), Spend::default()];
-        let mut usage = Amount::ZERO;
+        let (mut usage, mut later) = (Amount::ZERO, Amount::ZERO);
+        let is_later = |period: Month| closes_next.is_some_and(|next| period > next);
         for (key, (was, is)) in keys {
             let (was, is) = (round(rounding.0, *was)?, round(rounding.1, *is)?);
-            usage = usage.checked_add(is.checked_sub(was)?)?;
+            let sum = if is_later(key.service_period) { &mut later } else { &mut usage };
+            *sum = sum.checked_add(is.checked_sub(was)?)?;
             periods.insert((&key.contract, key.service_period));
             for (spend, amount) in spend.iter_mut().zip([was, is]) {
                 spend.add(&key.contract, currency, key.service_period, &key.sku, amount);
@@ -98,12 +102,13 @@ pub fn invoiced(
             }
             for (term, (kind, before, after)) in both.into_iter().filter(|(_, (_, before, after))| before != after) {
                 let moves_by = after.checked_sub(before)?;
-                difference = difference.checked_add(moves_by)?;
+                let sum = if is_later(service_period) { &mut later } else { &mut difference };
+                *sum = sum.checked_add(moves_by)?;
                 let contract = contract.clone();
                 terms.push(TermMoved { contract, service_period, term, kind, before, after, difference: moves_by });
             }
         }
-        found.entry(organization.clone()).or_default().push(Invoiced { currency: currency.clone(), usage, terms, difference });
+        found.entry(organization.clone()).or_default().push(Invoiced { currency: currency.clone(), usage, terms, difference, later });
     }
     Ok(found)
 }
@@ -139,7 +144,7 @@ impl Invoiced {
             })
         });
         json!({
-            "organization": organization, "currency": self.currency, "usage": self.usage, "difference": self.difference,
+            "organization": organization, "currency": self.currency, "usage": self.usage, "difference": self.difference, "later": self.later,
             "terms": terms.collect::<Vec<_>>(),
         })
     }
@@ -156,6 +161,9 @@ impl Invoiced {
         let [usage, all] = [self.usage, self.difference].map(super::signed);
         let apart = if self.terms.is_empty() { String::new() } else { format!(": usage {usage}, the rest by terms") };
         lines.push(format!("  on the next invoice  {currency} {all}{apart}"));
+        if self.later != Amount::ZERO {
+            lines.push(format!("  on later invoices  {currency} {}", super::signed(self.later)));
+        }
         lines
     }
 }

@@ -1,20 +1,21 @@
 //! Control records of the billing role: publications, ticks and closes enter the database and, by the relay, every shard of the stream. It rates
 //! and commits nothing itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
 use platform_iam::{Action, Permit};
 use platform_registry::store as registry;
-use platform_registry::{Closed, ControlBody, Published, RatedKey, Schedule, TermSchedule, carried, drafts};
+use platform_registry::{Closed, ControlBody, Published, RatedKey, carried, drafts};
 use shared_bus::{Append, RecordKind};
-use shared_types::{ControlNo, Month, OrganizationId, ShardId};
+use shared_types::{Month, ShardId};
 
 use super::levels::Look;
 use super::{Billing, Candidate, NotRerated, Publication, ReviewRequired};
 use crate::clock::now;
+use crate::kept::{self, LATEST};
 use crate::rerating::{self, Ahead};
 
 impl Billing {
@@ -128,18 +129,9 @@ impl Billing {
                 (Some(draft), version)
             }
         };
-        if let Some(last) = registry::tick_before(&mut tx, LATEST).await? {
-            Schedule::of(&version).refuse_changed(&last)?;
-        }
         let active = registry::active(&mut tx).await?;
-        if let Some(active) = &active {
-            platform_registry::levels::refuse_changed(&carried::meters(&mut tx).await?, active, &version)?;
-        }
-        if let Some((_, closed)) = registry::closes(&mut tx).await?.last() {
-            let before = active.as_ref().map(TermSchedule::of).unwrap_or_default();
-            let used: BTreeSet<&OrganizationId> = self.rating.keys().map(|(key, _)| &key.organization).collect();
-            before.refuse_changed(&TermSchedule::of(&version), *closed, |organization| used.contains(organization))?;
-        }
+        let used = self.rating.keys().map(|(key, _)| &key.organization).collect();
+        kept::refuse_changed(&mut tx, active.as_ref(), &version, &used).await?;
         let mut rerates = false;
         if let Some(active) = active {
             let reaches = platform_registry::reach_back(&active, &version);
@@ -224,6 +216,3 @@ impl Billing {
         self.relay().await
     }
 }
-
-/// Above every number that the database can give.
-const LATEST: ControlNo = ControlNo(i64::MAX.unsigned_abs());
