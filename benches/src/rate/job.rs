@@ -301,8 +301,7 @@ fn events_of(part: &Part, repeats: &[u64]) -> anyhow::Result<(Stages, Vec<Event>
 fn totals(output: &Path) -> anyhow::Result<Stages> {
     let (began, mut stages) = (Timer::now(), Stages::default());
     let used = stages.clock.now();
-    let file = stages.time("file", || small_file::bytes(&output.join(STATE)))?;
-    let state = stages.time("decode", || small_file::wide(&file))?;
+    let state = stages.time("read and decode", || small_file::wide(&output.join(STATE)))?;
     let invoices = stages.time("accounts", || account_totals(&state))?;
     stages.answered = Some((began.elapsed(), stages.clock.now().saturating_sub(used)));
     let columns =

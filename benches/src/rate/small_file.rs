@@ -10,9 +10,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, RecordBatch};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type};
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriter;
 use parquet::basic::{Compression, Encoding, Type};
 use parquet::column::page::Page;
@@ -21,40 +20,56 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::rated_file::{as_differences, properties};
 
+/// Pages are small, and so is what is decoded at once: the same memory takes one after the other. New memory costs more than what is done in
+/// it, and while one page is unpacked the next are on their way from the disk.
+const PAGE_BYTES: usize = 1 << 16;
+const BATCH_ROWS: usize = 1 << 12;
 /// So many digits fit 64 bits, as which Parquet keeps such decimals.
 const DIGITS_64: u8 = 18;
 
-/// The bytes of a file.
-pub fn bytes(path: &Path) -> anyhow::Result<Bytes> {
-    Ok(Bytes::from(std::fs::read(path).with_context(|| format!("could not read {}", path.display()))?))
-}
-
 /// All rows of a file of any writer.
 pub fn rows(path: &Path) -> anyhow::Result<RecordBatch> {
-    rows_of(ParquetRecordBatchReaderBuilder::try_new(bytes(path)?)?)
+    rows_of(ParquetRecordBatchReaderBuilder::try_new(open(path)?)?)
 }
 
 /// All rows of a file that [`write`] wrote, decimals with 38 digits whatever they are kept in.
 ///
 /// - Errors: decimals of fixed width that may be missing or are encoded otherwise than plain; no column is null here.
-pub fn wide(file: &Bytes) -> anyhow::Result<RecordBatch> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone())?;
-    let (schema, metadata) = (Arc::clone(builder.schema()), Arc::clone(builder.metadata()));
-    let of_arrow = |column: &usize| builder.parquet_schema().column(*column).physical_type() != Type::FIXED_LEN_BYTE_ARRAY;
-    let mask = ProjectionMask::leaves(builder.parquet_schema(), (0..schema.fields().len()).filter(of_arrow));
-    let others = rows_of(builder.with_projection(mask))?;
-    let mut columns: Vec<(&str, ArrayRef)> = Vec::with_capacity(schema.fields().len());
-    for (column, field) in schema.fields().iter().enumerate() {
-        let values = match others.column_by_name(field.name()) {
-            Some(values) => Arc::clone(values),
-            None => Arc::new(Decimal128Array::from(numbers_of(file, &metadata, column)?)),
+pub fn wide(path: &Path) -> anyhow::Result<RecordBatch> {
+    let file = open(path)?;
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+    let mut columns: Vec<(&str, ArrayRef)> = Vec::with_capacity(metadata.schema().fields().len());
+    for (column, field) in metadata.schema().fields().iter().enumerate() {
+        let file = file.try_clone()?;
+        let values = if metadata.parquet_schema().column(column).physical_type() == Type::FIXED_LEN_BYTE_ARRAY {
+            Arc::new(Decimal128Array::from(numbers_of(file, metadata.metadata(), column)?))
+        } else {
+            let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
+            let mask = ProjectionMask::leaves(builder.parquet_schema(), [column]);
+            column_of(builder.with_projection(mask), field.data_type())?
         };
         columns.push((field.name(), with_digits(values, field.data_type(), DECIMAL128_MAX_PRECISION)?));
     }
     Ok(RecordBatch::try_from_iter(columns)?)
 }
 
-fn rows_of(builder: ParquetRecordBatchReaderBuilder<Bytes>) -> anyhow::Result<RecordBatch> {
+/// The one column of a reader. Decimals are 64 bits wide before they are 128, so they come in batches.
+fn column_of(builder: ParquetRecordBatchReaderBuilder<File>, kind: &DataType) -> anyhow::Result<ArrayRef> {
+    if !matches!(kind, DataType::Decimal128(..)) {
+        return Ok(Arc::clone(rows_of(builder)?.column(0)));
+    }
+    let mut numbers = Vec::with_capacity(usize::try_from(builder.metadata().file_metadata().num_rows())?);
+    for rows in builder.with_batch_size(BATCH_ROWS).build()? {
+        numbers.extend_from_slice(rows?.column(0).as_primitive::<Decimal128Type>().values());
+    }
+    Ok(Arc::new(Decimal128Array::from(numbers)))
+}
+
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("could not open {}", path.display()))
+}
+
+fn rows_of(builder: ParquetRecordBatchReaderBuilder<File>) -> anyhow::Result<RecordBatch> {
     let (schema, rows) = (builder.schema().clone(), usize::try_from(builder.metadata().file_metadata().num_rows())?);
     let mut batches = builder.with_batch_size(rows.max(1)).build()?.collect::<Result<Vec<_>, _>>()?;
     match batches.pop() {
@@ -68,14 +83,15 @@ fn rows_of(builder: ParquetRecordBatchReaderBuilder<Bytes>) -> anyhow::Result<Re
 
 /// The numbers of a column of fixed width, whose pages are their bytes one behind another. The `parquet` crate copies each twice before it
 /// is a number, which takes longer than all else that is read.
-fn numbers_of(file: &Bytes, metadata: &ParquetMetaData, column: usize) -> anyhow::Result<Vec<i128>> {
+fn numbers_of(file: File, metadata: &ParquetMetaData, column: usize) -> anyhow::Result<Vec<i128>> {
+    let file = Arc::new(file);
     let description = metadata.file_metadata().schema_descr().column(column);
     let width = usize::try_from(description.type_length())?;
     ensure!((1..=16).contains(&width) && description.max_def_level() == 0, "column {} is no plain decimal", description.name());
     let mut numbers = Vec::with_capacity(usize::try_from(metadata.file_metadata().num_rows())?);
     for group in metadata.row_groups() {
         let rows = usize::try_from(group.num_rows())?;
-        for page in SerializedPageReader::new(Arc::new(file.clone()), group.column(column), rows, None)? {
+        for page in SerializedPageReader::new(Arc::clone(&file), group.column(column), rows, None)? {
             let Page::DataPage { buf, encoding: Encoding::PLAIN, .. } = page? else {
                 bail!("column {} has pages that are not plain", description.name())
             };
@@ -105,7 +121,8 @@ fn add_numbers(mut bytes: &[u8], width: usize, numbers: &mut Vec<i128>) {
 pub fn write(path: &Path, columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<()> {
     let columns = columns.into_iter().map(|(name, column)| Ok((name, narrow(column)?))).collect::<anyhow::Result<Vec<_>>>()?;
     let rows = RecordBatch::try_from_iter(columns)?;
-    let mut properties = properties()?.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED);
+    let mut properties =
+        properties()?.set_dictionary_enabled(false).set_compression(Compression::UNCOMPRESSED).set_data_page_size_limit(PAGE_BYTES);
     for field in rows.schema().fields() {
         if field.data_type().is_integer() || matches!(field.data_type(), DataType::Decimal128(..=DIGITS_64, _)) {
             properties = as_differences(properties, field.name());
@@ -145,13 +162,18 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("state");
         let largest = 10_i128.pow(38) - 1;
-        let cases: [(&[i128], DataType); 6] = [
+        // Of several pages and batches.
+        let many: Vec<i128> = (0..i128::try_from(3 * BATCH_ROWS).unwrap() + 1).map(|number| (number - 7_000) * 10_i128.pow(13)).collect();
+        let more: Vec<i128> = many.iter().map(|number| number * 100).collect();
+        let cases: [(&[i128], DataType); 8] = [
             (&[0, 0, 0], DataType::Decimal128(12, 12)),
             (&[-1, 1, 999_999_999_999_999_999], DataType::Decimal128(18, 12)),
             (&[-1, 1_000_000_000_000_000_000, 7], DataType::Decimal128(19, 12)),
             (&[123_456_789_012_345_678_901_234, -123_456_789_012_345_678_901_234, -1], DataType::Decimal128(24, 12)),
             (&[largest, -largest, 0], DataType::Decimal128(38, 12)),
             (&[], DataType::Decimal128(12, 12)),
+            (&many, DataType::Decimal128(17, 12)),
+            (&more, DataType::Decimal128(19, 12)),
         ];
         for (numbers, kind) in cases {
             let decimals = Decimal128Array::from(numbers.to_vec()).with_precision_and_scale(38, 12).unwrap();
@@ -160,7 +182,7 @@ mod tests {
             let written = RecordBatch::try_from_iter(columns.clone()).unwrap();
             write(&path, columns).unwrap();
             assert_eq!(*rows(&path).unwrap().column(1).data_type(), kind);
-            assert_eq!(wide(&bytes(&path).unwrap()).unwrap(), written);
+            assert_eq!(wide(&path).unwrap(), written);
         }
     }
 }
