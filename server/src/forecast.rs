@@ -211,15 +211,12 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
     let state = restore(&readers.log, &readers.lake, through).await?;
     let mut people: BTreeMap<OrganizationId, Person> = BTreeMap::new();
     let wanted = |organization: &OrganizationId| asked.organization.as_ref().is_none_or(|wanted| wanted == organization);
-    let (since, mut keys) = (maker.since().month(), Vec::new());
-    let registries = Registries::new(readers.books.clone(), &secrets);
-    let threads = readers.home.settings.batch.threads;
-    let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
-    for (key, total) in maker.earlier(&work, readers, asked, &state, &ends).await? {
-        maker.before(people.entry(key.organization.clone()).or_default(), &key, total)?;
-    }
+    let (since, mut keys, mut looked_at) = (maker.since().month(), Vec::new(), Vec::new());
     for (key, kept) in state.keys().filter(|(key, _)| wanted(&key.organization)) {
         let person = people.entry(key.organization.clone()).or_default();
+        if maker.together(&key.organization, key.service_period, |_| true) {
+            looked_at.push(rated_key((key, kept)));
+        }
         if key.service_period < since {
             person.earlier = true;
             continue;
@@ -231,8 +228,10 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
         person.units.insert(unit_of(key));
         person.readings = kept.segments.values().fold(person.readings, |sum, segment| sum.saturating_add(segment.readings));
     }
-    if let Some(error) = not_followed(&readers.books, &asked.version, &keys).await? {
-        return Err(NotForecast(error.to_string()).into());
+    for keys in [&keys, &looked_at] {
+        if let Some(error) = not_followed(&readers.books, &asked.version, keys).await? {
+            return Err(NotForecast(error.to_string()).into());
+        }
     }
     if let Some(meter) = read_otherwise(readers, &asked.version, &keys).await? {
         return Err(NotForecast(format!(
@@ -240,6 +239,12 @@ pub async fn of(readers: &Readers, asked: &Asked) -> anyhow::Result<ForecastView
              as it is, or publish the book with --rerate first"
         ))
         .into());
+    }
+    let registries = Registries::new(readers.books.clone(), &secrets);
+    let threads = readers.home.settings.batch.threads;
+    let work = Work { log: &readers.log, lake: &readers.lake, registries: &registries, through, threads };
+    for (key, total) in maker.earlier(&work, readers, asked, &state, &ends).await? {
+        maker.before(people.entry(key.organization.clone()).or_default(), &key, total)?;
     }
     for fee in Schedule::of(&asked.version).of_period(period).into_iter().filter(|fee| wanted(&fee.organization)) {
         people.entry(fee.organization.clone()).or_default().fees.push(fee);
@@ -337,6 +342,13 @@ impl Maker {
         Instant::from_micros(micros).unwrap_or(Instant::EPOCH)
     }
 
+    /// Whether a term looks at months before this one.
+    fn looks_back(&self) -> bool {
+        let terms = &self.policies.terms;
+        let in_force = terms.own.values().flatten().chain(&terms.default).filter(|termed| termed.holds_in(self.period));
+        in_force.flat_map(|termed| termed.terms.iter()).any(|term| term.months.get() > 1)
+    }
+
     /// Whether a term looks at a month together with this one.
     fn together(&self, organization: &OrganizationId, month: Month, of: impl Fn(&Termed) -> bool) -> bool {
         let in_force = self.policies.terms.of(organization).iter().filter(|termed| termed.holds_in(self.period) && of(termed));
@@ -359,7 +371,9 @@ impl Maker {
         let kept = state.keys().filter(|(key, _)| wanted(&unit_of(key)));
         let mut totals: BTreeMap<Key, Amount> = kept.map(|(key, kept)| (key.clone(), kept.total)).collect();
         let active = platform_registry::store::active(&mut readers.books.read().await?).await?;
-        let Some(active) = active.filter(|active| active.address() != asked.version.address()) else { return Ok(totals) };
+        let Some(active) = active.filter(|active| active.address() != asked.version.address() && self.looks_back()) else {
+            return Ok(totals);
+        };
         let reached = work.reached_by(state, (&active, &asked.version), &self.plan, wanted).await?;
         let take = |batch: &RatedBatch| {
             totals.extend(batch.totals.iter().map(|total| (total.key(), total.total)));

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 
 use platform_registry::{Schedule, TermSchedule, Version, carried, levels, store as registry};
 use shared_db::Transaction;
-use shared_types::{ControlNo, OrganizationId};
-
-/// Above every control number.
-pub const LATEST: ControlNo = ControlNo(i64::MAX.cast_unsigned());
+use shared_types::OrganizationId;
 
 /// Refuses a version that says otherwise of what stays.
 ///
@@ -20,7 +17,7 @@ pub async fn refuse_changed(
     version: &Version,
     used: &BTreeSet<&OrganizationId>,
 ) -> anyhow::Result<()> {
-    if let Some(last) = registry::tick_before(books, LATEST).await? {
+    if let Some(last) = registry::tick_before(books, registry::LATEST).await? {
         Schedule::of(version).refuse_changed(&last)?;
     }
     if let Some(active) = active {

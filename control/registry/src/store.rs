@@ -230,6 +230,9 @@ pub async fn schedule_at(tx: &mut Transaction, control_no: ControlNo) -> Result<
     Ok(version_at(tx, control_no).await?.as_ref().map(Schedule::of).unwrap_or_default())
 }
 
+/// Above every control number that the database can give.
+pub const LATEST: ControlNo = ControlNo(i64::MAX.unsigned_abs());
+
 /// The last tick below a control number; none before the first.
 pub async fn tick_before(tx: &mut Transaction, below: ControlNo) -> Result<Option<Tick>, StoreError> {
     let Some(row) = tx.query_optional(&CONTROL_TICK, &[Value::try_from(below.0)?]).await? else { return Ok(None) };

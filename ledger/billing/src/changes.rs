@@ -64,11 +64,13 @@ pub struct Billed<'i> {
 }
 
 impl Billed<'_> {
-    fn quantity(&self, line: &Line) -> Quantity {
+    /// The quantity that a line of the invoice counts.
+    pub fn quantity(&self, line: &Line) -> Quantity {
         self.measured.get(&line.number).map_or(line.quantity, |measured| measured.quantity)
     }
 
-    fn unit(&self, line: &Line) -> String {
+    /// What it counts.
+    pub fn unit(&self, line: &Line) -> String {
         self.measured.get(&line.number).map_or_else(|| line.unit.to_string(), |measured| measured.unit.clone())
     }
 }

@@ -173,7 +173,7 @@ async fn close_months(home: &Home, events: &[String], say: &impl Fn(String)) -> 
         let before =
             all.into_iter().find(|stored| stored.invoice.organization == largest.invoice.organization && stored.invoice.period == first);
         if let Some(before) = before {
-            let compared = Compared::of(&answers, before, largest.clone()).await??;
+            let compared = Compared::of(&answers, before, largest.clone()).await?;
             say(format!("\n{}", compared.page()));
         }
         if largest.issue.is_some() {

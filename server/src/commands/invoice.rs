@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use clap::Subcommand;
-use platform_billing::{CloseError, Invoice, Line, LineKind, Measured, StoredInvoice};
+use platform_billing::{Billed, CloseError, Invoice, Line, LineKind, Measured, StoredInvoice};
 use platform_registry::{Reach, Scope};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared_db::Transaction;
-use shared_types::{ControlNo, Digest, Month, OrganizationId, Quantity};
+use shared_types::{ControlNo, Digest, Month, OrganizationId};
 
-use self::changes::Compared;
+use self::changes::{Compared, NotCompared};
 use super::Refused;
 use crate::answers::Answers;
 use crate::contract::wire;
@@ -89,8 +89,10 @@ pub async fn run(command: InvoiceCommand, common: &Common) -> anyhow::Result<Out
         InvoiceCommand::Compare { before, after } => {
             let mut books = books(&home).await?;
             let (before, after) = (find(&mut books, &before).await?, find(&mut books, &after).await?);
-            let compared = Compared::of(&Answers::open(&home).await?, before, after).await?;
-            let compared = compared.map_err(|error| Refused(error.to_string()))?;
+            let compared = Compared::of(&Answers::open(&home).await?, before, after).await.map_err(|error| match error {
+                NotCompared::Changes(error) => Refused(error.to_string()).into(),
+                NotCompared::Story(error) => anyhow::Error::from(error),
+            })?;
             match common.format {
                 Format::Json => println!("{}", compared.view()),
                 Format::Csv => print!("{}", compared.csv()),
@@ -243,11 +245,11 @@ pub fn views(measured: &BTreeMap<u64, Measured>) -> Vec<MeasuredView> {
 /// - `measured`: what lines count in the place of their quantity, by number.
 pub fn csv_lines(stored: &StoredInvoice, measured: &BTreeMap<u64, Measured>) -> String {
     let invoice = &stored.invoice;
+    let billed = Billed { invoice, measured };
     let mut out = String::from(
         "number,line,kind,service_period,sku,description,quantity,unit,readings,amount,currency,exact,rounding,invoiced_before,measured,measured_unit\n",
     );
     for line in &invoice.lines {
-        let (counted, unit) = counted(line, measured);
         out.push_str(&csv_row(&[
             state(stored),
             line.number.to_string(),
@@ -263,8 +265,8 @@ pub fn csv_lines(stored: &StoredInvoice, measured: &BTreeMap<u64, Measured>) -> 
             line.exact.to_string(),
             line.rounding.to_string(),
             money(line.invoiced_before, invoice.rounding.scale),
-            counted.to_string(),
-            unit,
+            billed.quantity(line).to_string(),
+            billed.unit(line),
         ]));
     }
     for term in &invoice.terms {
@@ -350,6 +352,7 @@ async fn changes_of(books: &mut Transaction, address: Digest) -> anyhow::Result<
 /// - `measured`: what lines count in the place of their quantity, by number.
 pub fn page(stored: &StoredInvoice, causes: &[(u64, String)], measured: &BTreeMap<u64, Measured>) -> String {
     let invoice = &stored.invoice;
+    let billed = Billed { invoice, measured };
     let scale = invoice.rounding.scale;
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -374,15 +377,14 @@ pub fn page(stored: &StoredInvoice, causes: &[(u64, String)], measured: &BTreeMa
         "Line", "Usage of", "Description", "Quantity", "", invoice.currency
     );
     for line in &invoice.lines {
-        let (counted, unit) = counted(line, measured);
         let _ = writeln!(
             out,
             "  {:<4} {:<8} {:<width$} {:>22} {:<12} {:>18}",
             line.number,
             line.service_period.to_string(),
             line.description,
-            grouped(&counted.to_string()),
-            unit,
+            grouped(&billed.quantity(line).to_string()),
+            billed.unit(line),
             grouped(&money(line.amount, scale)),
         );
         let causes: Vec<&str> = causes.iter().filter(|(number, _)| *number == line.number).map(|(_, cause)| cause.as_str()).collect();
@@ -405,12 +407,6 @@ pub fn page(stored: &StoredInvoice, causes: &[(u64, String)], measured: &BTreeMa
     out
 }
 
-/// The quantity of a line, and what it counts.
-fn counted(line: &Line, measured: &BTreeMap<u64, Measured>) -> (Quantity, String) {
-    let measured = measured.get(&line.number).map(|measured| (measured.quantity, measured.unit.clone()));
-    measured.unwrap_or_else(|| (line.quantity, line.unit.to_string()))
-}
-
 /// What a reader of a line needs beside its figures.
 fn notes(line: &Line, measured: Option<&Measured>, scale: u32, causes: &[&str]) -> Vec<String> {
     let mut notes: Vec<String> = causes.iter().map(|cause| (*cause).to_owned()).collect();
@@ -423,13 +419,14 @@ fn notes(line: &Line, measured: Option<&Measured>, scale: u32, causes: &[&str]) 
         ));
     }
     for price in &line.prices {
-        let of_price = measured.and_then(|measured| Some((*measured.prices.get(&price.price_id)?, measured.unit.clone())));
-        let (quantity, unit) = of_price.unwrap_or_else(|| (price.quantity, line.unit.to_string()));
+        let of_price = measured.and_then(|measured| Some((*measured.prices.get(&price.price_id)?, measured.unit.as_str())));
+        let (quantity, unit) = of_price.unwrap_or((price.quantity, line.unit.as_str()));
         notes.push(format!("at price {}: {} {} in {} readings", price.price_id, grouped(&quantity.to_string()), unit, price.readings));
     }
     notes.extend(measured.map(|measured| format!("counted is {}", measured.words)));
     if line.prices.is_empty() {
-        notes.push(format!("free of charge: {} readings", line.key_readings));
+        let what = if line.kind == LineKind::Adjustment { "free of charge, or taken back" } else { "free of charge" };
+        notes.push(format!("{what}: {} readings", line.key_readings));
     }
     notes
 }

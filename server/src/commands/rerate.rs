@@ -12,7 +12,7 @@ use platform_ingest::store;
 use platform_rating::{Charge, Key, Plan, RatedBatch, RatingState};
 use platform_registry::{TermSchedule, Version};
 use serde_json::json;
-use shared_types::{Amount, Digest, MeterId, Month, OrganizationId, Sum};
+use shared_types::{Amount, Digest, IdentityHash, MeterId, Month, OrganizationId, Sum};
 
 use invoiced::{Invoiced, Moved, invoiced};
 
@@ -197,6 +197,13 @@ async fn differences(home: &Home, readers: &Readers, active: &Version, version: 
         (store::shard_states(&mut tx).await?, store::head(&mut tx).await?.0)
     };
     let state = restore(&readers.log, &readers.lake, through).await?;
+    if let Some(state) = states.iter().find(|state| state.registry_version != active.address() && state.registry_version != Digest::ZERO) {
+        bail!(Refused(format!(
+            "version {} is in force, and shard {} has not reached it yet: wait, or run `tally drain`, and ask once more",
+            active.address(),
+            state.position.shard
+        )));
+    }
     if version.address() != active.address() {
         refuse_what_stays(readers, active, version, &state).await?;
     }
@@ -249,6 +256,9 @@ impl Differences {
     }
 
     fn take(&mut self, batch: &RatedBatch, reached: &Reached, version: Digest) -> anyhow::Result<()> {
+        // A piece that stood nowhere is of time that is cut anew where time of the same event was taken back.
+        let taken_back = batch.charges.iter().filter(|charge| charge.supersedes.is_some() && charge.registry_version != version);
+        let cut: BTreeSet<(IdentityHash, &MeterId)> = taken_back.map(|charge| (charge.identity, &charge.meter)).collect();
         let (mut readings, mut come): (BTreeMap<Key, BTreeSet<_>>, BTreeMap<Key, usize>) = (BTreeMap::new(), BTreeMap::new());
         for of_one in batch.charges.chunk_by(|a, b| (a.identity, a.ordinal) == (b.identity, b.ordinal)) {
             for charge in of_one {
@@ -260,7 +270,7 @@ impl Differences {
             let Some(last) = of_one.last() else { continue };
             let without = |last: &Charge| (last.organization.to_string(), last.fate.reason().unwrap_or_default().to_owned());
             match (of_one, last.key()) {
-                ([one], Some(key)) if one.registry_version == version => {
+                ([one], Some(key)) if one.registry_version == version && !cut.contains(&(one.identity, &one.meter)) => {
                     *come.entry(key).or_default() += 1;
                     self.come += 1;
                     self.levels.insert(one.meter.clone());
@@ -322,7 +332,8 @@ impl Differences {
         json!({
             "version": version, "in_force": in_force, "control_no": booked,
             "lines": lines.collect::<Vec<_>>(), "invoices": invoices.collect::<Vec<_>>(),
-            "levels": self.levels, "terms_changed": self.other_terms, "quarantined": lost.collect::<Vec<_>>(), "unpriced": unpriced.collect::<Vec<_>>(), "differences": sums,
+            "levels": self.levels, "terms_changed": self.other_terms, "quarantined": lost.collect::<Vec<_>>(),
+            "unpriced": unpriced.collect::<Vec<_>>(), "differences": sums,
         })
     }
 
@@ -369,7 +380,8 @@ impl Differences {
         if !self.levels.is_empty() {
             let meters: Vec<&str> = self.levels.iter().map(MeterId::as_str).collect();
             say(format!(
-                "not in these figures: the levels of {} that are carried into later months are others under it; Tallystick states them anew once it is booked, and they come to more or less there",
+                "not in these figures: the levels of {} that are carried into later months are others under it; Tallystick states them anew once it \
+                 is booked, and they come to more or less there",
                 meters.join(", ")
             ));
         }

@@ -18,7 +18,7 @@ use super::{named, scope_of};
 use crate::access::Caller;
 use crate::answers::{Answers, Row};
 use crate::commands::invoice::MeasuredView;
-use crate::commands::invoice::changes::Compared;
+use crate::commands::invoice::changes::{Compared, NotCompared};
 use crate::commands::{Refused, close, invoice, period};
 use crate::contract::{Operation, wire};
 use crate::problem::{JsonBody, Parameters, Problem, internal};
@@ -317,8 +317,11 @@ pub async fn compare_invoices(
     let formats = [("application/json", Shape::Json), ("text/plain", Shape::Text), ("text/csv", Shape::Csv)];
     let after = found(&answers, &caller, &name).await?;
     let before = found(&answers, &caller, &query.since).await?;
-    let compared = Compared::of(&answers, before, after).await.map_err(|error| internal(&error))?.map_err(|error| {
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BILLING-0025", "These invoices are not compared.", error.to_string())
+    let compared = Compared::of(&answers, before, after).await.map_err(|error| match error {
+        NotCompared::Changes(error) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "BILLING-0025", "These invoices are not compared.", error.to_string())
+        }
+        NotCompared::Story(error) => internal(&error),
     })?;
     Ok(match accepted(&headers, &formats)? {
         Shape::Json => Json(compared.view()).into_response(),

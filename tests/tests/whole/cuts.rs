@@ -126,6 +126,13 @@ fn leases_are_cut_anew_in_both_months_and_come_to_rating_once() {
     };
     // Cut in two, at another rate of steps, in both months, not at all, and without the time that is not mounted any more.
     let inside = dearer(STATES, "2026-09-05T12:34:56Z");
+    written(&folder, &inside);
+    let preview = rerate(&tally, &folder, &["--preview"]);
+    let lines = preview["lines"].as_array().unwrap();
+    assert!(
+        !lines.is_empty() && lines.iter().all(|line| line["not_charged_before"] == 0),
+        "what is cut in two was charged before: {preview}"
+    );
     check(&inside);
     assert_eq!(tally.value("SELECT max(ordinal) FROM usage.charges"), "2", "the piece that is new comes behind the others");
     check(&inside.replacen("increment = \"3600\"", "increment = \"86400\"", 1));

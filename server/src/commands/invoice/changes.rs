@@ -10,6 +10,17 @@ use super::{csv_row, grouped, money};
 use crate::answers::Answers;
 use crate::story::{self, StoryError};
 
+/// Why two invoices are not compared.
+#[derive(Debug, thiserror::Error)]
+pub enum NotCompared {
+    /// They have nothing to compare.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
+    /// What their lines measure cannot be read.
+    #[error(transparent)]
+    Story(#[from] StoryError),
+}
+
 /// Two invoices and what lies between them.
 pub struct Compared {
     /// The earlier one.
@@ -35,14 +46,13 @@ const SUMS: [(&str, &str); 8] = [
 impl Compared {
     /// Two invoices, with what their lines measure.
     ///
-    /// - Errors: rows that cannot be read; inside, invoices that are not compared.
-    pub async fn of(answers: &Answers, before: StoredInvoice, after: StoredInvoice) -> Result<Result<Self, ChangesError>, StoryError> {
+    pub async fn of(answers: &Answers, before: StoredInvoice, after: StoredInvoice) -> Result<Self, NotCompared> {
         let (old, new) = (story::measured(answers, &before.invoice).await?, story::measured(answers, &after.invoice).await?);
         let changes = platform_billing::changes(
             Billed { invoice: &before.invoice, measured: &old },
             Billed { invoice: &after.invoice, measured: &new },
-        );
-        Ok(changes.map(|changes| Self { before, after, changes }))
+        )?;
+        Ok(Self { before, after, changes })
     }
 
     fn scale(&self) -> u32 {

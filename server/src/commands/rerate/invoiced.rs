@@ -43,7 +43,8 @@ pub struct TermMoved {
 /// What each organization with other keys sees, by currency. A currency that the version has no rounding for is left out: it is not booked.
 ///
 /// - `standing`: T of the other keys of these organizations: terms may look at their service periods together with those that move.
-/// - `before` and `after`: what holds now, and under the version. `closes_next`: the oldest open month, where any is closed; months behind it are invoiced later. Usage is taken as it stands: a month that goes on may still reach its minimum.
+/// - `before` and `after`: what holds now, and under the version. Usage is taken as it stands: a month that goes on may still reach its minimum.
+/// - `closes_next`: the oldest open month, where any is closed; months behind it are invoiced later.
 pub fn invoiced(
     moved: &Moved,
     standing: &BTreeMap<&Key, Amount>,

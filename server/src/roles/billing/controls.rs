@@ -15,7 +15,7 @@ use shared_types::{Month, ShardId};
 use super::levels::Look;
 use super::{Billing, Candidate, NotRerated, Publication, ReviewRequired};
 use crate::clock::now;
-use crate::kept::{self, LATEST};
+use crate::kept;
 use crate::rerating::{self, Ahead};
 
 impl Billing {
@@ -63,8 +63,8 @@ impl Billing {
     /// Remembers when the next recurring fee falls due, and whether levels are carried.
     pub(super) async fn look_ahead(&mut self) -> anyhow::Result<()> {
         let mut tx = self.books.read().await?;
-        let last = registry::tick_before(&mut tx, LATEST).await?;
-        self.due_at = registry::schedule_at(&mut tx, LATEST).await?.next_due(last.as_ref());
+        let last = registry::tick_before(&mut tx, registry::LATEST).await?;
+        self.due_at = registry::schedule_at(&mut tx, registry::LATEST).await?.next_due(last.as_ref());
         self.look_at_levels(&mut tx).await
     }
 
@@ -83,7 +83,7 @@ impl Billing {
         }
         let mut tx = self.books.begin().await?;
         // Time does not go back, whatever the clock says: an earlier instant would call fees due a second time.
-        let at = registry::tick_before(&mut tx, LATEST).await?.map_or(at, |last| last.at.max(at));
+        let at = registry::tick_before(&mut tx, registry::LATEST).await?.map_or(at, |last| last.at.max(at));
         let due = if levels { self.levels_due(&mut tx, at).await? } else { None };
         let ticks = fees || due.as_ref().is_some_and(|(_, due)| look == Look::Close || !due.carried.is_empty());
         if ticks {
